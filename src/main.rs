@@ -1,0 +1,5 @@
+//! The `roje` command.
+
+fn main() -> std::process::ExitCode {
+    roje::cli::main()
+}

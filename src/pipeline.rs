@@ -1,0 +1,1 @@
+//! Builds the stages, starts and joins threads.

@@ -1,0 +1,1 @@
+//! Rule files: read, checked with line and column, compiled to the types of `detect`.
