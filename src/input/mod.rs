@@ -1,8 +1,23 @@
 //! Receives bytes and cuts them into messages: sockets for `run`, files for `scan` and `decode`.
 //!
 //! An input hands each [`Message`] to a callback and knows nothing of what becomes of it.
+//! [`udp::Receiver`] and [`tcp::serve`] read sockets that [`listen`] describes; [`file::Source`]
+//! and [`pcap::Capture`] read files; [`framing::Framer`] cuts every stream of bytes, wherever it
+//! came from, by one rule. [`send`] is the other end, for exercises and load tests.
 
-use std::net::SocketAddr;
+pub mod file;
+pub mod framing;
+pub mod listen;
+mod passed;
+pub mod pcap;
+pub mod send;
+pub mod tcp;
+pub mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 pub type Nanos = i64;
@@ -27,4 +42,58 @@ pub struct Message<'a> {
     pub received: Nanos,
     /// Its tail was cut off because it exceeded the limit.
     pub truncated: bool,
+}
+
+/// The longest message by default; what exceeds it keeps its head.
+///
+/// 64 KiB is more than any UDP datagram holds, and what the common relays accept at most.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Tells every input of a sensor to stop; clones share one state.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    state: Arc<watch::Sender<bool>>,
+}
+
+impl Stop {
+    /// A signal that is not set.
+    pub fn new() -> Stop {
+        Stop { state: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Tells everybody to stop.
+    pub fn set(&self) {
+        self.state.send_replace(true);
+    }
+
+    /// Whether it was set.
+    pub fn is_set(&self) -> bool {
+        *self.state.borrow()
+    }
+
+    /// Returns when it is set.
+    pub async fn wait(&self) {
+        // The sender lives in `self`, so the wait ends only with the value.
+        let _ = self.state.subscribe().wait_for(|set| *set).await;
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Stop {
+        Stop::new()
+    }
+}
+
+/// The wall clock; each batch reads it once.
+pub fn now() -> Nanos {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Nanos::try_from(elapsed.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+/// An IPv4 peer of an IPv6 socket is an IPv4 peer.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(ip) => SocketAddr::new(ip.to_canonical(), address.port()),
+        IpAddr::V4(_) => address,
+    }
 }
