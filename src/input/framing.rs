@@ -68,6 +68,7 @@ enum Position {
 impl Framer {
     /// A framer at the start of a stream.
     pub fn new(delimiters: Delimiters, max_message: usize) -> Framer {
+        let max_message = max_message.max(1);
         Framer { delimiters, max_message, position: Position::Start, after_counted: false, searched: 0 }
     }
 
