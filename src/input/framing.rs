@@ -39,6 +39,8 @@ pub struct Frame<'a> {
 pub struct Step<'a> {
     /// Bytes of the slice that are done with.
     pub consumed: usize,
+    /// Where the bytes of the message begin in the slice.
+    pub start: usize,
     /// The next message; none means that it needs more bytes behind those not consumed.
     pub frame: Option<Frame<'a>>,
 }
@@ -83,7 +85,7 @@ impl Framer {
     pub fn next<'a>(&mut self, buffer: &'a [u8], end: bool) -> Step<'a> {
         let mut at = self.skip(buffer, end);
         if self.position != Position::Start {
-            return Step { consumed: at, frame: None };
+            return Step { consumed: at, start: at, frame: None };
         }
         let empty = self.skip_empty(rest(buffer, at), end);
         if empty > 0 {
@@ -93,11 +95,11 @@ impl Framer {
         at += empty;
         let message = rest(buffer, at);
         let step = match header(message) {
-            Header::Unfinished if !end => Step { consumed: 0, frame: None },
+            Header::Unfinished if !end => Step { consumed: 0, start: 0, frame: None },
             Header::Counted { start, count } => self.counted(rest(message, start), start, count, end),
             _ => self.delimited(message, end),
         };
-        Step { consumed: at + step.consumed, ..step }
+        Step { consumed: at + step.consumed, start: at + step.start, ..step }
     }
 
     fn counted<'a>(&mut self, body: &'a [u8], start: usize, count: usize, end: bool) -> Step<'a> {
@@ -111,22 +113,23 @@ impl Framer {
             if frame.is_none() {
                 // "0 <": the empty message is skipped, and what follows it stands for itself.
                 let step = self.next(body, end);
-                return Step { consumed: start + step.consumed, ..step };
+                return Step { consumed: start + step.consumed, start: start + step.start, ..step };
             }
-            return Step { consumed: start + kept, frame };
+            return Step { consumed: start + kept, start, frame };
         }
         if end {
             return Step {
                 consumed: start + body.len(),
+                start,
                 frame: Some(Frame { bytes: body, truncated: true }),
             };
         }
-        Step { consumed: 0, frame: None }
+        Step { consumed: 0, start: 0, frame: None }
     }
 
     fn delimited<'a>(&mut self, message: &'a [u8], end: bool) -> Step<'a> {
         if message.is_empty() {
-            return Step { consumed: 0, frame: None };
+            return Step { consumed: 0, start: 0, frame: None };
         }
         // A message of the full length may be followed by CRLF or a counted header; looking no further
         // than that makes the outcome independent of how much happens to be in the buffer.
@@ -154,12 +157,12 @@ impl Framer {
             return self.cut(self.trim(message, Some(&b'\n')), message.len());
         }
         self.searched = message.len();
-        Step { consumed: 0, frame: None }
+        Step { consumed: 0, start: 0, frame: None }
     }
 
     fn cut<'a>(&self, bytes: &'a [u8], consumed: usize) -> Step<'a> {
         let frame = Frame { bytes: head(bytes, self.max_message), truncated: bytes.len() > self.max_message };
-        Step { consumed, frame: Some(frame) }
+        Step { consumed, start: 0, frame: Some(frame) }
     }
 
     /// Drops the CR of a CRLF.
