@@ -1,0 +1,863 @@
+//! Resolves the files as written to the typed [`Config`], reporting every mistake at its place.
+
+use super::document::{Entry, File, Item, Node, Place, Table};
+use super::value::{self, Refusal};
+use super::{Config, Constituent, Destination, Encoding, Input, Listen, Metrics, Output, Rules, Sector};
+use super::{DEFAULT_METRICS, Sensor, Source, Variables};
+use crate::detect::indicator::Tlp;
+use crate::diagnostic::{Diagnostic, Level};
+use crate::input::Format;
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+
+const SECTIONS: &[&str] = &["sensor", "input", "source", "constituent", "output", "metrics"];
+const SENSOR: &[&str] = &["name", "data_dir", "rules", "workers", "memory_limit", "log"];
+const INPUT: &[&str] = &[
+    "name",
+    "listen",
+    "format",
+    "timezone",
+    "allow",
+    "receive_buffer",
+    "exercise",
+    "max_message",
+    "max_connections",
+    "idle_timeout",
+];
+const SOURCE: &[&str] = &["name", "networks", "timezone", "constituent"];
+const CONSTITUENT: &[&str] = &["name", "sector", "networks", "contact"];
+const OUTPUT: &[&str] = &["name", "to", "encoding", "tlp", "sectors"];
+const METRICS: &[&str] = &["listen"];
+
+/// Keys of TCP inputs that have no meaning for UDP.
+const TCP_ONLY: &[&str] = &["max_message", "max_connections", "idle_timeout"];
+
+/// Threads beyond the largest machines; a typing error, not a wish.
+const WORKERS: RangeInclusive<i64> = 0..=1024;
+
+/// Less holds no rule set worth the name.
+const MEMORY_LIMIT: RangeInclusive<u64> = 16 << 20..=u64::MAX;
+
+/// SO_RCVBUF is a C int, of which the kernel takes twice the value.
+const RECEIVE_BUFFER: RangeInclusive<u64> = 4 << 10..=1 << 30;
+
+/// RFC 5424 §6.1: every receiver takes 480 octets; octet counting has at most seven digits.
+const MAX_MESSAGE: RangeInclusive<u64> = 480..=9_999_999;
+
+/// Above it file descriptors run out first.
+const MAX_CONNECTIONS: RangeInclusive<i64> = 1..=1_000_000;
+
+/// Shorter closes connections between two messages of a quiet device, longer keeps dead ones.
+const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+
+/// Names are metric labels and folder names (NAME_MAX is 255; room is left for what is appended).
+const MAX_LABEL: usize = 64;
+
+/// Names of people's things: sensors, sources, constituents.
+const MAX_NAME: usize = 256;
+
+pub(super) fn resolve(
+    contents: Vec<(PathBuf, Vec<u8>)>,
+    variables: Variables<'_>,
+) -> Result<Config, Vec<Diagnostic>> {
+    let mut problems = Vec::new();
+    let mut files = Vec::new();
+    let mut roots = Vec::new();
+    for (index, (path, bytes)) in contents.into_iter().enumerate() {
+        let (file, table) = File::parse(index, path, bytes, &mut problems);
+        files.push(file);
+        roots.push(table);
+    }
+    let mut reader = Reader { files: &files, variables, problems };
+    let config = reader.config(&roots);
+    let mut problems = reader.problems;
+    // In the order in which a person goes through the files.
+    let order = |problem: &Diagnostic| files.iter().position(|file| file.path == problem.path);
+    problems.sort_by_key(|problem| (order(problem), problem.line, problem.column));
+    if problems.iter().any(|problem| problem.level == Level::Error) {
+        return Err(problems);
+    }
+    Ok(Config { warnings: problems, ..config })
+}
+
+struct Reader<'a> {
+    files: &'a [File],
+    variables: Variables<'a>,
+    problems: Vec<Diagnostic>,
+}
+
+/// A value that other parts of the configuration are compared with, and where it stands.
+struct Placed<'t, T> {
+    value: T,
+    table: &'t Table,
+    place: &'t Place,
+}
+
+impl<T> Placed<'_, T> {
+    /// Where the value of a key stands; the table if it has none.
+    fn key(&self, key: &str) -> &Place {
+        self.table.find(key).map_or(self.place, |node| &node.place)
+    }
+
+    /// Where a network of the list `networks` stands; the list if a variable hides it.
+    fn network(&self, net: &IpNet) -> &Place {
+        let Some(Node { item: Item::List(elements), .. }) = self.table.find("networks") else {
+            return self.place;
+        };
+        let stands = |node: &&Node| match &node.item {
+            Item::Text(text) => value::network(text).is_ok_and(|other| other == *net),
+            _ => false,
+        };
+        elements.iter().find(stands).map_or(self.key("networks"), |node| &node.place)
+    }
+}
+
+impl Reader<'_> {
+    fn config(&mut self, roots: &[Table]) -> Config {
+        for root in roots {
+            self.unknown_keys(root, SECTIONS, "section");
+        }
+        let sensor = self.sensor(roots);
+        let inputs = self.inputs(roots);
+        let constituents = self.each(roots, "constituent", Reader::constituent);
+        self.unique(&constituents, "constituent", |constituent| &constituent.name);
+        let sources = self.sources(roots, &constituents);
+        self.networks_of_constituents(&constituents, &sources);
+        let outputs = self.outputs(roots, &constituents);
+        let metrics = self.metrics(roots, &inputs);
+        let plain = |file: &File| file.path.clone();
+        Config {
+            sensor,
+            inputs: inputs.into_iter().map(|input| input.value).collect(),
+            sources,
+            constituents: constituents.into_iter().map(|constituent| constituent.value).collect(),
+            outputs,
+            metrics,
+            files: self.files.iter().map(plain).collect(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn sensor(&mut self, roots: &[Table]) -> Sensor {
+        let mut sensor = Sensor::standard(self.variables);
+        for table in self.tables(roots, "sensor") {
+            self.unknown_keys(table, SENSOR, "key of [sensor]");
+            self.assign(table, "name", &mut sensor.name, |text| name(text, MAX_NAME));
+            if let Some(path) = table.find("data_dir").and_then(|node| self.path(node)) {
+                sensor.data_dir = path;
+            }
+            if let Some(node) = table.find("rules") {
+                let paths = self.list(node, "file or folder", Reader::rules_path);
+                sensor.rules = if paths.is_empty() { Rules::Embedded } else { Rules::Paths(paths) };
+            }
+            if let Some(workers) = self.integer(table, "workers", WORKERS) {
+                sensor.workers = usize::try_from(workers).unwrap_or(0);
+            }
+            if let Some(limit) = self.size(table, "memory_limit", MEMORY_LIMIT) {
+                sensor.memory_limit = limit;
+            }
+            self.assign(table, "log", &mut sensor.log, log_level);
+        }
+        sensor
+    }
+
+    fn inputs<'t>(&mut self, roots: &'t [Table]) -> Vec<Placed<'t, Input>> {
+        let inputs = self.each(roots, "input", Reader::input);
+        self.unique(&inputs, "input", |input| &input.name);
+        let mut seen: HashMap<Listen, usize> = HashMap::new();
+        for (index, input) in inputs.iter().enumerate() {
+            let listen = input.value.listen;
+            // Port 0 is whichever is free, so never the same twice.
+            if listen.address().port() == 0 {
+                continue;
+            }
+            let Some(first) = seen.insert(listen, index).and_then(|first| inputs.get(first)) else {
+                continue;
+            };
+            let message = format!("input `{}` listens there already", first.value.name);
+            self.problem(
+                "duplicate-address",
+                input.key("listen"),
+                message,
+                "expected another address or port",
+            );
+        }
+        let written = roots.iter().any(|root| root.find("input").is_some());
+        let misspelt = roots.iter().flat_map(|root| &root.entries).any(|entry| {
+            !SECTIONS.contains(&entry.key.as_str())
+                && value::nearest(&entry.key, SECTIONS.iter().copied()) == Some("input")
+        });
+        let broken = self.files.iter().any(|file| file.broken);
+        if let (false, false, false, Some(file)) = (written, misspelt, broken, self.files.first()) {
+            self.problems.push(Diagnostic {
+                help: Some(
+                    "[[input]]\nname = \"syslog-udp\"\nlisten = \"udp://0.0.0.0:514\"\nformat = \"syslog\""
+                        .into(),
+                ),
+                ..file.problem(
+                    "no-input",
+                    0..0,
+                    "no `[[input]]`: the sensor would receive nothing",
+                    "expected at least one",
+                )
+            });
+        }
+        inputs
+    }
+
+    fn input(&mut self, table: &Table, place: &Place) -> Option<Input> {
+        self.unknown_keys(table, INPUT, "key of [[input]]");
+        let label = self.required(table, place, INPUT, "name", |text| name(text, MAX_LABEL));
+        let listen = self.required(table, place, INPUT, "listen", value::listen);
+        let format = self.required(table, place, INPUT, "format", format);
+        let known = listen.is_some() && format.is_some();
+        let listen = listen.unwrap_or(Listen::Udp(DEFAULT_METRICS));
+        let mut input = Input::standard("", listen, format.unwrap_or(Format::Syslog));
+        self.assign(table, "timezone", &mut input.timezone, timezone);
+        if let Some(node) = table.find("allow") {
+            input.allow = self.list(node, "network", Reader::network);
+        }
+        if let Some(bytes) = self.size(table, "receive_buffer", RECEIVE_BUFFER) {
+            input.receive_buffer = bytes;
+        }
+        if let Some(exercise) = self.flag(table, "exercise") {
+            input.exercise = exercise;
+        }
+        if let Some(bytes) = self.size(table, "max_message", MAX_MESSAGE) {
+            input.max_message = bytes;
+        }
+        if let Some(count) = self.integer(table, "max_connections", MAX_CONNECTIONS) {
+            input.max_connections = usize::try_from(count).unwrap_or(input.max_connections);
+        }
+        self.assign(table, "idle_timeout", &mut input.idle_timeout, idle_timeout);
+        if known {
+            self.meaningless(table, &input);
+        }
+        input.name = label?;
+        known.then_some(input)
+    }
+
+    /// Keys that are well written but change nothing for this input.
+    fn meaningless(&mut self, table: &Table, input: &Input) {
+        let transport = match input.listen {
+            Listen::Udp(_) => TCP_ONLY,
+            Listen::Tcp(_) => &["receive_buffer"],
+        };
+        let scheme = if matches!(input.listen, Listen::Udp(_)) { "udp" } else { "tcp" };
+        for entry in table.entries.iter().filter(|entry| transport.contains(&entry.key.as_str())) {
+            self.warn(
+                "no-effect",
+                &entry.place,
+                format!("`{}` has no effect on a {scheme} input", entry.key),
+            );
+        }
+        if input.format == Format::Flow {
+            if let Some(entry) = table.entries.iter().find(|entry| entry.key == "timezone") {
+                self.warn(
+                    "no-effect",
+                    &entry.place,
+                    "flow records carry UTC: `timezone` has no effect".into(),
+                );
+            }
+            if let (Listen::Tcp(_), Some(node)) = (input.listen, table.find("listen")) {
+                let place = node.place.clone();
+                let message = "flow records over tcp:// are not supported in this version";
+                self.problem("not-supported", &place, message, "expected udp://ADDRESS:PORT");
+            }
+        }
+    }
+
+    fn constituent(&mut self, table: &Table, place: &Place) -> Option<Constituent> {
+        self.unknown_keys(table, CONSTITUENT, "key of [[constituent]]");
+        let label = self.required(table, place, CONSTITUENT, "name", |text| name(text, MAX_NAME));
+        let sector = self.required(table, place, CONSTITUENT, "sector", sector);
+        let mut contact = None;
+        self.assign(table, "contact", &mut contact, |text| name(text, MAX_NAME).map(Some));
+        let networks = match table.find("networks") {
+            Some(node) => self.list(node, "network", Reader::network),
+            None => Vec::new(),
+        };
+        // One that is half wrong still counts, so that naming it is not a mistake of its own.
+        Some(Constituent { name: label?, sector: sector.unwrap_or(Sector::Government), networks, contact })
+    }
+
+    fn sources(&mut self, roots: &[Table], constituents: &[Placed<'_, Constituent>]) -> Vec<Source> {
+        let sources = self.each(roots, "source", |reader, table, place| {
+            reader.unknown_keys(table, SOURCE, "key of [[source]]");
+            let label = reader.required(table, place, SOURCE, "name", |text| name(text, MAX_NAME));
+            let networks = match table.find("networks") {
+                Some(node) => reader.list(node, "network", Reader::network),
+                None => {
+                    reader.missing(table, place, SOURCE, "networks");
+                    Vec::new()
+                }
+            };
+            let mut zone = None;
+            reader.assign(table, "timezone", &mut zone, |text| timezone(text).map(Some));
+            let mut constituent = None;
+            reader.assign(table, "constituent", &mut constituent, |text| {
+                let names = || constituents.iter().map(|constituent| constituent.value.name.as_str());
+                names().position(|name| name == text.trim()).map(Some).ok_or_else(|| {
+                    let refusal = Refusal {
+                        code: "unknown-constituent",
+                        ..Refusal::new("no `[[constituent]]` has this name", "expected the name of one")
+                    };
+                    match value::nearest(text, names()) {
+                        Some(name) => refusal.help(format!("\"{name}\"")),
+                        None => refusal,
+                    }
+                })
+            });
+            Some(Source { name: label?, networks, timezone: zone, constituent })
+        });
+        self.unique(&sources, "source", |source| &source.name);
+        self.claimed_twice(&sources, "source", |source| (&source.name, &source.networks));
+        sources.into_iter().map(|source| source.value).collect()
+    }
+
+    /// Constituents that own the same network, that lie inside each other, or that own nothing.
+    fn networks_of_constituents(&mut self, constituents: &[Placed<'_, Constituent>], sources: &[Source]) {
+        self.claimed_twice(constituents, "constituent", |constituent| {
+            (&constituent.name, &constituent.networks)
+        });
+        self.nested(constituents);
+        // A source that names none of them meant one.
+        if self.problems.iter().any(|problem| problem.code == "unknown-constituent") {
+            return;
+        }
+        for (index, constituent) in constituents.iter().enumerate() {
+            let keys = || constituent.table.entries.iter().map(|entry| entry.key.as_str());
+            let meant = keys().any(|key| value::nearest(key, ["networks"]).is_some());
+            if !meant && !sources.iter().any(|source| source.constituent == Some(index)) {
+                let message = "no alert can concern it: it has no `networks`, and no `[[source]]` names it";
+                self.warn("never-touched", constituent.key("name"), message.to_owned());
+            }
+        }
+    }
+
+    /// The same network twice: which one is meant could only be guessed.
+    fn claimed_twice<T>(
+        &mut self,
+        all: &[Placed<'_, T>],
+        section: &str,
+        claims: impl Fn(&T) -> (&String, &Vec<IpNet>),
+    ) {
+        let mut owners: HashMap<&IpNet, usize> = HashMap::new();
+        for (index, placed) in all.iter().enumerate() {
+            for net in claims(&placed.value).1 {
+                let first = owners.insert(net, index).filter(|first| *first != index);
+                let Some(first) = first.and_then(|first| all.get(first)) else { continue };
+                let message = format!("{section} `{}` has {net} too", claims(&first.value).0);
+                self.problem(
+                    "duplicate-network",
+                    placed.network(net),
+                    message,
+                    "expected one owner of a network",
+                );
+            }
+        }
+    }
+
+    /// Networks inside each other are legitimate (the longest prefix wins) but worth a note.
+    fn nested(&mut self, constituents: &[Placed<'_, Constituent>]) {
+        let mut all: Vec<(&IpNet, usize)> = Vec::new();
+        for (index, constituent) in constituents.iter().enumerate() {
+            all.extend(constituent.value.networks.iter().map(|net| (net, index)));
+        }
+        all.sort_by_key(|(net, _)| (net.network(), net.prefix_len()));
+        let mut around: Vec<(&IpNet, usize)> = Vec::new();
+        for (net, index) in all {
+            while around.last().is_some_and(|(outer, _)| !outer.contains(net)) {
+                around.pop();
+            }
+            if let Some((outer, owner)) =
+                around.last().filter(|(outer, owner)| *owner != index && *outer != net)
+                && let (Some(inner), Some(owner)) = (constituents.get(index), constituents.get(*owner))
+            {
+                let owner = &owner.value.name;
+                let message = format!("{net} lies inside {outer} of `{owner}`; the longer prefix wins");
+                self.warn("overlap", inner.network(net), message).level = Level::Note;
+            }
+            around.push((net, index));
+        }
+    }
+
+    fn outputs(&mut self, roots: &[Table], constituents: &[Placed<'_, Constituent>]) -> Vec<Output> {
+        let outputs =
+            self.each(roots, "output", |reader, table, place| reader.output(table, place, constituents));
+        self.unique(&outputs, "output", |output| &output.name);
+        let mut files: HashMap<&PathBuf, usize> = HashMap::new();
+        for (index, output) in outputs.iter().enumerate() {
+            let Destination::File(path) = &output.value.to else { continue };
+            let Some(first) = files.insert(path, index).and_then(|first| outputs.get(first)) else {
+                continue;
+            };
+            let message = format!("output `{}` writes to this file too", first.value.name);
+            self.warn("duplicate-destination", output.key("to"), message);
+        }
+        if !roots.iter().any(|root| root.find("output").is_some()) {
+            return vec![Output::standard("stdout", Destination::Stdout)];
+        }
+        outputs.into_iter().map(|output| output.value).collect()
+    }
+
+    fn output(
+        &mut self,
+        table: &Table,
+        place: &Place,
+        constituents: &[Placed<'_, Constituent>],
+    ) -> Option<Output> {
+        self.unknown_keys(table, OUTPUT, "key of [[output]]");
+        let label = self.required(table, place, OUTPUT, "name", |text| name(text, MAX_LABEL));
+        let to = self.required(table, place, OUTPUT, "to", value::destination);
+        let known = to.is_some();
+        let mut output = Output::standard("", to.unwrap_or(Destination::Stdout));
+        self.assign(table, "encoding", &mut output.encoding, encoding);
+        self.assign(table, "tlp", &mut output.tlp, tlp);
+        if let Some(node) = table.find("sectors") {
+            output.sectors = self.list(node, "sector", |reader, node| reader.parsed(node, sector));
+            let served = |sector: &Sector| constituents.iter().any(|other| other.value.sector == *sector);
+            let place = node.place.clone();
+            // A constituent whose sector is misspelt may be the one that was meant.
+            let unsure =
+                constituents.iter().any(|other| match other.table.find("sector").map(|node| &node.item) {
+                    Some(Item::Text(text)) => Sector::from_name(text).is_none(),
+                    _ => true,
+                });
+            if !unsure && !output.sectors.is_empty() && !output.sectors.iter().any(served) {
+                let message = "this output gets nothing: no `[[constituent]]` is of these sectors".to_owned();
+                self.warn("gets-nothing", &place, message).help =
+                    Some("leave `sectors` out for alerts of every sector".into());
+            }
+        }
+        output.name = label?;
+        known.then_some(output)
+    }
+
+    fn metrics(&mut self, roots: &[Table], inputs: &[Placed<'_, Input>]) -> Metrics {
+        let mut metrics = Metrics { listen: DEFAULT_METRICS };
+        let mut place = None;
+        for table in self.tables(roots, "metrics") {
+            self.unknown_keys(table, METRICS, "key of [metrics]");
+            self.assign(table, "listen", &mut metrics.listen, value::socket);
+            place = table.find("listen").map(|node| node.place.clone()).or(place);
+        }
+        let taken = |input: &&Placed<'_, Input>| {
+            input.value.listen == Listen::Tcp(metrics.listen) && metrics.listen.port() != 0
+        };
+        if let Some(input) = inputs.iter().find(taken) {
+            let place = place.unwrap_or_else(|| input.key("listen").clone());
+            let message = format!("input `{}` listens on the address of metrics", input.value.name);
+            self.problem("duplicate-address", &place, message, "expected another port");
+        }
+        metrics
+    }
+}
+
+/// The parts that all sections share.
+impl<'a> Reader<'a> {
+    fn problem(
+        &mut self,
+        code: &'static str,
+        place: &Place,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Diagnostic {
+        // Every place was made with the index of a file that is there.
+        let problem = self.files[place.file].problem(code, place.span.clone(), message, label);
+        self.problems.push(problem);
+        let last = self.problems.len() - 1;
+        &mut self.problems[last]
+    }
+
+    fn warn(&mut self, code: &'static str, place: &Place, message: String) -> &mut Diagnostic {
+        let problem = self.problem(code, place, message, "");
+        problem.level = Level::Warning;
+        problem.label = None;
+        problem
+    }
+
+    fn refused(&mut self, place: &Place, refusal: Refusal) {
+        let help = refusal.help;
+        self.problem(refusal.code, place, refusal.message, refusal.expected).help = help;
+    }
+
+    fn wrong_type(&mut self, node: &Node, expected: &str) -> &mut Diagnostic {
+        let message = format!("{} where {expected} belongs", node.item.kind());
+        self.problem("wrong-type", &node.place, message, format!("expected {expected}"))
+    }
+
+    fn unknown_keys(&mut self, table: &Table, known: &[&str], what: &str) {
+        for Entry { key, place, .. } in &table.entries {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let nearest = value::nearest(key, known.iter().copied());
+            let label = match nearest {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("expected one of: {}", known.join(", ")),
+            };
+            let message = format!("unknown {what} `{}`", key.escape_debug());
+            self.problem("unknown-key", place, message, label).help = nearest.map(str::to_owned);
+        }
+    }
+
+    /// A key that must be there; one that is misspelt was reported as unknown.
+    fn missing(&mut self, table: &Table, place: &Place, known: &[&str], key: &str) {
+        let misspelt = table.entries.iter().any(|entry| {
+            !known.contains(&entry.key.as_str())
+                && value::nearest(&entry.key, known.iter().copied()) == Some(key)
+        });
+        if !misspelt && !self.files.get(place.file).is_some_and(|file| file.broken) {
+            self.problem(
+                "missing-key",
+                place,
+                format!("`{key}` is missing"),
+                format!("expected `{key}` under it"),
+            );
+        }
+    }
+
+    fn required<T>(
+        &mut self,
+        table: &Table,
+        place: &Place,
+        known: &[&str],
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        match table.find(key) {
+            Some(node) => self.parsed(node, parse),
+            None => {
+                self.missing(table, place, known, key);
+                None
+            }
+        }
+    }
+
+    fn assign<T>(
+        &mut self,
+        table: &Table,
+        key: &str,
+        to: &mut T,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) {
+        if let Some(value) = table.find(key).and_then(|node| self.parsed(node, parse)) {
+            *to = value;
+        }
+    }
+
+    fn parsed<T>(&mut self, node: &Node, parse: impl Fn(&str) -> Result<T, Refusal>) -> Option<T> {
+        let text = self.text(node)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(refusal) => {
+                self.refused(&node.place, refusal);
+                None
+            }
+        }
+    }
+
+    /// A string with its variables expanded.
+    fn text(&mut self, node: &Node) -> Option<String> {
+        let Item::Text(text) = &node.item else {
+            self.wrong_type(node, "a string");
+            return None;
+        };
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        let mut complete = true;
+        while let Some(at) = rest.find("${") {
+            let (before, reference) = rest.split_at(at);
+            if let Some(before) = before.strip_suffix('$') {
+                expanded.push_str(before);
+                expanded.push_str("${");
+                rest = reference.get(2..).unwrap_or_default();
+                continue;
+            }
+            expanded.push_str(before);
+            let name = reference.get(2..).and_then(|reference| reference.split_once('}'));
+            let Some((name, after)) = name else {
+                let place = self.within(node, reference);
+                self.problem("undefined-variable", &place, "`${` without `}`", "expected ${NAME}").help =
+                    Some("$${ for a literal ${".into());
+                return None;
+            };
+            let whole = reference.get(..name.len() + 3).unwrap_or(reference);
+            match (self.variables)(name).filter(|_| !name.is_empty()) {
+                Some(value) => expanded.push_str(&value),
+                None => {
+                    complete = false;
+                    let place = self.within(node, whole);
+                    let message = format!("the environment has no variable `{}`", name.escape_debug());
+                    self.problem(
+                        "undefined-variable",
+                        &place,
+                        message,
+                        "expected the name of one that is set",
+                    );
+                }
+            }
+            rest = after;
+        }
+        expanded.push_str(rest);
+        complete.then_some(expanded)
+    }
+
+    /// Where a part of a string stands; the whole string if escapes moved it.
+    fn within(&self, node: &Node, part: &str) -> Place {
+        let found = self.files.get(node.place.file).and_then(|file| file.slice(&node.place.span).find(part));
+        match found {
+            Some(at) => {
+                let start = node.place.span.start + at;
+                Place { file: node.place.file, span: start..start + part.len() }
+            }
+            None => node.place.clone(),
+        }
+    }
+
+    fn size(&mut self, table: &Table, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let node = table.find(key)?;
+        let bytes = match &node.item {
+            Item::Integer(number) => u64::try_from((*number)?).unwrap_or(0),
+            Item::Text(_) => self.parsed(node, value::size)?,
+            _ => {
+                self.wrong_type(node, "a size such as \"32MiB\"");
+                return None;
+            }
+        };
+        if range.contains(&bytes) {
+            return Some(bytes);
+        }
+        let (low, high) = (range.start(), range.end());
+        let expected = if *high == u64::MAX {
+            format!("expected at least {low} bytes")
+        } else {
+            format!("expected {low} to {high} bytes")
+        };
+        self.problem("bad-value", &node.place, "out of range", expected);
+        None
+    }
+
+    fn integer(&mut self, table: &Table, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let node = table.find(key)?;
+        let Item::Integer(number) = &node.item else {
+            self.wrong_type(node, "a number");
+            return None;
+        };
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let expected = format!("expected {} to {}", range.start(), range.end());
+            self.problem("bad-value", &node.place, "out of range", expected);
+        }
+        number
+    }
+
+    fn flag(&mut self, table: &Table, key: &str) -> Option<bool> {
+        let node = table.find(key)?;
+        let Item::Flag(flag) = node.item else {
+            self.wrong_type(node, "true or false");
+            return None;
+        };
+        Some(flag)
+    }
+
+    /// A list with at least one element: an empty one would say nothing, or everything.
+    fn list<T>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        mut each: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Vec<T> {
+        let Item::List(elements) = &node.item else {
+            let problem = self.wrong_type(node, "a list");
+            if let Item::Text(text) = &node.item {
+                problem.help = Some(format!("[\"{}\"]", text.escape_debug()));
+            }
+            return Vec::new();
+        };
+        if elements.is_empty() {
+            let expected = format!("expected at least one {what}, or the key left out");
+            self.problem("bad-value", &node.place, "an empty list", expected);
+        }
+        elements.iter().filter_map(|element| each(self, element)).collect()
+    }
+
+    fn network(&mut self, node: &Node) -> Option<IpNet> {
+        self.parsed(node, value::network)
+    }
+
+    /// A path; a relative one is relative to the file it stands in.
+    fn path(&mut self, node: &Node) -> Option<PathBuf> {
+        let path = self.parsed(node, |text| match text {
+            "" => Err(Refusal::new("an empty path", "expected a path")),
+            _ if text.contains('\0') => Err(Refusal::new("a path cannot hold a NUL", "expected a path")),
+            _ => Ok(PathBuf::from(text)),
+        })?;
+        let folder = self.files.get(node.place.file).and_then(|file| file.path.parent());
+        Some(folder.map_or(path.clone(), |folder| folder.join(path)))
+    }
+
+    fn rules_path(&mut self, node: &Node) -> Option<PathBuf> {
+        let path = self.path(node)?;
+        // Not an error: the last good versions of its sets may still be at hand.
+        if matches!(path.try_exists(), Ok(false)) {
+            self.warn("no-such-file", &node.place, "no such file or folder".into()).label =
+                Some("expected rule sets there".into());
+        }
+        Some(path)
+    }
+
+    /// The `[name]` tables of all files.
+    fn tables<'t>(&mut self, roots: &'t [Table], name: &str) -> Vec<&'t Table> {
+        let mut tables = Vec::new();
+        for node in roots.iter().filter_map(|root| root.find(name)) {
+            match &node.item {
+                Item::Table(table) => tables.push(table),
+                _ => self.wrong_type(node, "a table").help = Some(format!("[{name}]")),
+            }
+        }
+        tables
+    }
+
+    /// Reads each `[[name]]` of all files.
+    fn each<'t, T>(
+        &mut self,
+        roots: &'t [Table],
+        name: &str,
+        mut read: impl FnMut(&mut Self, &Table, &Place) -> Option<T>,
+    ) -> Vec<Placed<'t, T>> {
+        for node in roots.iter().filter_map(|root| root.find(name)) {
+            if !matches!(node.item, Item::List(_)) {
+                self.wrong_type(node, "a list of tables").help = Some(format!("[[{name}]]"));
+            }
+        }
+        let mut found = Vec::new();
+        for node in elements(roots, name) {
+            match &node.item {
+                Item::Table(table) => {
+                    let value = read(self, table, &node.place);
+                    found.extend(value.map(|value| Placed { value, table, place: &node.place }));
+                }
+                _ => self.wrong_type(node, "a table").help = Some(format!("[[{name}]]")),
+            }
+        }
+        found
+    }
+
+    /// Names that stand twice.
+    fn unique<T>(&mut self, all: &[Placed<'_, T>], what: &str, name: impl Fn(&T) -> &str) {
+        let mut seen: HashMap<&str, &Place> = HashMap::new();
+        for placed in all {
+            let Some(first) = seen.insert(name(&placed.value), &placed.place) else { continue };
+            let at = self
+                .files
+                .get(first.file)
+                .map(|file| format!("{}:{}", file.path.display(), file.position(first.span.start).0));
+            let message = format!("another {what} has this name");
+            self.problem("duplicate-name", placed.key("name"), message, "expected a name of its own").help =
+                at.map(|at| format!("the other stands at {at}"));
+        }
+    }
+}
+
+/// Every element of the `[[name]]` lists of all files.
+fn elements<'t>(roots: &'t [Table], name: &str) -> impl Iterator<Item = &'t Node> {
+    roots.iter().filter_map(move |root| root.find(name)).flat_map(|node| match &node.item {
+        Item::List(elements) => elements.as_slice(),
+        _ => &[],
+    })
+}
+
+/// A name: printable, not empty, bounded.
+fn name(text: &str, longest: usize) -> Result<String, Refusal> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Refusal::new("an empty name", "expected a name"));
+    }
+    if text.len() > longest || text.chars().any(char::is_control) {
+        let expected = format!("expected at most {longest} bytes without control characters");
+        return Err(Refusal::new("not usable as a name", expected));
+    }
+    // Labels name folders of the spool and file descriptors of systemd too.
+    if longest == MAX_LABEL && (text.contains(['/', ':', '\\']) || text.starts_with('.')) {
+        let expected = "expected none of `/`, `:`, `\\`, and no dot in front";
+        return Err(Refusal::new("not usable as the name of an input or output", expected));
+    }
+    Ok(text.to_owned())
+}
+
+fn timezone(text: &str) -> Result<TimeZone, Refusal> {
+    TimeZone::get(text.trim()).map_err(|_| {
+        let refusal = Refusal::new(
+            "an unknown time zone",
+            "expected a name of the IANA database, such as \"Europe/Tirane\"",
+        );
+        let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        match value::nearest(text, names.iter().map(String::as_str)) {
+            Some(name) => refusal.help(format!("\"{name}\"")),
+            None => refusal,
+        }
+    })
+}
+
+fn idle_timeout(text: &str) -> Result<Duration, Refusal> {
+    let span = value::duration(text)?;
+    if IDLE_TIMEOUT.contains(&span) {
+        Ok(span)
+    } else {
+        Err(Refusal::new("out of range", "expected \"1s\" to \"30d\""))
+    }
+}
+
+fn format(text: &str) -> Result<Format, Refusal> {
+    match text {
+        "syslog" => Ok(Format::Syslog),
+        "flow" => Ok(Format::Flow),
+        _ => {
+            let refusal = choice("an unknown format", text, ["syslog", "flow"]);
+            let flow = ["netflow", "netflow5", "netflow9", "ipfix", "sflow"]
+                .contains(&text.to_ascii_lowercase().as_str());
+            Err(if flow { refusal.help("\"flow\" tells NetFlow, IPFIX and sFlow apart") } else { refusal })
+        }
+    }
+}
+
+fn sector(text: &str) -> Result<Sector, Refusal> {
+    Sector::from_name(text).ok_or_else(|| choice("an unknown sector", text, Sector::ALL.map(Sector::name)))
+}
+
+fn tlp(text: &str) -> Result<Tlp, Refusal> {
+    Tlp::from_name(text).ok_or_else(|| choice("an unknown marking", text, Tlp::ALL.map(Tlp::name)))
+}
+
+fn encoding(text: &str) -> Result<Encoding, Refusal> {
+    let found = Encoding::ALL.into_iter().find(|encoding| encoding.name() == text);
+    found.ok_or_else(|| choice("an unknown encoding", text, Encoding::ALL.map(Encoding::name)))
+}
+
+fn log_level(text: &str) -> Result<LevelFilter, Refusal> {
+    const LEVELS: [(&str, LevelFilter); 6] = [
+        ("off", LevelFilter::OFF),
+        ("error", LevelFilter::ERROR),
+        ("warn", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::DEBUG),
+        ("trace", LevelFilter::TRACE),
+    ];
+    let found = LEVELS.iter().find(|(name, _)| *name == text).map(|(_, level)| *level);
+    found.ok_or_else(|| choice("an unknown log level", text, LEVELS.map(|(name, _)| name)))
+}
+
+fn choice<const N: usize>(message: &str, text: &str, known: [&'static str; N]) -> Refusal {
+    let refusal = Refusal::new(message, format!("expected one of: {}", known.join(", ")));
+    match value::nearest(text, known) {
+        Some(name) => refusal.help(format!("\"{name}\"")),
+        None => refusal,
+    }
+}

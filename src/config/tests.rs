@@ -1,0 +1,472 @@
+use super::*;
+
+/// Resolves one file under the path `roje.toml`, with the variables `SET` and `EVIL`.
+fn resolve(text: &str) -> Result<Config, Vec<Diagnostic>> {
+    resolve_all(&[("roje.toml", text)])
+}
+
+fn resolve_all(files: &[(&str, &str)]) -> Result<Config, Vec<Diagnostic>> {
+    let files = files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).collect();
+    Config::parse(files, &|name| match name {
+        "SET" => Some("value".into()),
+        "EVIL" => Some("x\"\n[metrics]\nlisten = \"0.0.0.0:1\"".into()),
+        "STATE_DIRECTORY" => Some("/var/lib/roje:/var/lib/other".into()),
+        _ => None,
+    })
+}
+
+/// `line:column code`, and the excerpt that would be underlined.
+fn told(text: &str, problems: &[Diagnostic]) -> Vec<String> {
+    problems
+        .iter()
+        .map(|problem| {
+            let excerpt = text.get(problem.span.clone()).unwrap_or("?").lines().next().unwrap_or("");
+            format!("{}:{} {} {excerpt}", problem.line, problem.column, problem.code)
+        })
+        .collect()
+}
+
+const INPUT: &str = "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:5514\"\nformat = \"syslog\"\n";
+
+/// The example of the interface, with outputs of this version.
+const FULL: &str = r#"
+[sensor]
+name = "tirana-dc1"
+data_dir = "/var/lib/roje"
+rules = ["/"]
+workers = 3
+memory_limit = "1GiB"
+log = "debug"
+
+[[input]]
+name = "syslog-udp"
+listen = "udp://0.0.0.0:514"
+format = "syslog"
+timezone = "Europe/Tirane"
+allow = ["10.0.0.0/8", "::1"]
+receive_buffer = "16MiB"
+exercise = true
+
+[[input]]
+name = "syslog-tcp"
+listen = "tcp://0.0.0.0:601"
+format = "syslog"
+max_message = "32KiB"
+max_connections = 17
+idle_timeout = "5m"
+
+[[source]]
+name = "edge-fw-2"
+networks = ["10.1.2.3"]
+timezone = "UTC"
+constituent = "Distribution operator"
+
+[[constituent]]
+name = "Distribution operator"
+sector = "energy"
+networks = ["192.0.2.0/24"]
+contact = "soc@operator.example"
+
+[[output]]
+name = "national-soc"
+to = "file:///var/log/roje/alerts.json"
+encoding = "ecs"
+tlp = "amber+strict"
+sectors = ["energy"]
+
+[metrics]
+listen = "127.0.0.1:0"
+"#;
+
+#[test]
+fn every_key_is_read() {
+    let config = resolve(FULL).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(
+        config.sensor,
+        Sensor {
+            name: "tirana-dc1".into(),
+            data_dir: "/var/lib/roje".into(),
+            rules: Rules::Paths(vec!["/".into()]),
+            workers: 3,
+            memory_limit: 1 << 30,
+            log: LevelFilter::DEBUG,
+        }
+    );
+    let [udp, tcp] = config.inputs.as_slice() else { panic!("{:?}", config.inputs) };
+    assert_eq!(udp.listen.to_string(), "udp://0.0.0.0:514");
+    assert_eq!(udp.timezone.iana_name(), Some("Europe/Tirane"));
+    assert_eq!(udp.allow, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse::<IpNet>().unwrap()]);
+    assert_eq!((udp.receive_buffer, udp.exercise), (16 << 20, true));
+    assert_eq!((tcp.max_message, tcp.max_connections), (32 << 10, 17));
+    assert_eq!(tcp.idle_timeout, Duration::from_secs(300));
+    assert_eq!((tcp.receive_buffer, tcp.exercise, tcp.allow.len()), (DEFAULT_RECEIVE_BUFFER, false, 0));
+    let source = &config.sources[0];
+    assert_eq!((source.name.as_str(), source.timezone.clone()), ("edge-fw-2", Some(TimeZone::UTC)));
+    assert_eq!(source.networks, ["10.1.2.3/32".parse::<IpNet>().unwrap()]);
+    let constituent = config.constituent_of(source).unwrap();
+    assert_eq!(constituent.sector, Sector::Energy);
+    assert_eq!(constituent.contact.as_deref(), Some("soc@operator.example"));
+    assert_eq!(
+        config.outputs,
+        [Output {
+            name: "national-soc".into(),
+            to: Destination::File("/var/log/roje/alerts.json".into()),
+            encoding: Encoding::Ecs,
+            tlp: Tlp::AmberStrict,
+            sectors: vec![Sector::Energy],
+        }]
+    );
+    assert_eq!(config.metrics.listen.port(), 0);
+}
+
+#[test]
+fn defaults() {
+    let config = resolve(INPUT).unwrap();
+    assert_eq!(config.inputs, [Input::standard("a", config.inputs[0].listen, Format::Syslog)]);
+    assert_eq!(config.outputs, [Output::standard("stdout", Destination::Stdout)]);
+    assert_eq!(config.outputs[0].tlp, Tlp::Red);
+    assert_eq!(config.metrics.listen, DEFAULT_METRICS);
+    assert_eq!(config.sensor.data_dir, Path::new("/var/lib/roje"));
+    assert_eq!(config.sensor.rules, Rules::Embedded);
+    assert!(!config.sensor.name.is_empty());
+}
+
+#[test]
+fn builtin_is_what_the_interface_says() {
+    let config = Config::builtin();
+    let listens: Vec<_> =
+        config.inputs.iter().map(|input| (input.listen.to_string(), input.format)).collect();
+    let expected = [
+        ("udp://127.0.0.1:5514", Format::Syslog),
+        ("tcp://127.0.0.1:5514", Format::Syslog),
+        ("udp://127.0.0.1:2055", Format::Flow),
+        ("udp://127.0.0.1:4739", Format::Flow),
+        ("udp://127.0.0.1:6343", Format::Flow),
+    ];
+    assert_eq!(listens, expected.map(|(listen, format)| (listen.to_owned(), format)));
+    assert_eq!(config.metrics.listen.to_string(), "127.0.0.1:7653");
+    assert_eq!(config.sensor.rules, Rules::Embedded);
+}
+
+#[test]
+fn five_mistakes_are_five_problems_each_at_its_place() {
+    let cases = [
+        (
+            "values and keys",
+            "[sensor]\nnmae = \"x\"\nmemory_limit = \"2 gigs\"\n\n[[input]]\nname = \"a\"\nlisten = \"tls://0.0.0.0:6514\"\nformat = \"netflow\"\n\n[[constituent]]\nname = \"é\"\nsector = \"enrgy\"\n\n[[source]]\nname = \"s\"\nnetworks = [\"10.1.2.3\"]\nconstituent = \"é\"\n",
+            vec![
+                "2:1 unknown-key nmae",
+                "3:16 bad-value \"2 gigs\"",
+                "7:10 not-supported \"tls://0.0.0.0:6514\"",
+                "8:10 bad-value \"netflow\"",
+                "12:10 bad-value \"enrgy\"",
+            ],
+        ),
+        (
+            "types, duplicates, references",
+            "[sensor]\nworkers = \"four\"\nrules = \"/\"\n[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"syslog\"\n[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"flow\"\n[[source]]\nname = \"s\"\nnetworks = [ \"10.0.0.1/8\" ]\nconstituent = \"nobody\"\n",
+            vec![
+                "2:11 wrong-type \"four\"",
+                "3:9 wrong-type \"/\"",
+                "9:8 duplicate-name \"a\"",
+                "10:10 duplicate-address \"udp://127.0.0.1:1\"",
+                "14:14 bad-value \"10.0.0.1/8\"",
+                "15:15 unknown-constituent \"nobody\"",
+            ],
+        ),
+        (
+            "syntax beside the rest",
+            "[sensor]\nname = tirana\nworkers =\nlog = \"inof\"\n\n[[input]]\nname = \"a\"\nlisten = \"udp://0.0.0.0:514\nformat = \"syslgo\"\nallow = []\n\n[metrics]\nlisten = \"7653\"\n",
+            vec![
+                "2:8 syntax tirana",
+                "3:10 syntax ",
+                "4:7 bad-value \"inof\"",
+                "8:28 syntax ",
+                "9:10 bad-value \"syslgo\"",
+                "10:9 bad-value []",
+                "13:10 bad-value \"7653\"",
+            ],
+        ),
+        (
+            "an unclosed list does not swallow the rest",
+            "[sensor]\nrules = [\"/\",\n  \"/\"\nlog = \"inof\"\n[[input]]\nname = \"a\"\nlisten = \"udp://0.0.0.0:514\"\nformat = \"x\"\n",
+            vec!["2:9 syntax [", "4:7 bad-value \"inof\"", "8:10 bad-value \"x\""],
+        ),
+        (
+            "a broken header does not mix its keys into the table before",
+            "[sensor]\nname = \"x\"\n[[input]\nname = \"a\"\nlisten = \"x\"\n[metrics]\nlisten = \"x\"\n",
+            vec!["3:9 syntax ", "7:10 bad-value \"x\""],
+        ),
+        (
+            "a key written twice",
+            "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nlisten = \"udp://127.0.0.1:2\"\nformat = \"syslog\"\n",
+            vec!["4:1 syntax listen"],
+        ),
+        (
+            "missing keys",
+            "[[input]]\nformat = \"syslog\"\n[[output]]\nname = \"o\"\n[[constituent]]\nnetworks = [\"10.0.0.0/8\"]\n",
+            vec![
+                "1:1 missing-key [[input]]",
+                "1:1 missing-key [[input]]",
+                "3:1 missing-key [[output]]",
+                "5:1 missing-key [[constituent]]",
+                "5:1 missing-key [[constituent]]",
+            ],
+        ),
+        (
+            "a misspelt key is not missing as well",
+            "[[input]]\nname = \"a\"\nlisten_on = \"udp://127.0.0.1:1\"\nformt = \"syslog\"\n",
+            vec!["3:1 unknown-key listen_on", "4:1 unknown-key formt"],
+        ),
+        ("a misspelt section", "[[inputs]]\nname = \"a\"\n", vec!["1:3 unknown-key inputs"]),
+        ("no input", "[sensor]\nname = \"x\"\n", vec!["1:1 no-input "]),
+        ("an empty file", "", vec!["1:1 no-input "]),
+        ("a table where a list belongs", "[input]\nname = \"a\"\n", vec!["1:1 wrong-type [input]"]),
+        (
+            "variables",
+            "[[input]]\nname = \"${SET}\"\nlisten = \"udp://127.0.0.1:${PORT}\"\nformat = \"${\"\n[metrics]\nlisten = \"${EVIL}\"\n",
+            vec![
+                "3:27 undefined-variable ${PORT}",
+                "4:11 undefined-variable ${",
+                "6:10 bad-value \"${EVIL}\"",
+            ],
+        ),
+        (
+            "ranges",
+            "[sensor]\nworkers = -1\nmemory_limit = 1\n[[input]]\nname = \"a/b\"\nlisten = \"tcp://127.0.0.1:1\"\nformat = \"syslog\"\nmax_message = \"1GiB\"\nmax_connections = 0\nidle_timeout = \"0s\"\n",
+            vec![
+                "2:11 bad-value -1",
+                "3:16 bad-value 1",
+                "5:8 bad-value \"a/b\"",
+                "8:15 bad-value \"1GiB\"",
+                "9:19 bad-value 0",
+                "10:16 bad-value \"0s\"",
+            ],
+        ),
+        (
+            "the same network twice",
+            "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"syslog\"\n[[constituent]]\nname = \"a\"\nsector = \"water\"\nnetworks = [\"10.0.0.0/8\"]\n[[constituent]]\nname = \"b\"\nsector = \"water\"\nnetworks = [\"192.0.2.1\", \"10.0.0.0/8\"]\n",
+            vec!["12:26 duplicate-network \"10.0.0.0/8\""],
+        ),
+        (
+            "outputs of later versions, and unencrypted ones",
+            "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"syslog\"\n[[output]]\nname = \"a\"\nto = \"https://soc.example/\"\n[[output]]\nname = \"b\"\nto = \"http://soc.example/\"\ntlp = \"white\"\n",
+            vec![
+                "7:6 not-supported \"https://soc.example/\"",
+                "10:6 bad-value \"http://soc.example/\"",
+                "11:7 bad-value \"white\"",
+            ],
+        ),
+        (
+            "flow over TCP",
+            "[[input]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:1\"\nformat = \"flow\"\n",
+            vec!["3:10 not-supported \"tcp://127.0.0.1:1\""],
+        ),
+    ];
+    for (name, text, expected) in cases {
+        let problems = resolve(text).expect_err(name);
+        assert_eq!(told(text, &problems), expected, "{name}: {problems:#?}");
+    }
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    let cases = [
+        (
+            "an output that gets nothing",
+            "[[output]]\nname = \"a\"\nto = \"stdout:\"\nsectors = [\"energy\"]\n",
+            "8:11 gets-nothing [\"energy\"]",
+        ),
+        (
+            "keys of the other transport",
+            "[[input]]\nname = \"b\"\nlisten = \"udp://127.0.0.1:2\"\nformat = \"syslog\"\nmax_message = \"1KiB\"\n",
+            "9:1 no-effect max_message",
+        ),
+        (
+            "zones of flow",
+            "[[input]]\nname = \"b\"\nlisten = \"udp://127.0.0.1:2\"\nformat = \"flow\"\ntimezone = \"UTC\"\n",
+            "9:1 no-effect timezone",
+        ),
+        (
+            "no such rules",
+            "[sensor]\nrules = [\"/no/such/folder\"]\n",
+            "6:10 no-such-file \"/no/such/folder\"",
+        ),
+        ("never touched", "[[constituent]]\nname = \"b\"\nsector = \"water\"\n", "6:8 never-touched \"b\""),
+        (
+            "networks inside each other",
+            "[[constituent]]\nname = \"b\"\nsector = \"water\"\nnetworks = [\"10.1.0.0/16\"]\n[[constituent]]\nname = \"c\"\nsector = \"water\"\nnetworks = [\"10.0.0.0/8\"]\n",
+            "8:13 overlap \"10.1.0.0/16\"",
+        ),
+        (
+            "a file written twice",
+            "[[output]]\nname = \"a\"\nto = \"file:///a\"\n[[output]]\nname = \"b\"\nto = \"file:///a\"\n",
+            "10:6 duplicate-destination \"file:///a\"",
+        ),
+    ];
+    for (name, text, expected) in cases {
+        let text = format!("{INPUT}{text}");
+        let config = resolve(&text).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
+        assert_eq!(told(&text, &config.warnings), [expected], "{name}");
+        assert!(config.warnings.iter().all(|problem| problem.level < Level::Error), "{name}");
+    }
+}
+
+#[test]
+fn help_names_what_to_type() {
+    let cases = [
+        ("[sensor]\nnmae = \"x\"", "name"),
+        ("[sensor]\nlog = \"wran\"", "\"warn\""),
+        ("[[output]]\nname = \"a\"\nto = \"stdout\"", "\"stdout:\""),
+        (
+            "[[constituent]]\nname = \"a\"\nnetworks = [\"10.0.0.1\"]\nsector = \"financial\"",
+            "\"financial-market\"",
+        ),
+        ("[[input]]\nname = \"b\"\nlisten = \"0.0.0.0:514\"\nformat = \"syslog\"", "\"udp://0.0.0.0:514\""),
+        (
+            "[[input]]\nname = \"b\"\nlisten = \"udp://0.0.0.0:514\"\nformat = \"syslog\"\ntimezone = \"Europe/Tirana\"",
+            "\"Europe/Tirane\"",
+        ),
+        ("[sensor]\nname = tirana", "\"tirana\""),
+        ("[sensor]\nrules = \"/\"", "[\"/\"]"),
+    ];
+    for (text, expected) in cases {
+        let text = format!("{INPUT}{text}\n");
+        let problems = resolve(&text).expect_err(&text);
+        assert_eq!(problems[0].help.as_deref(), Some(expected), "{text}\n{problems:#?}");
+    }
+}
+
+#[test]
+fn later_files_merge() {
+    let first = format!("[sensor]\nname = \"one\"\nworkers = 2\nrules = [\"/\"]\n{INPUT}");
+    let second = "[sensor]\nname = \"two\"\nrules = [\"/\", \"/\"]\n[[input]]\nname = \"b\"\nlisten = \"udp://127.0.0.1:2\"\nformat = \"flow\"\n[[source]]\nname = \"s\"\nnetworks = [\"10.0.0.1\"]\nconstituent = \"c\"\n";
+    let third = "[[constituent]]\nname = \"c\"\nsector = \"water\"\n";
+    let config =
+        resolve_all(&[("roje.toml", &first), ("conf.d/a.toml", second), ("conf.d/b.toml", third)]).unwrap();
+    assert_eq!((config.sensor.name.as_str(), config.sensor.workers), ("two", 2));
+    assert_eq!(config.sensor.rules, Rules::Paths(vec!["/".into(), "/".into()]));
+    assert_eq!(config.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(config.constituent_of(&config.sources[0]).map(|other| other.name.as_str()), Some("c"));
+    assert_eq!(config.files.len(), 3);
+
+    let problems = resolve_all(&[
+        ("roje.toml", "[sensor]\nx = 1\n"),
+        ("conf.d/a.toml", "[sensor\n"),
+        ("conf.d/b.toml", INPUT),
+        ("conf.d/c.toml", INPUT),
+    ])
+    .unwrap_err();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            format!("{}:{}:{} {}", problem.path.display(), problem.line, problem.column, problem.code)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "roje.toml:2:1 unknown-key",
+            "conf.d/a.toml:1:8 syntax",
+            "conf.d/c.toml:2:8 duplicate-name",
+            "conf.d/c.toml:3:10 duplicate-address"
+        ]
+    );
+}
+
+#[test]
+fn files_of_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("roje.toml");
+    let none = |_: &str| None;
+    let problems = Config::read(&path, &none).unwrap_err();
+    assert_eq!((problems.len(), problems[0].code, problems[0].line), (1, "unreadable", 0));
+
+    std::fs::write(&path, format!("[sensor]\nrules = [\"rules.d\"]\ndata_dir = \"data\"\n{INPUT}")).unwrap();
+    std::fs::create_dir_all(folder.path().join("conf.d")).unwrap();
+    std::fs::create_dir(folder.path().join("rules.d")).unwrap();
+    let drop_in =
+        |name: &str, text: &str| std::fs::write(folder.path().join("conf.d").join(name), text).unwrap();
+    drop_in("20.toml", "[sensor]\nname = \"second\"\n");
+    drop_in("10.toml", "[sensor]\nname = \"first\"\n");
+    drop_in(".30.toml", "broken");
+    drop_in("40.toml~", "broken");
+    let config = Config::read(&path, &none).unwrap();
+    assert_eq!(config.sensor.name, "second");
+    assert_eq!(config.files.len(), 3);
+    assert_eq!(config.sensor.rules, Rules::Paths(vec![folder.path().join("rules.d")]));
+    assert_eq!(config.sensor.data_dir, folder.path().join("data"));
+
+    std::fs::create_dir(folder.path().join("conf.d/50.toml")).unwrap();
+    assert_eq!(Config::read(&path, &none).unwrap_err()[0].code, "unreadable");
+}
+
+#[test]
+fn bytes_that_are_not_utf8() {
+    let files = vec![(PathBuf::from("roje.toml"), b"[sensor]\nname = \"\xE9\"\n".to_vec())];
+    let problems = Config::parse(files, &|_| None).unwrap_err();
+    assert_eq!((problems.len(), problems[0].line, problems[0].column), (1, 2, 9));
+}
+
+#[test]
+fn variables_add_no_keys_and_are_not_told() {
+    let text = format!("[sensor]\nname = \"${{SET}}-$${{SET}}\"\n{INPUT}");
+    assert_eq!(resolve(&text).unwrap().sensor.name, "value-${SET}");
+    let text = format!("{INPUT}[metrics]\nlisten = \"${{EVIL}}\"\n");
+    let problems = format!("{:?}", resolve(&text).unwrap_err());
+    assert!(!problems.contains("0.0.0.0:1"), "{problems}");
+}
+
+#[test]
+fn differences() {
+    let old = resolve(FULL).unwrap();
+    assert_eq!(diff(&old, &old.clone()), []);
+    let new = FULL
+        .replace("workers = 3", "workers = 4")
+        .replace("\"syslog-tcp\"", "\"tcp\"")
+        .replace("exercise = true", "exercise = false")
+        .replace("sector = \"energy\"", "sector = \"energy\"\ncontact = \"x\"").replace("contact = \"soc@operator.example\"\n", "")
+        .replace("[[constituent]]", "[[constituent]]\nname = \"first\"\nsector = \"water\"\nnetworks = [\"198.51.100.1\"]\n[[constituent]]");
+    let changes: Vec<String> = diff(&old, &resolve(&new).unwrap()).iter().map(Change::to_string).collect();
+    let expected = [
+        "sensor: workers changed; acts after a restart",
+        "input `syslog-tcp`: removed",
+        "input `syslog-udp`: exercise changed",
+        "input `tcp`: added",
+        "constituent `first`: added",
+        "constituent `Distribution operator`: contact changed",
+    ];
+    assert_eq!(changes, expected);
+}
+
+/// Any text gives a configuration or problems with places inside it, never a panic.
+#[test]
+fn mutated_files_never_panic() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for _ in 0..2_000 {
+        let mut bytes = FULL.as_bytes().to_vec();
+        for _ in 0..=random(6) {
+            let at = random(bytes.len().max(1));
+            match random(4) {
+                0 if at < bytes.len() => bytes[at] = b"[]{}\"'=#,.\n\\$\xC3"[random(14)],
+                1 => drop(bytes.drain(at..(at + random(20)).min(bytes.len()))),
+                2 | 0 => bytes.insert(at, b"[]{}\"'=#,.\n\\$\xC3"[random(14)]),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let lines = bytes.split(|byte| *byte == b'\n').count();
+        if let Err(problems) = Config::parse(vec![("roje.toml".into(), bytes)], &|_| None) {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                assert!((1..=lines).contains(&problem.line) && problem.column >= 1, "{problem:?}");
+            }
+        }
+    }
+}
