@@ -754,7 +754,7 @@ impl<'a> Reader<'a> {
     fn unique<T>(&mut self, all: &[Placed<'_, T>], what: &str, name: impl Fn(&T) -> &str) {
         let mut seen: HashMap<&str, &Place> = HashMap::new();
         for placed in all {
-            let Some(first) = seen.insert(name(&placed.value), &placed.place) else { continue };
+            let Some(first) = seen.insert(name(&placed.value), placed.place) else { continue };
             let at = self
                 .files
                 .get(first.file)
