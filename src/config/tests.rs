@@ -470,3 +470,37 @@ fn mutated_files_never_panic() {
         }
     }
 }
+
+/// The files that come with the sensor are read without a problem of their own.
+#[test]
+fn shipped_files() {
+    for (path, inputs, constituents) in [("systemd/roje.toml", 4, 0), ("tests/data/demo/roje.toml", 4, 5)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let config = Config::read(&path, &|_| None).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert_eq!((config.inputs.len(), config.constituents.len()), (inputs, constituents));
+        // Where the sensor is not installed, its rules are not there either.
+        let own: Vec<_> = config.warnings.iter().filter(|problem| problem.code != "no-such-file").collect();
+        assert!(own.is_empty(), "{own:#?}");
+    }
+}
+
+/// The socket units hand over what the example listens on.
+#[test]
+fn socket_units_fit_the_example() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    let config = Config::read(&folder.join("roje.toml"), &|_| None).unwrap();
+    for unit in ["roje-syslog-udp.socket", "roje-syslog-tcp.socket", "roje-flow.socket"] {
+        let text = std::fs::read_to_string(folder.join(unit)).unwrap();
+        let setting = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default().to_owned()
+        };
+        let name = setting("FileDescriptorName");
+        let input = config.inputs.iter().find(|input| input.name == name).unwrap_or_else(|| panic!("{unit}"));
+        let listen = match input.listen {
+            Listen::Udp(_) => setting("ListenDatagram"),
+            Listen::Tcp(_) => setting("ListenStream"),
+        };
+        assert_eq!(listen, input.listen.address().to_string(), "{unit}");
+    }
+}
