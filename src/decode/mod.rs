@@ -4,6 +4,7 @@
 //! that is a span of the message, a span of scratch text, or a scalar. Nothing here does I/O,
 //! reads a clock or logs.
 
+pub mod ecs;
 pub mod flow;
 pub mod syslog;
 
@@ -97,6 +98,11 @@ macro_rules! fields {
             /// The dotted ECS name.
             pub fn name(self) -> &'static str {
                 match self { $(FieldId::$variant => $name,)* }
+            }
+
+            /// The field of a dotted ECS name.
+            pub fn from_name(name: &str) -> Option<FieldId> {
+                match name { $($name => Some(FieldId::$variant),)* _ => None }
             }
         }
     };
@@ -194,6 +200,14 @@ fields! {
     EmailFromAddress => "email.from.address",
     EmailToAddress => "email.to.address",
     EmailSubject => "email.subject",
+    GroupName => "group.name",
+    HttpVersion => "http.version",
+    HttpResponseBytes => "http.response.body.bytes",
+    TlsServerName => "tls.client.server_name",
+    TlsJa3 => "tls.client.ja3",
+    ObserverIngressInterface => "observer.ingress.interface.name",
+    ObserverEgressInterface => "observer.egress.interface.name",
+    UserEffectiveName => "user.effective.name",
     FlowVersion => "flow.version",
     FlowDomain => "flow.domain",
     FlowSamplingRate => "flow.sampling_rate",

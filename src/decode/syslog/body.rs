@@ -1,0 +1,97 @@
+//! What stands behind the header: tells the bodies apart and hands them to their decoders.
+
+use super::vocabulary::Names;
+use super::{Header, Shape, access, cef, cisco, json, kv, leef, linux, squid, text_of};
+use crate::decode::Fields;
+use memchr::memmem;
+
+/// Whether a body that names itself begins here, so that no tag and no host can stand here.
+pub(super) fn begins(input: &[u8]) -> bool {
+    match input.first() {
+        Some(b'{') => true,
+        Some(b'C') => is_cef(input),
+        Some(b'L') => is_leef(input),
+        _ => false,
+    }
+}
+
+pub(super) fn is_json(input: &[u8]) -> bool {
+    let Some(inside) = input.strip_prefix(b"{") else { return false };
+    matches!(inside.trim_ascii_start().first(), Some(b'"' | b'}'))
+}
+
+pub(super) fn is_cef(input: &[u8]) -> bool {
+    input.strip_prefix(b"CEF:").is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))
+}
+
+pub(super) fn is_leef(input: &[u8]) -> bool {
+    input.strip_prefix(b"LEEF:").is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))
+}
+
+/// Recognises the body of a message that has no header; gives where it begins. With a priority in
+/// front, one key=value pair is enough.
+pub(super) fn sniff(input: &[u8], has_priority: bool) -> Option<(Shape, &[u8])> {
+    if is_json(input) {
+        return Some((Shape::Json, input));
+    }
+    if is_cef(input) {
+        return Some((Shape::Cef, input));
+    }
+    if is_leef(input) {
+        return Some((Shape::Leef, input));
+    }
+    if kv::begins(input, if has_priority { 1 } else { 2 }) {
+        return Some((Shape::KeyValue, input));
+    }
+    if has_priority {
+        return None;
+    }
+    // A header of somebody's own making in front of CEF or LEEF.
+    let window = input.get(..PREAMBLE_MAX.min(input.len()))?;
+    for (shape, marker) in [(Shape::Cef, b"CEF:".as_slice()), (Shape::Leef, b"LEEF:")] {
+        if let Some(at) = memmem::find(window, marker)
+            && let Some(text) = input.get(at..)
+            && (is_cef(text) || is_leef(text))
+        {
+            return Some((shape, text));
+        }
+    }
+    None
+}
+
+/// A stamp, a name of 253 bytes and a tag.
+const PREAMBLE_MAX: usize = 320;
+
+/// Decodes the message part: the first decoder that knows it writes its values.
+pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'a>, out: &mut Fields) {
+    let Some(text) = text_of(message, header.message) else { return };
+    let text = text.trim_ascii();
+    let app = header.app.and_then(|app| text_of(message, app)).unwrap_or_default();
+    let mnemonic = header.msgid.and_then(|msgid| text_of(message, msgid)).unwrap_or_default();
+    if json::decode(text, names, out) {
+        return;
+    }
+    if let Some((shape, body)) = embedded(text) {
+        let known = match shape {
+            Shape::Cef => cef::decode(body, names, out),
+            _ => leef::decode(body, names, out),
+        };
+        if known {
+            return;
+        }
+    }
+    let known = cisco::decode(mnemonic, text, names, out)
+        || access::decode(text, names, out)
+        || squid::decode(text, names, out)
+        || linux::decode(app, text, names, out);
+    if !known {
+        kv::decode(text, names, out);
+    }
+}
+
+fn embedded(text: &[u8]) -> Option<(Shape, &[u8])> {
+    let window = text.get(..PREAMBLE_MAX.min(text.len()))?;
+    let cef = memmem::find(window, b"CEF:").and_then(|at| text.get(at..)).filter(|text| is_cef(text));
+    let leef = memmem::find(window, b"LEEF:").and_then(|at| text.get(at..)).filter(|text| is_leef(text));
+    cef.map(|body| (Shape::Cef, body)).or(leef.map(|body| (Shape::Leef, body)))
+}

@@ -1,0 +1,100 @@
+//! JSON bodies: ECS of another collector, flat or nested objects of a vendor.
+//!
+//! Nested names are joined with dots. A name of ECS goes there if its value has the right form, then
+//! a name that [`known`] knows, first of the whole path, then of its last part; the rest are strings.
+
+use super::PAIRS_MAX;
+use super::vocabulary::{Form, Names, Text, form_of, known};
+use crate::decode::{FieldId, Fields, Group};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// Decodes a text that is an object, or that ends in one behind some words.
+pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let Some(start) = memchr::memchr(b'{', text) else { return false };
+    let Some(object) = text.get(start..).filter(|_| start == 0 || text.last() == Some(&b'}')) else { return false };
+    if !super::body::is_json(object) {
+        return false;
+    }
+    let Some(Value::Object(object)) = parsed(object) else { return false };
+    let mut flat = Vec::new();
+    for (key, value) in object {
+        flatten(key, value, 1, &mut flat);
+    }
+    let mut left = Vec::new();
+    for (path, text) in flat {
+        if !ecs(&path, &text, names, out) {
+            left.push((path, text));
+        }
+    }
+    // Shallow names before deep ones: `src_ip` of the event before `flow.src_ip`.
+    let mut deep = Vec::new();
+    for (path, text) in left {
+        match known(path.as_bytes()) {
+            Some((field, form)) if put(field, form, &path, &text, names, out) => {}
+            _ => deep.push((path, text)),
+        }
+    }
+    for (path, text) in deep {
+        let last = path.rsplit('.').next().unwrap_or_default();
+        let nested = last.len() != path.len();
+        match known(last.as_bytes()).filter(|(_, form)| nested && sure(*form)) {
+            Some((field, form)) if put(field, form, &path, &text, names, out) => {}
+            _ => names.keep(out, Group::Json, &owned(&path), &text),
+        }
+    }
+    true
+}
+
+/// The object; of a text that goes on behind it, what comes first.
+fn parsed(text: &[u8]) -> Option<Value> {
+    // serde_json stops at 128 levels, and what it builds is bounded by the message.
+    let lossy = String::from_utf8_lossy(text);
+    let mut stream = serde_json::Deserializer::from_str(&lossy).into_iter::<Value>();
+    stream.next()?.ok()
+}
+
+/// Collects the leaves; an array of scalars gives a leaf each under the same name.
+fn flatten(path: String, value: Value, depth: usize, flat: &mut Vec<(String, Text<'static>)>) {
+    if flat.len() >= PAIRS_MAX {
+        return;
+    }
+    match value {
+        Value::Object(object) if depth < DEPTH_MAX => {
+            for (key, value) in object {
+                flatten(format!("{path}.{key}"), value, depth + 1, flat);
+            }
+        }
+        Value::Array(items) if depth < DEPTH_MAX => {
+            for item in items {
+                flatten(path.clone(), item, depth + 1, flat);
+            }
+        }
+        Value::Null => {}
+        Value::String(text) => flat.push((path, Cow::Owned(text.into_bytes()))),
+        other => flat.push((path, Cow::Owned(other.to_string().into_bytes()))),
+    }
+}
+
+/// An index refuses objects nested deeper than twenty; what lies deeper is kept as text.
+const DEPTH_MAX: usize = 16;
+
+fn ecs(path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields) -> bool {
+    match FieldId::from_name(path) {
+        Some(field) => put(field, form_of(field), path, text, names, out),
+        None => false,
+    }
+}
+
+fn put(field: FieldId, form: Form, path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields) -> bool {
+    names.put(out, Some(Group::Json), field, form, &owned(path), text)
+}
+
+/// Whether the last part of a path is enough: its value has a form that says what it is.
+fn sure(form: Form) -> bool {
+    matches!(form, Form::Endpoint(..) | Form::Port | Form::Digest | Form::Target | Form::User(_) | Form::Mac | Form::Email)
+}
+
+fn owned(path: &str) -> Text<'static> {
+    Cow::Owned(path.as_bytes().to_vec())
+}

@@ -1,0 +1,113 @@
+//! What the usual daemons of a Unix host say: sshd, sudo, BIND, Unbound and dnsmasq.
+
+use super::vocabulary::{Names, number};
+use crate::decode::{FieldId, Fields, Value};
+use memchr::{memchr, memmem};
+
+/// Decodes a message by the name of the daemon; the values of PAM are pairs and left to `kv`.
+pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let program = app.rsplit(|byte| *byte == b'/').next().unwrap_or(app);
+    match program {
+        b"sshd" | b"sshd-session" | b"dropbear" => sshd(text, names, out),
+        b"sudo" => sudo(text, names, out),
+        b"named" | b"unbound" | b"dnsmasq" | b"pdns_recursor" => dns(text, names, out),
+        _ => false,
+    }
+}
+
+/// `Accepted publickey for root from 10.0.0.1 port 22 ssh2`, `Invalid user x from 10.0.0.1`,
+/// `Received disconnect from 10.0.0.1 port 22:11: …`, `Connection closed by 10.0.0.1 port 22`.
+fn sshd<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let mut words = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).peekable();
+    match words.peek() {
+        Some(&b"Accepted") => out.push(FieldId::EventOutcome, Value::Static("success")),
+        Some(&(b"Failed" | b"Invalid" | b"error:" | b"Disconnecting")) => {
+            out.push(FieldId::EventOutcome, Value::Static("failure"));
+        }
+        _ => {}
+    }
+    let mut found = false;
+    let mut before: &[u8] = b"";
+    while let Some(word) = words.next() {
+        match (before, word) {
+            // `for invalid user admin from` has the name two words further.
+            (b"for" | b"by", b"invalid" | b"authenticating") => {}
+            (b"for" | b"user", b"user") => {}
+            (b"for", name) if words.peek() == Some(&b"from".as_slice()) => {
+                found |= names.word(out, FieldId::UserName, name);
+            }
+            (b"user", name) => found |= names.word(out, FieldId::UserName, name),
+            (b"from" | b"by", host) => {
+                let host = host.strip_suffix(b":").unwrap_or(host);
+                found |= super::vocabulary::address(host).is_some() && names.source(out, host);
+            }
+            (b"port", port) => {
+                let port = port.split(|byte| *byte == b':').next().unwrap_or(port);
+                if let Some(port) = number(port).filter(|port| *port <= 0xffff)
+                    && out.find(FieldId::SourceIp).is_some()
+                    && out.find(FieldId::SourcePort).is_none()
+                {
+                    out.push(FieldId::SourcePort, Value::Unsigned(port));
+                }
+            }
+            // `Connection closed by authenticating user root 10.0.0.1 port 22`
+            (_, host) if out.find(FieldId::SourceIp).is_none() && words.peek() == Some(&b"port".as_slice()) => {
+                found |= super::vocabulary::address(host).is_some() && names.source(out, host);
+            }
+            _ => {}
+        }
+        before = word;
+    }
+    found
+}
+
+/// `vagrant : TTY=pts/0 ; PWD=/home ; USER=root ; COMMAND=/bin/ls`
+fn sudo<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let Some(colon) = memmem::find(text, b" : ") else { return false };
+    let (user, rest) = text.split_at(colon);
+    let Some(command) = memmem::find(rest, b"COMMAND=") else { return false };
+    names.word(out, FieldId::UserName, user.trim_ascii());
+    names.word(out, FieldId::ProcessCommandLine, rest.get(command + 8..).unwrap_or_default());
+    if let Some(target) = memmem::find(rest, b"USER=").and_then(|at| rest.get(at + 5..)) {
+        let end = memchr(b' ', target).unwrap_or(target.len());
+        names.word(out, FieldId::UserEffectiveName, &target[..end]);
+    }
+    true
+}
+
+/// BIND: `client @0x7f 10.0.0.1#61568 (abc.com): query: abc.com IN A + (10.0.0.2)`; Unbound:
+/// `info: 10.0.0.1 abc.com. A IN`; dnsmasq: `query[A] abc.com from 10.0.0.1`.
+fn dns<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    if let Some(rest) = memmem::find(text, b"query: ").and_then(|at| text.get(at + 7..)) {
+        let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        names.word(out, FieldId::DnsQuestionName, words.next().unwrap_or_default());
+        if let Some(kind) = words.nth(1) {
+            names.word(out, FieldId::DnsQuestionType, kind);
+        }
+        if let Some(client) = text.split(|byte| *byte == b' ').find(|word| memchr(b'#', word).is_some()) {
+            names.source(out, client);
+        }
+        return true;
+    }
+    if let Some(rest) = text.strip_prefix(b"query[")
+        && let Some(close) = memmem::find(rest, b"] ")
+    {
+        names.word(out, FieldId::DnsQuestionType, &rest[..close]);
+        let mut words = rest[close + 2..].split(|byte| *byte == b' ');
+        names.word(out, FieldId::DnsQuestionName, words.next().unwrap_or_default());
+        if let (Some(b"from"), Some(client)) = (words.next(), words.next()) {
+            names.source(out, client);
+        }
+        return true;
+    }
+    let mut words = text.strip_prefix(b"info: ").unwrap_or(text).split(|byte| *byte == b' ');
+    if let (Some(client), Some(name), Some(kind), Some(b"IN")) = (words.next(), words.next(), words.next(), words.next())
+        && super::vocabulary::address(client).is_some()
+    {
+        names.source(out, client);
+        names.word(out, FieldId::DnsQuestionName, name.strip_suffix(b".").unwrap_or(name));
+        names.word(out, FieldId::DnsQuestionType, kind);
+        return true;
+    }
+    false
+}

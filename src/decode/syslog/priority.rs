@@ -1,0 +1,53 @@
+//! PRI: facility and severity.
+
+use crate::decode::{FieldId, Fields, Value};
+use nom::bytes::complete::take_while_m_n;
+use nom::character::complete::char;
+use nom::sequence::delimited;
+use nom::{IResult, Parser};
+
+/// Takes PRI off the front. Zeros before the number and numbers over 191 are tolerated, the latter
+/// as no priority; of two in a row the second counts, for a relay put its own before the sender's.
+pub(super) fn parse(input: &[u8]) -> (&[u8], Option<u8>) {
+    let Ok((mut rest, mut priority)) = one(input) else { return (input, None) };
+    if let [b'<', b'0'..=b'9', ..] = rest
+        && let Ok((after, inner)) = one(rest)
+    {
+        (rest, priority) = (after, inner.or(priority));
+    }
+    (rest, priority)
+}
+
+fn one(input: &[u8]) -> IResult<&[u8], Option<u8>> {
+    let digits = take_while_m_n(1, DIGITS_MAX, |byte: u8| byte.is_ascii_digit());
+    let (rest, digits) = delimited(char('<'), digits, char('>')).parse(input)?;
+    let value = digits.iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    Ok((rest, u8::try_from(value).ok().filter(|value| *value <= 191)))
+}
+
+/// Three are legal; some pad with zeros.
+const DIGITS_MAX: usize = 5;
+
+/// Writes the numbers and names of facility and severity.
+pub(super) fn decode(priority: Option<u8>, out: &mut Fields) {
+    let Some(priority) = priority else { return };
+    let (facility, severity) = (priority >> 3, priority & 7);
+    out.push(FieldId::SyslogPriority, Value::Unsigned(u64::from(priority)));
+    out.push(FieldId::SyslogFacilityCode, Value::Unsigned(u64::from(facility)));
+    if let Some(name) = FACILITIES.get(usize::from(facility)) {
+        out.push(FieldId::SyslogFacilityName, Value::Static(name));
+    }
+    out.push(FieldId::SyslogSeverityCode, Value::Unsigned(u64::from(severity)));
+    if let Some(name) = SEVERITIES.get(usize::from(severity)) {
+        out.push(FieldId::SyslogSeverityName, Value::Static(name));
+    }
+}
+
+/// The keywords of RFC 5427, which `logger`, rsyslog and most tools write, too.
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "console", "cron2", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
+/// The keywords of RFC 5427.
+const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];

@@ -1,0 +1,790 @@
+//! The names that vendors give to the same thing, and the forms in which they write it.
+//!
+//! [`Names`] takes pairs from a body. What ECS has a name for, and whose text has the right form,
+//! goes there; the decoder of the body keeps the rest as strings. Host and path of a URL that stand
+//! apart, and date and time that stand apart, are put together in [`Names::finish`].
+
+use super::stamp::stamp;
+use super::{Header, Reference, value};
+use crate::decode::{Extra, FieldId, Fields, Group, Value};
+use crate::input::Nanos;
+use hashbrown::HashMap;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+/// Text of the message, or unescaped from it.
+pub(super) type Text<'a> = Cow<'a, [u8]>;
+
+/// The form that a text must have to become the value of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Any text but a sign for "nothing".
+    Word,
+    /// The same, unless it is a number, which would be a code.
+    Name,
+    /// An address, `address:port`, or a host name; the other fields take port and name.
+    Endpoint(FieldId, FieldId),
+    /// An address.
+    Address,
+    /// 0 to 65,535.
+    Port,
+    /// An unsigned number.
+    Count,
+    /// A hardware address in any notation.
+    Mac,
+    /// A digest; its length tells which.
+    Digest,
+    /// A protocol by name or number, `tcp/http`.
+    Protocol,
+    /// `in`, `outgoing`, `egress`.
+    Direction,
+    /// `user`, `DOMAIN\user`; the other field takes the domain.
+    User(FieldId),
+    /// The host of a URL, if a path is told, too; else the host of the event.
+    Site,
+    /// The host of a URL, if a path is told, too; else nothing.
+    WeakSite,
+    /// A URL, or its path.
+    Target,
+    /// The query of a URL.
+    Query,
+    /// Text with an `@` in it; `from` and `to` mean many things.
+    Email,
+    /// The event's time.
+    Stamp,
+    /// A time of a field's own.
+    Time,
+    /// The event's date, time of day and zone where they stand apart.
+    Date,
+    /// See [`Form::Date`].
+    Clock,
+    /// See [`Form::Date`].
+    Zone,
+    /// What the device says in words.
+    Said,
+    /// An interface's name; iptables says `IN=` and `OUT=`.
+    Interface,
+}
+
+/// Collects the values of one message.
+pub(super) struct Names<'a> {
+    message: &'a [u8],
+    reference: &'a Reference,
+    header_stamp: Option<(Nanos, bool)>,
+    body_stamp: Option<Nanos>,
+    pending: Vec<(Form, Option<Group>, Text<'a>, Text<'a>)>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(message: &'a [u8], reference: &'a Reference) -> Self {
+        Names { message, reference, header_stamp: None, body_stamp: None, pending: Vec::new() }
+    }
+
+    /// Notes the stamp of the header.
+    pub(super) fn header_stamp(&mut self, text: &[u8]) {
+        if let Ok((_, stamp)) = stamp(text) {
+            self.header_stamp = stamp.resolve(self.reference).map(|instant| (instant, stamp.has_year()));
+        }
+    }
+
+    /// Gives a pair to the field that its key means, else keeps it as a string in `group`.
+    pub(super) fn pair(&mut self, out: &mut Fields, group: Group, key: &Text<'a>, text: &Text<'a>) {
+        match known(key) {
+            Some((field, form)) if self.put(out, Some(group), field, form, key, text) => {}
+            _ => self.keep(out, group, key, text),
+        }
+    }
+
+    /// Gives a pair to the field that its key means; for pairs that are kept elsewhere anyway.
+    pub(super) fn also(&mut self, out: &mut Fields, key: &'a [u8], text: &Text<'a>) {
+        if let Some((field, form)) = known(key) {
+            self.put(out, None, field, form, &Cow::Borrowed(key), text);
+        }
+    }
+
+    /// Keeps a pair as a string.
+    pub(super) fn keep(&mut self, out: &mut Fields, group: Group, key: &Text<'a>, text: &Text<'a>) {
+        let key = value(self.message, key, out);
+        let value = value(self.message, text, out);
+        out.push_extra(Extra { group, parent: None, key, value });
+    }
+
+    /// Writes text to a field that nothing has been written to.
+    pub(super) fn word(&mut self, out: &mut Fields, field: FieldId, text: &'a [u8]) -> bool {
+        self.put(out, None, field, Form::Word, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Writes an address, `address:port` or name.
+    pub(super) fn source(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
+        let form = Form::Endpoint(FieldId::SourcePort, FieldId::SourceDomain);
+        self.put(out, None, FieldId::SourceIp, form, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Writes an address, `address:port` or name.
+    pub(super) fn destination(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
+        let form = Form::Endpoint(FieldId::DestinationPort, FieldId::DestinationDomain);
+        self.put(out, None, FieldId::DestinationIp, form, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Replaces `message` by what the device says in words.
+    pub(super) fn say(&mut self, out: &mut Fields, text: &Text<'a>) {
+        let said = value(self.message, text, out);
+        out.set(FieldId::Message, said);
+    }
+
+    /// Writes text of a form to a field; `false` if it has not that form or the field is taken.
+    pub(super) fn put(
+        &mut self,
+        out: &mut Fields,
+        group: Option<Group>,
+        field: FieldId,
+        form: Form,
+        key: &Text<'a>,
+        text: &Text<'a>,
+    ) -> bool {
+        let trimmed = text.trim_ascii();
+        if is_nothing(trimmed) {
+            return false;
+        }
+        let free = |out: &Fields, field| out.find(field).is_none();
+        match form {
+            Form::Site | Form::WeakSite | Form::Target | Form::Query | Form::Date | Form::Clock | Form::Zone => {
+                if self.pending.iter().any(|(other, ..)| *other == form) {
+                    return false;
+                }
+                if form == Form::Site && is_path(trimmed) {
+                    return false;
+                }
+                self.pending.push((form, group, key.clone(), text.clone()));
+                return true;
+            }
+            Form::Said => {
+                if group.is_none() {
+                    return false;
+                }
+                self.say(out, text);
+                return true;
+            }
+            Form::Stamp => {
+                let instant = self.instant(trimmed);
+                return match instant {
+                    Some(instant) if self.body_stamp.is_none() => {
+                        self.body_stamp = Some(instant);
+                        true
+                    }
+                    _ => false,
+                };
+            }
+            Form::Digest => {
+                let Some(field) = digest(trimmed) else { return false };
+                if !free(out, field) {
+                    return false;
+                }
+                let written = value(self.message, text, out);
+                out.push(field, written);
+                return true;
+            }
+            Form::Protocol => return protocol(out, trimmed),
+            _ => {}
+        }
+        if !free(out, field) {
+            return false;
+        }
+        let written = match form {
+            Form::Word => value(self.message, text, out),
+            Form::Email if memchr::memchr(b'@', trimmed).is_some() => value(self.message, text, out),
+            Form::Name if number(trimmed).is_none() => value(self.message, text, out),
+            Form::Address => match address(trimmed) {
+                Some(address) => Value::Ip(address),
+                None => return false,
+            },
+            Form::Endpoint(port, name) => return endpoint(self.message, out, field, port, name, text),
+            Form::Port => match number(trimmed).filter(|port| *port <= 0xffff) {
+                Some(port) => Value::Unsigned(port),
+                None => return false,
+            },
+            Form::Count => match number(trimmed) {
+                Some(count) => Value::Unsigned(count),
+                None => return false,
+            },
+            Form::Mac => match mac(trimmed) {
+                Some(mac) => Value::Mac(mac),
+                None => return false,
+            },
+            Form::Direction => match direction(trimmed) {
+                Some(direction) => Value::Static(direction),
+                None => return false,
+            },
+            Form::Time => match self.instant(trimmed) {
+                Some(instant) => Value::Time(instant),
+                None => return false,
+            },
+            Form::User(domain) => return user(self.message, out, field, domain, text),
+            Form::Interface if number(trimmed).is_none() => value(self.message, text, out),
+            _ => return false,
+        };
+        out.push(field, written);
+        true
+    }
+
+    fn instant(&self, text: &[u8]) -> Option<Nanos> {
+        let (rest, stamp) = stamp(text).ok()?;
+        if !rest.trim_ascii().is_empty() && rest.first() != Some(&b' ') {
+            return None;
+        }
+        stamp.resolve(self.reference)
+    }
+
+    /// Puts together what stood apart, and decides on the event's time.
+    pub(super) fn finish(mut self, header: &Header, out: &mut Fields) {
+        let pending = std::mem::take(&mut self.pending);
+        let told = |form| pending.iter().find(|(other, ..)| *other == form);
+        let target = told(Form::Target);
+        let site = told(Form::Site).or(told(Form::WeakSite).filter(|_| target.is_some()));
+        if let Some((.., text)) = target {
+            self.url(out, site.map(|(.., text)| text), text, told(Form::Query).map(|(.., text)| text));
+        }
+        if let (Some(date), Some(clock)) = (told(Form::Date), told(Form::Clock)) {
+            self.date_and_clock(&date.3, &clock.3, told(Form::Zone).map(|(.., zone)| zone.as_ref()));
+        } else if let Some(clock) = told(Form::Clock).or(told(Form::Date)) {
+            // SonicWall's `time` and Zeek's `ts` are whole stamps.
+            if self.body_stamp.is_none() {
+                self.body_stamp = self.instant(clock.3.trim_ascii());
+            }
+        }
+        for (form, group, key, text) in &pending {
+            let used = match form {
+                Form::Target => true,
+                Form::Site if target.is_some() => site.is_some_and(|(form, ..)| *form == Form::Site),
+                Form::Site => header.host.is_none() && self.host(out, text),
+                Form::WeakSite => site.is_some_and(|(form, ..)| *form == Form::WeakSite),
+                Form::Query => target.is_some(),
+                Form::Date | Form::Clock => self.body_stamp.is_some(),
+                _ => false,
+            };
+            if let (false, Some(group)) = (used, group) {
+                self.keep(out, *group, key, text);
+            }
+        }
+        // The device's own stamp with its year says more than a header's without.
+        let stamp = match (self.header_stamp, self.body_stamp) {
+            (Some((header, true)), _) => Some(header),
+            (header, body) => body.or(header.map(|(instant, _)| instant)),
+        };
+        if let Some(instant) = stamp
+            && out.find(FieldId::Timestamp).is_none()
+        {
+            out.push(FieldId::Timestamp, Value::Time(instant));
+        }
+    }
+
+    fn host(&self, out: &mut Fields, text: &Text<'a>) -> bool {
+        if out.find(FieldId::HostName).is_some() || text.iter().any(|byte| *byte <= b' ') {
+            return false;
+        }
+        let name = value(self.message, text, out);
+        out.push(FieldId::HostName, name);
+        if let Some(address) = address(text) {
+            out.push(FieldId::HostIp, Value::Ip(address));
+        }
+        true
+    }
+
+    fn url(&self, out: &mut Fields, site: Option<&Text<'a>>, target: &Text<'a>, query: Option<&Text<'a>>) {
+        let push = |out: &mut Fields, field, text: &Text<'a>| {
+            if out.find(field).is_none() {
+                let written = value(self.message, text, out);
+                out.push(field, written);
+            }
+        };
+        if let Some(site) = site {
+            let host = site_name(site.trim_ascii());
+            push(out, FieldId::UrlDomain, &reslice(site, host));
+        }
+        if !is_path(target) {
+            push(out, FieldId::UrlOriginal, target);
+            return;
+        }
+        if site.is_none() {
+            push(out, FieldId::UrlOriginal, target);
+        }
+        let question = memchr::memchr(b'?', target).unwrap_or(target.len());
+        push(out, FieldId::UrlPath, &part(target, 0, question));
+        if question + 1 < target.len() {
+            push(out, FieldId::UrlQuery, &part(target, question + 1, target.len()));
+        }
+        if let Some(query) = query {
+            let lead = usize::from(query.first() == Some(&b'?'));
+            push(out, FieldId::UrlQuery, &part(query, lead, query.len()));
+        }
+    }
+
+    /// Takes precedence over other stamps of the body: FortiGate's `eventtime` is when it began.
+    fn date_and_clock(&mut self, date: &[u8], clock: &[u8], zone: Option<&[u8]>) {
+        let mut text = Vec::with_capacity(48);
+        text.extend_from_slice(date.trim_ascii());
+        text.push(b' ');
+        text.extend_from_slice(clock.trim_ascii());
+        if let Some(zone) = zone.map(<[u8]>::trim_ascii) {
+            // FortiWeb writes `(GMT-5:00)Eastern Time`, FortiGate `-0500` or `"UTC+2:00"`, Sophos `CEST`.
+            let bare = zone.strip_prefix(b"(").unwrap_or(zone);
+            let bare = bare.strip_prefix(b"GMT").or(bare.strip_prefix(b"UTC")).filter(|rest| !rest.is_empty()).unwrap_or(bare);
+            let end = bare.iter().position(|byte| *byte == b')').unwrap_or(bare.len());
+            text.push(b' ');
+            text.extend_from_slice(&bare[..end.min(16)]);
+        }
+        self.body_stamp = self.instant(&text).or(self.body_stamp);
+    }
+}
+
+fn part<'a>(text: &Text<'a>, from: usize, to: usize) -> Text<'a> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(from..to).unwrap_or_default()),
+        Cow::Owned(text) => Cow::Owned(text.get(from..to).unwrap_or_default().to_vec()),
+    }
+}
+
+/// `inner` as part of `text`.
+fn reslice<'a>(text: &Text<'a>, inner: &[u8]) -> Text<'a> {
+    let from = (inner.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    part(text, from, from.saturating_add(inner.len()))
+}
+
+fn is_path(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'/')
+}
+
+/// A URL's host without port.
+fn site_name(text: &[u8]) -> &[u8] {
+    match memchr::memrchr(b':', text) {
+        Some(colon) if memchr::memchr(b':', text) == Some(colon) && number(&text[colon + 1..]).is_some() => &text[..colon],
+        _ => text,
+    }
+}
+
+/// Signs for "no value".
+fn is_nothing(text: &[u8]) -> bool {
+    matches!(text, b"" | b"-" | b"--" | b"---" | b"?" | b"\"\"" | b"(null)")
+        || [b"n/a".as_slice(), b"none", b"null", b"unknown", b"undefined", b"nil"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// An address; IPv4-mapped is IPv4, a zone index is dropped.
+pub(super) fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
+    let text = text.strip_prefix(b"::ffff:").filter(|rest| memchr::memchr(b'.', rest).is_some()).unwrap_or(text);
+    let end = memchr::memchr(b'%', text).unwrap_or(text.len());
+    let text = std::str::from_utf8(&text[..end]).ok()?;
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(IpAddr::V4(address));
+    }
+    text.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical())
+}
+
+/// An unsigned number of decimal digits.
+pub(super) fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 20 || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Six bytes in hexadecimal: `00:1b:…`, `00-1B-…`, `001b.4411.3ab7`, `001B44113AB7`. The header of
+/// a frame that iptables writes (14 bytes) has the source behind the destination and is not one.
+fn mac(text: &[u8]) -> Option<[u8; 6]> {
+    let mut mac = [0u8; 6];
+    let mut digits = 0;
+    for byte in text {
+        let digit = match byte {
+            b':' | b'-' | b'.' if digits > 0 => continue,
+            _ => char::from(*byte).to_digit(16)? as u8,
+        };
+        let cell = mac.get_mut(digits / 2)?;
+        *cell = *cell << 4 | digit;
+        digits += 1;
+    }
+    (digits == 12).then_some(mac)
+}
+
+fn digest(text: &[u8]) -> Option<FieldId> {
+    if !text.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    match text.len() {
+        32 => Some(FieldId::FileHashMd5),
+        40 => Some(FieldId::FileHashSha1),
+        64 => Some(FieldId::FileHashSha256),
+        128 => Some(FieldId::FileHashSha512),
+        _ => None,
+    }
+}
+
+fn endpoint(message: &[u8], out: &mut Fields, ip: FieldId, port: FieldId, name: FieldId, text: &Text<'_>) -> bool {
+    let whole = text.trim_ascii();
+    let (host, number) = host_and_port(whole);
+    let known = match address(host) {
+        Some(address) => {
+            out.push(ip, Value::Ip(address));
+            true
+        }
+        None if is_name(host) && out.find(name).is_none() => {
+            let host = reslice(text, host);
+            let written = value(message, &host, out);
+            out.push(name, written);
+            true
+        }
+        None => false,
+    };
+    if let Some(number) = number
+        && known
+        && out.find(port).is_none()
+    {
+        out.push(port, Value::Unsigned(u64::from(number)));
+    }
+    known
+}
+
+/// `10.0.0.1:443`, `[2001:db8::1]:443`, `10.0.0.1/443`, `10.0.0.1:443:X1` (SonicWall adds the
+/// interface and the name), `10.0.0.1(443)`.
+pub(super) fn host_and_port(text: &[u8]) -> (&[u8], Option<u16>) {
+    if address(text).is_some() {
+        return (text, None);
+    }
+    let port = |text: &[u8]| number(text).and_then(|port| u16::try_from(port).ok());
+    if let Some(inside) = text.strip_prefix(b"[")
+        && let Some(close) = memchr::memchr(b']', inside)
+    {
+        let after = inside.get(close + 1..).unwrap_or_default();
+        return (&inside[..close], after.strip_prefix(b":").and_then(port));
+    }
+    let Some(at) = text.iter().position(|byte| matches!(byte, b':' | b'/' | b'(' | b'#')) else { return (text, None) };
+    let (host, rest) = text.split_at(at);
+    let digits = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let ended = matches!(rest.get(1 + digits), None | Some(b':' | b')' | b'(' | b' '));
+    match port(&rest[1..1 + digits]) {
+        Some(number) if ended => (host, Some(number)),
+        _ if address(host).is_some() && matches!(rest, [b':', ..]) => (host, None),
+        _ => (text, None),
+    }
+}
+
+/// Whether this can be a host's name.
+fn is_name(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte) || *byte >= 0x80)
+        && text.iter().any(u8::is_ascii_alphabetic)
+        && mac(text).is_none()
+}
+
+fn user(message: &[u8], out: &mut Fields, name: FieldId, domain: FieldId, text: &Text<'_>) -> bool {
+    let trimmed = text.trim_ascii();
+    match memchr::memchr(b'\\', trimmed) {
+        Some(at) if at > 0 && at + 1 < trimmed.len() => {
+            let skip = 1 + usize::from(trimmed.get(at + 1) == Some(&b'\\'));
+            let account = value(message, &reslice(text, trimmed.get(at + skip..).unwrap_or_default()), out);
+            out.push(name, account);
+            if out.find(domain).is_none() {
+                let written = value(message, &reslice(text, &trimmed[..at]), out);
+                out.push(domain, written);
+            }
+        }
+        _ => {
+            let account = value(message, &reslice(text, trimmed), out);
+            out.push(name, account);
+        }
+    }
+    true
+}
+
+/// Writes a transport, an IANA number, or else an application protocol.
+fn protocol(out: &mut Fields, text: &[u8]) -> bool {
+    let (first, second) = match text.iter().position(|byte| matches!(byte, b'/' | b':')) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    };
+    let found = match number(first) {
+        Some(number) => TRANSPORTS.iter().find(|(_, iana)| u64::from(*iana) == number),
+        None => TRANSPORTS.iter().find(|(name, _)| first.eq_ignore_ascii_case(name.as_bytes())),
+    };
+    match (found, number(first)) {
+        (Some((name, iana)), _) => {
+            if out.find(FieldId::NetworkTransport).is_some() {
+                return false;
+            }
+            out.push(FieldId::NetworkTransport, Value::Static(name));
+            out.push(FieldId::NetworkIanaNumber, Value::Unsigned(u64::from(*iana)));
+        }
+        (None, Some(number)) if number <= 255 => {
+            if out.find(FieldId::NetworkIanaNumber).is_some() {
+                return false;
+            }
+            out.push(FieldId::NetworkIanaNumber, Value::Unsigned(number));
+        }
+        (None, Some(_)) => return false,
+        (None, None) => return application(out, first),
+    }
+    // `tcp/443` has a port, `tcp/ip` says nothing more.
+    if let Some(second) = second
+        && !second.eq_ignore_ascii_case(b"ip")
+        && number(second).is_none()
+    {
+        application(out, second);
+    }
+    true
+}
+
+fn application(out: &mut Fields, text: &[u8]) -> bool {
+    if out.find(FieldId::NetworkProtocol).is_some() || text.is_empty() || text.len() > 32 {
+        return false;
+    }
+    let written = out.text(&text.to_ascii_lowercase());
+    out.push(FieldId::NetworkProtocol, written);
+    true
+}
+
+/// Names and IANA numbers of what routers and firewalls report.
+const TRANSPORTS: &[(&str, u8)] = &[
+    ("icmp", 1),
+    ("igmp", 2),
+    ("tcp", 6),
+    ("egp", 8),
+    ("udp", 17),
+    ("ipv6", 41),
+    ("rsvp", 46),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("ipv6-icmp", 58),
+    ("icmp6", 58),
+    ("icmpv6", 58),
+    ("eigrp", 88),
+    ("ospf", 89),
+    ("pim", 103),
+    ("vrrp", 112),
+    ("l2tp", 115),
+    ("sctp", 132),
+    ("udplite", 136),
+];
+
+fn direction(text: &[u8]) -> Option<&'static str> {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()));
+    if is(&["in", "inbound", "incoming", "0"]) {
+        Some("inbound")
+    } else if is(&["out", "outbound", "outgoing", "1"]) {
+        Some("outbound")
+    } else if is(&["ingress"]) {
+        Some("ingress")
+    } else if is(&["egress"]) {
+        Some("egress")
+    } else if is(&["internal", "local"]) {
+        Some("internal")
+    } else {
+        None
+    }
+}
+
+/// The field and form of a key, by its letters and digits alone: `src_ip`, `srcip` and `Src-IP` are
+/// one.
+pub(super) fn known(key: &[u8]) -> Option<(FieldId, Form)> {
+    let mut letters = [0u8; KEY_MAX];
+    let mut length = 0;
+    for byte in key.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
+        *letters.get_mut(length)? = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    TABLE.get(&letters[..length]).copied()
+}
+
+/// The longest key of [`KEYS`] has fewer letters.
+const KEY_MAX: usize = 40;
+
+static TABLE: LazyLock<HashMap<&'static [u8], (FieldId, Form)>> = LazyLock::new(|| {
+    KEYS.iter()
+        .flat_map(|(field, form, keys)| keys.iter().map(|key| (key.as_bytes(), (*field, *form))))
+        .collect()
+});
+
+/// The form of the values of an ECS field, for bodies that use its name.
+pub(super) fn form_of(field: FieldId) -> Form {
+    let name = field.name();
+    match field {
+        FieldId::Timestamp => Form::Stamp,
+        FieldId::EventStart | FieldId::EventEnd => Form::Time,
+        FieldId::Message => Form::Said,
+        FieldId::HttpResponseStatusCode | FieldId::SyslogFacilityCode | FieldId::SyslogSeverityCode => Form::Count,
+        _ if name.ends_with(".ip") => Form::Address,
+        _ if name.ends_with(".port") => Form::Port,
+        _ if name.ends_with(".mac") => Form::Mac,
+        _ if [".bytes", ".packets", ".number", ".iana_number", ".pid", ".size", ".priority", ".severity", ".duration"]
+            .iter()
+            .any(|end| name.ends_with(end)) =>
+        {
+            Form::Count
+        }
+        _ => Form::Word,
+    }
+}
+
+const SOURCE: Form = Form::Endpoint(FieldId::SourcePort, FieldId::SourceDomain);
+const DESTINATION: Form = Form::Endpoint(FieldId::DestinationPort, FieldId::DestinationDomain);
+const SOURCE_NAT: Form = Form::Endpoint(FieldId::SourceNatPort, FieldId::SourceDomain);
+const DESTINATION_NAT: Form = Form::Endpoint(FieldId::DestinationNatPort, FieldId::DestinationDomain);
+
+/// What vendors write, less punctuation, in lower case.
+#[rustfmt::skip]
+const KEYS: &[(FieldId, Form, &[&str])] = &[
+    (FieldId::SourceIp, SOURCE, &[
+        "src", "srcip", "sourceip", "sourceaddress", "srcaddr", "srcaddress", "saddr", "sip", "cip", "csip",
+        "clientip", "client", "clientaddr", "clientaddress", "clientipaddress", "clientipaddr", "ipclient",
+        "remoteaddress", "remoteaddr", "remoteip", "remip", "rhost", "sourceipaddress", "srcipaddr", "srcip6",
+        "srcipv6", "sourceipv6", "attackerip", "ipsrc", "ipaddrsrc", "idorigh", "originatorip", "callerip",
+        "sourceipv4", "srcipv4", "ipv4src", "ipv6src", "ipv4srcaddr", "ipv6srcaddr", "userip", "useraddr",
+        "useripaddress", "localhostip", "localip", "cltip", "xforwardedfor", "sourcehostip",
+        "initiatorip", "srchostip", "originip", "orighost", "sourcetranslatedip", "foreignip", "addr", "loginip",
+        "userhostaddress", "peerip", "connectionip", "requestip", "srcadr", "clienthost", "clientiptxt", "pubip",
+        "assignedsrcip", "callingstationip", "ipaddress", "ip",
+    ]),
+    (FieldId::SourcePort, Form::Port, &[
+        "spt", "sport", "srcport", "sourceport", "clientport", "csport", "remoteport", "idorigp", "cport",
+        "srcprt", "sourceportnumber", "origport", "srcpt", "localport", "portsrc", "initiatorport", "ipsrcport",
+        "l4srcport",
+    ]),
+    (FieldId::DestinationIp, DESTINATION, &[
+        "dst", "dstip", "destip", "destinationip", "destinationaddress", "destaddr", "dstaddr", "dstaddress",
+        "destaddress", "daddr", "dip", "sip2", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
+        "destinationipaddress", "dstip6", "dstipv6", "destinationipv6", "dstipv4", "victimip", "ipdst",
+        "ipaddrdst", "idresph", "responderip", "remotehostip", "cdip", "sdip", "destinationipv4", "ipv4dst",
+        "ipv6dst", "resphost", "localaddress", "vip", "destipaddr", "vserverip", "rip", "desthostip",
+        "dsthostip", "listenip",
+    ]),
+    (FieldId::DestinationPort, Form::Port, &[
+        "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "sdport", "idrespp",
+        "targetport", "dstprt", "destinationportnumber", "respport", "portdst", "vserverport", "responderport",
+        "ipdstport", "l4dstport",
+    ]),
+    (FieldId::SourceNatIp, SOURCE_NAT, &[
+        "transip", "transrcip", "xlatesrc", "natsrc", "srcnat", "natsourceaddress", "natsrcip", "srcxlatedip",
+        "sourcetranslatedaddress", "natsourceip", "nataddrsrc", "srctransip", "natsrcaddr", "srcnatip", "natsrcv6",
+        "postnatsourceip", "translatedsourceip", "natip",
+    ]),
+    (FieldId::SourceNatPort, Form::Port, &[
+        "transport", "transrcport", "xlatesport", "natsourceport", "natsrcport", "srcxlatedport",
+        "sourcetranslatedport", "srctransport", "srcnatport", "natport",
+    ]),
+    (FieldId::DestinationNatIp, DESTINATION_NAT, &[
+        "trandip", "trandstip", "xlatedst", "natdst", "dstnat", "natdestinationaddress", "natdstip", "dstxlatedip",
+        "destinationtranslatedaddress", "natdestinationip", "dsttransip", "natdstaddr", "dstnatip", "natdstv6",
+        "translateddestinationip",
+    ]),
+    (FieldId::DestinationNatPort, Form::Port, &[
+        "trandport", "trandstport", "xlatedport", "natdestinationport", "natdstport", "dstxlatedport",
+        "destinationtranslatedport", "dsttransport", "dstnatport",
+    ]),
+    (FieldId::SourceMac, Form::Mac, &[
+        "smac", "srcmac", "sourcemac", "sourcemacaddress", "clientmac", "srcmacaddr", "srchwaddr", "macsrc",
+        "mastersrcmac", "localhostmac", "usermac", "clientmacaddress", "srcmacaddress",
+    ]),
+    (FieldId::DestinationMac, Form::Mac, &[
+        "dmac", "dstmac", "destmac", "destinationmac", "destinationmacaddress", "dstmacaddr", "macdst",
+        "masterdstmac", "remotehostmac", "dstmacaddress",
+    ]),
+    (FieldId::SourceDomain, Form::Name, &[
+        "shost", "srchost", "sourcehost", "srcname", "sourcehostname", "clienthostname", "srchostname", "clientname",
+        "srcdomain",
+    ]),
+    (FieldId::DestinationDomain, Form::Name, &[
+        "dhost", "dsthost", "desthost", "destinationhost", "destinationhostname", "dsthostname", "destname", "dstname",
+        "desthostname", "remotehostname", "dstdomain", "targethost",
+    ]),
+    (FieldId::NetworkTransport, Form::Protocol, &["proto", "protocol", "ipproto", "ipprotocol", "transportprotocol", "protocolid", "networkprotocol", "protoname", "protocolname"]),
+    (FieldId::NetworkApplication, Form::Name, &["appname", "application", "applicationname", "app"]),
+    (FieldId::NetworkProtocol, Form::Name, &["applicationprotocol", "appproto", "l7protocol"]),
+    (FieldId::NetworkDirection, Form::Direction, &["direction", "dir", "trafficdirection", "networkdirection", "devicedirection", "ifdir", "conndirection"]),
+    (FieldId::SourceBytes, Form::Count, &[
+        "sentbyte", "sentbytes", "bytessent", "bytesout", "bytesfromclient", "sent", "origbytes", "srcbytes",
+        "sourcebytes", "bytestoserver", "csbytes", "sendbytes", "initiatorbytes", "reqsize", "clientbytes", "txbytes",
+        "outbytes",
+    ]),
+    (FieldId::DestinationBytes, Form::Count, &[
+        "rcvdbyte", "rcvdbytes", "bytesreceived", "bytesin", "bytesfromserver", "rcvd", "recvbytes", "respbytes",
+        "dstbytes", "destinationbytes", "bytestoclient", "scbytes", "receivedbytes", "responderbytes", "respsize",
+        "serverbytes", "rxbytes", "inbytes", "recvdbytes",
+    ]),
+    (FieldId::NetworkBytes, Form::Count, &["bytes", "totalbytes", "nbytes"]),
+    (FieldId::SourcePackets, Form::Count, &["sentpkt", "sentpkts", "packetssent", "srcpackets", "origpkts", "pktstoserver", "packetsfromclient", "initiatorpackets", "sentpackets"]),
+    (FieldId::DestinationPackets, Form::Count, &["rcvdpkt", "rcvdpkts", "packetsreceived", "dstpackets", "resppkts", "pktstoclient", "packetsfromserver", "responderpackets", "recvpkts"]),
+    (FieldId::NetworkVlanId, Form::Count, &["vlan", "vlanid", "vlantag"]),
+    (FieldId::ObserverIngressInterface, Form::Interface, &["in", "inintf", "srcintf", "ininterface", "srcint", "ingressinterface", "inboundinterface", "srczoneinterface", "iniface", "indev", "sourceinterface"]),
+    (FieldId::ObserverEgressInterface, Form::Interface, &["out", "outintf", "dstintf", "outinterface", "dstint", "egressinterface", "outboundinterface", "outiface", "outdev", "destinationinterface"]),
+    (FieldId::UserName, Form::User(FieldId::UserDomain), &[
+        "user", "username", "usrname", "account", "accountname", "acct", "login", "loginname", "usr", "uname", "xauthuser", "userid",
+        "csusername", "unauthuser", "usernameoriginal", "logonname", "perpetrator", "adminname", "administrator",
+        "principal",
+    ]),
+    (FieldId::SourceUserName, Form::User(FieldId::UserDomain), &["suser", "srcuser", "sourceuser", "sourceusername", "srcusername", "fromuser", "subjectusername"]),
+    (FieldId::DestinationUserName, Form::User(FieldId::UserDomain), &["duser", "dstuser", "destuser", "destinationuser", "destinationusername", "dstusername", "targetusername", "targetuser"]),
+    (FieldId::UserId, Form::Word, &["uid", "usersid", "accountsid"]),
+    (FieldId::UserDomain, Form::Word, &["userdomain", "accountdomain", "ntdomain", "subjectdomainname", "usrdomain"]),
+    (FieldId::UserEmail, Form::Word, &["useremail", "usremail"]),
+    (FieldId::GroupName, Form::Word, &["group", "groupname", "usergroup"]),
+    (FieldId::EventAction, Form::Word, &["action", "act", "eventaction", "actiontaken", "fwaction", "policyaction", "operation", "disposition", "logsubtype"]),
+    (FieldId::EventOutcome, Form::Word, &["outcome", "result", "res"]),
+    (FieldId::EventCode, Form::Word, &["eventid", "logid", "messageid", "msgid", "signatureid", "sigid", "eventcode"]),
+    (FieldId::EventStart, Form::Time, &["starttime", "eventstart", "start", "sessionstarttime", "firstpacketsecond"]),
+    (FieldId::EventEnd, Form::Time, &["endtime", "eventend", "end", "lastpacketsecond"]),
+    (FieldId::LogLevel, Form::Name, &["level", "loglevel", "severitylevel", "lvl"]),
+    (FieldId::RuleName, Form::Word, &["rulename", "policyname", "signaturename", "attackname", "virusname", "threatname", "signature", "attack", "virus", "accesscontrolrulename", "aclname"]),
+    (FieldId::RuleId, Form::Word, &["policyid", "ruleid", "fwruleid", "ruleuid", "attackid"]),
+    (FieldId::ObserverName, Form::Word, &["devname", "devicename", "sensorname", "gateway"]),
+    (FieldId::ObserverHostname, Form::Word, &["dvchost", "devicehostname", "identhostname"]),
+    (FieldId::ObserverIp, Form::Address, &["dvc", "deviceip", "deviceaddress", "deviceipaddress", "bigipmgmtip", "managementipaddress", "devip", "firewallip", "fw"]),
+    (FieldId::ObserverSerialNumber, Form::Word, &["devid", "deviceid", "serialnumber", "deviceserialid", "serial", "sn", "deviceserial"]),
+    (FieldId::ObserverVendor, Form::Word, &["devicevendor", "vendor"]),
+    (FieldId::ObserverProduct, Form::Word, &["deviceproduct", "product"]),
+    (FieldId::ObserverVersion, Form::Word, &["deviceversion", "productversion"]),
+    (FieldId::UrlOriginal, Form::Target, &[
+        "url", "requesturl", "uri", "request", "requesturi", "csuri", "csuristem", "csuripath", "urlpath", "httpurl",
+        "httpuri", "fullurl", "eurl", "requestpath", "uristem", "path2url", "href", "targeturl", "requestedurl",
+        "websiteurl", "urloriginal",
+    ]),
+    (FieldId::UrlQuery, Form::Query, &["csuriquery", "uriquery", "querystring", "urlquery"]),
+    (FieldId::UrlDomain, Form::Site, &["host", "hostname", "httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost"]),
+    (FieldId::UrlDomain, Form::WeakSite, &["domain", "site", "website", "fqdn", "domainname", "server"]),
+    (FieldId::HttpRequestMethod, Form::Name, &["requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "verb", "httpverb"]),
+    (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode"]),
+    (FieldId::HttpRequestReferrer, Form::Word, &["referer", "referrer", "csreferer", "httpreferer", "refererurl", "requestcontext", "httprefer", "httpreferrer", "httprefererurl"]),
+    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent"]),
+    (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried"]),
+    (FieldId::DnsQuestionType, Form::Word, &["qtype", "qtypename", "dnsquerytype", "querytype", "rrtype", "dnsrrtype", "dnsrecordtype"]),
+    (FieldId::TlsServerName, Form::Word, &["sni", "servername", "tlssni", "sslservername", "tlsservername"]),
+    (FieldId::TlsJa3, Form::Word, &["ja3", "ja3hash", "tlsja3hash"]),
+    (FieldId::FileName, Form::Word, &["fname", "filename", "file", "attachment", "attachmentname", "objectname"]),
+    (FieldId::FilePath, Form::Word, &["filepath", "filefullpath", "targetfilename", "targetfile", "pathname"]),
+    (FieldId::FileSize, Form::Count, &["fsize", "filesize"]),
+    (FieldId::FileHashSha256, Form::Digest, &[
+        "hash", "md5", "sha1", "sha256", "sha512", "filehash", "filemd5", "filesha1", "filesha256", "filesha512",
+        "md5hash", "sha1hash", "sha256hash", "checksum", "fileinfomd5", "fileinfosha1", "fileinfosha256", "digest",
+        "filehashmd5", "filehashsha1", "filehashsha256", "trendmicrodsfilemd5", "trendmicrodsfilesha1",
+        "trendmicrodsfilesha256", "analyticscksum", "threathash", "filesum", "processhash", "hashmd5", "hashsha1",
+        "hashsha256", "imagehash", "oldfilehash", "filechecksum", "shasum", "archivesha256", "parenthash", "objecthash",
+    ]),
+    (FieldId::ProcessName, Form::Name, &["processname", "procname", "comm", "process", "program", "appexename"]),
+    (FieldId::ProcessPid, Form::Count, &["pid", "processid", "procid"]),
+    (FieldId::ProcessExecutable, Form::Word, &["exe", "image", "processpath", "executable", "applicationpath", "newprocessname", "imagepath", "exepath"]),
+    (FieldId::ProcessCommandLine, Form::Word, &["commandline", "cmdline", "cmd", "command", "processcommandline", "proctitle"]),
+    (FieldId::EmailFromAddress, Form::Email, &["from", "sender", "mailfrom", "emailsender", "fromemailaddress", "senderaddress", "fromaddress"]),
+    (FieldId::EmailToAddress, Form::Email, &["to", "recipient", "rcptto", "mailto", "emailrecipient", "toemailaddress", "recipientaddress", "rcpt", "recipients", "toaddress"]),
+    (FieldId::EmailSubject, Form::Word, &["subject", "emailsubject", "mailsubject"]),
+    (FieldId::Message, Form::Said, &["msg", "message"]),
+    (FieldId::Timestamp, Form::Stamp, &[
+        "timestamp", "ts", "eventtime", "datetime", "devtime", "rt", "receipttime", "timegenerated", "devicetime", "isotimestamp",
+        "eventtimestamp", "logtime", "timecreated", "utctime", "generatedtime", "createtime", "creattime", "logdate",
+        "timeiso8601", "eventdate", "createdat", "occurredat",
+    ]),
+    (FieldId::Timestamp, Form::Date, &["date"]),
+    (FieldId::Timestamp, Form::Clock, &["time"]),
+    (FieldId::Timestamp, Form::Zone, &["tz", "timezone"]),
+];
