@@ -3,9 +3,34 @@
 //! [`Decoder`] owns the templates of the exporters that one worker reads and hands each
 //! [`Record`] to a callback: the [`Flow`] that every consumer needs, and on demand the rest.
 
+mod cache;
+mod clock;
+mod ecs;
+mod element;
+mod ipfix;
+mod lru;
+mod netflow5;
+mod netflow9;
+mod packet;
+mod sampling;
+mod sequence;
+mod sets;
+mod sflow;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use cache::Counts;
+
 use super::Fields;
 use crate::input::Nanos;
+use cache::{Cache, ExporterKey};
+use clock::Clock;
+use lru::Lru;
+use sequence::{Account, Sequence};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use template::{Spec, Template};
 
 /// The values of a flow record that every consumer needs; fixed size, filled for every record.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,22 +115,56 @@ pub struct Datagram {
     pub sets: u64,
     /// Sets whose template has not been seen.
     pub missing_templates: u64,
-    /// Sequence numbers skipped before this datagram.
+    /// Units of the protocol's sequence (flows, packets, data records, datagrams) that were skipped
+    /// before this datagram.
     pub sequence_gap: u64,
+    /// Units counted in the gap of an earlier datagram that came with this one after all.
+    pub sequence_late: u64,
+    /// Some of it is missing at the end; the records before were handed out.
+    pub truncated: bool,
 }
 
 /// One decoded record.
+#[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// What every consumer needs.
     pub flow: &'a Flow,
     /// The bytes of the record.
     pub bytes: &'a [u8],
+    /// The export time, or where there is none, the receive time.
+    exported: Nanos,
+    detail: Detail<'a>,
+}
+
+/// How to read the rest of a record.
+#[derive(Clone, Copy, Debug)]
+enum Detail<'a> {
+    /// The fixed shape of NetFlow v5 or v7.
+    Netflow5,
+    /// By a template; `reversed` if it is the second record of a biflow.
+    Template {
+        template: &'a Template,
+        clock: Clock,
+        reversed: bool,
+    },
+    Sflow(sflow::Sample),
 }
 
 impl Record<'_> {
     /// Writes every field of the record, named and unnamed, into `out`.
-    pub fn fields(&self, _out: &mut Fields) {
-        todo!()
+    pub fn fields(&self, out: &mut Fields) {
+        match self.detail {
+            Detail::Netflow5 => netflow5::fields(self, out),
+            Detail::Template { template, clock, reversed } => {
+                ecs::template_fields(self, template, &clock, reversed, out);
+            }
+            Detail::Sflow(sample) => sample.fields(self, out),
+        }
+    }
+
+    /// When the exporter sent it; the receive time for sFlow, which does not say.
+    pub fn exported(&self) -> Nanos {
+        self.exported
     }
 }
 
@@ -122,24 +181,155 @@ pub enum DecodeError {
     Malformed,
 }
 
+impl DecodeError {
+    /// Every reason.
+    pub const ALL: [DecodeError; 4] =
+        [DecodeError::Truncated, DecodeError::Version, DecodeError::MissingTemplate, DecodeError::Malformed];
+
+    /// The reason as a metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            DecodeError::Truncated => "truncated",
+            DecodeError::Version => "version",
+            DecodeError::MissingTemplate => "missing_template",
+            DecodeError::Malformed => "malformed",
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            DecodeError::Truncated => "the datagram is shorter than its header says",
+            DecodeError::Version => "the version is none of NetFlow 5, 7, 9, IPFIX and sFlow 5",
+            DecodeError::MissingTemplate => "no template has been seen for any of its sets",
+            DecodeError::Malformed => "a length or count contradicts another",
+        })
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// How much a decoder remembers. Any source address can be forged: what is told is kept only up to
+/// these bounds, and what was used longest ago goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Exporters with templates.
+    pub exporters: usize,
+    /// Templates of one exporter, in all its domains.
+    pub templates: usize,
+    /// Domains of one exporter whose sampling and sequence are kept.
+    pub domains: usize,
+    /// Fields of one template; more and the template is refused.
+    pub fields: usize,
+    /// Memory of all this, in octets.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            // One sensor serves the routers and firewalls of some institutions.
+            exporters: 4096,
+            // A chassis exports a dozen templates from each of its line cards.
+            templates: 2048,
+            domains: 256,
+            // Real templates reach 285.
+            fields: 1024,
+            bytes: 64 << 20,
+        }
+    }
+}
+
 /// Decodes the datagrams of the exporters that one worker reads.
-#[derive(Default)]
-pub struct Decoder {}
+#[derive(Debug)]
+pub struct Decoder {
+    cache: Cache,
+    /// The fields of a template while it is read.
+    specs: Vec<Spec>,
+    sequences: Lru<(ExporterKey, u32), Sequence>,
+}
+
+/// Sequences kept for exporters without templates: NetFlow v5, v7 and sFlow. One takes 150 octets.
+const MAX_SEQUENCES: usize = 16_384;
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder::new(Limits::default())
+    }
+}
 
 impl Decoder {
+    /// Makes a decoder that has seen nothing.
+    pub fn new(limits: Limits) -> Decoder {
+        Decoder { cache: Cache::new(limits), specs: Vec::new(), sequences: Lru::default() }
+    }
+
     /// Decodes one datagram; records found before an error were handed out.
     pub fn decode(
         &mut self,
-        _datagram: &[u8],
-        _exporter: SocketAddr,
-        _received: Nanos,
-        _each: &mut impl FnMut(Record<'_>),
+        datagram: &[u8],
+        exporter: SocketAddr,
+        received: Nanos,
+        each: &mut impl FnMut(Record<'_>),
     ) -> Result<Datagram, DecodeError> {
-        todo!()
+        let (cache, specs) = (&mut self.cache, &mut self.specs);
+        let version: [u8; 2] = *datagram.first_chunk().ok_or(DecodeError::Truncated)?;
+        match u16::from_be_bytes(version) {
+            version @ (5 | 7) => {
+                let version = version as u8;
+                let sequence = Sequences { of: &mut self.sequences, exporter, version };
+                let account = |engine, number, flows, uptime| {
+                    sequence.account(engine, number, flows, uptime, netflow5::REACH)
+                };
+                netflow5::decode(datagram, version, exporter, account, each)
+            }
+            9 => netflow9::decode(cache, specs, datagram, exporter, each),
+            10 => ipfix::decode(cache, specs, datagram, exporter, each),
+            // sFlow alone writes its version in four octets.
+            0 if datagram.get(2..4) == Some(&[0, 5]) => {
+                let sequence = Sequences { of: &mut self.sequences, exporter, version: 0 };
+                let account =
+                    |sub_agent, number, uptime| sequence.account(sub_agent, number, 1, uptime, sflow::REACH);
+                sflow::decode(datagram, exporter, received, account, each)
+            }
+            _ => Err(DecodeError::Version),
+        }
     }
 
     /// Templates held now, of all exporters.
     pub fn templates(&self) -> usize {
-        todo!()
+        self.cache.templates()
+    }
+
+    /// Memory that templates and what belongs to them take, about.
+    pub fn template_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// Templates evicted, refused and withdrawn so far.
+    pub fn template_counts(&self) -> Counts {
+        self.cache.counts()
+    }
+}
+
+/// The sequences of exporters without templates, and which of them a datagram belongs to.
+struct Sequences<'a> {
+    of: &'a mut Lru<(ExporterKey, u32), Sequence>,
+    exporter: SocketAddr,
+    version: u8,
+}
+
+impl Sequences<'_> {
+    fn account(self, domain: u32, number: u32, advance: u32, uptime: u32, reach: u32) -> Account {
+        let key = (ExporterKey { address: self.exporter.ip(), port: 0, version: self.version }, domain);
+        if self.of.peek(&key).is_none() {
+            if self.of.len() >= MAX_SEQUENCES {
+                self.of.pop_oldest();
+            }
+            self.of.insert(key, Sequence::default());
+        }
+        let Some(sequence) = self.of.touch(&key) else { return Account::default() };
+        sequence.account(number, Some(advance), Some(uptime), reach)
     }
 }

@@ -1,0 +1,129 @@
+//! NetFlow v5, and v7 as the Catalyst 5000 sends it: records of a fixed shape.
+
+use super::clock::{Clock, SECOND, Unit};
+use super::ecs::{Shown, push_extra};
+use super::sequence::Account;
+use super::{Datagram, DecodeError, Detail, Flow, Record};
+use crate::decode::{FieldId, Fields, Value};
+use crate::input::Nanos;
+use nom::number::complete::{be_u16, be_u32};
+use nom::{IResult, Parser};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Flows that may be missing in a row; a greater jump is a restart.
+pub(super) const REACH: u32 = 1 << 17;
+
+const RECORD5: usize = 48;
+const RECORD7: usize = 52;
+
+/// The octets that the records of both versions share, nearly to the end.
+const SHARED: usize = 48;
+
+/// Decodes one datagram; `account` takes the engine, the number, the flows and the uptime.
+pub(super) fn decode(
+    datagram: &[u8],
+    version: u8,
+    exporter: SocketAddr,
+    account: impl FnOnce(u32, u32, u32, u32) -> Account,
+    each: &mut impl FnMut(Record<'_>),
+) -> Result<Datagram, DecodeError> {
+    let (body, header) = header(datagram).map_err(|_| DecodeError::Truncated)?;
+    // v7 has four reserved octets where v5 has its engine and sampling.
+    let (engine, sampling) = if version == 5 { (header.engine, header.sampling) } else { (0, 0) };
+    let (length, format) = if version == 5 { (RECORD5, "netflow5") } else { (RECORD7, "netflow7") };
+    let fraction = Nanos::from(header.nanoseconds).min(SECOND - 1);
+    let exported = Nanos::from(header.seconds) * SECOND + fraction;
+    let clock = Clock { exported, uptime: Some(header.uptime), boot: None };
+    /// The two upper bits are the mode of sampling.
+    const INTERVAL: u16 = 0x3fff;
+    let base = Flow {
+        exporter: exporter.ip(),
+        domain: engine.into(),
+        version,
+        sampling: (sampling & INTERVAL).into(),
+        ..Flow::default()
+    };
+    let count = u64::from(header.count);
+    let mut records = 0;
+    for bytes in body.chunks_exact(length).take(header.count.into()) {
+        let Some(flow) = read(bytes, &base, &clock) else { break };
+        records += 1;
+        each(Record { flow: &flow, bytes, exported, detail: Detail::Netflow5 });
+    }
+    if records == 0 && count > 0 {
+        return Err(DecodeError::Truncated);
+    }
+    let account = account(engine.into(), header.sequence, header.count.into(), header.uptime);
+    Ok(Datagram {
+        format,
+        records,
+        sets: u64::from(records > 0),
+        missing_templates: 0,
+        sequence_gap: account.skipped,
+        sequence_late: account.late,
+        truncated: records < count,
+    })
+}
+
+struct Header {
+    count: u16,
+    uptime: u32,
+    seconds: u32,
+    nanoseconds: u32,
+    sequence: u32,
+    engine: u16,
+    sampling: u16,
+}
+
+fn header(input: &[u8]) -> IResult<&[u8], Header> {
+    let (rest, (_version, count, uptime, seconds, nanoseconds, sequence, engine, sampling)) =
+        (be_u16, be_u16, be_u32, be_u32, be_u32, be_u32, be_u16, be_u16).parse(input)?;
+    Ok((rest, Header { count, uptime, seconds, nanoseconds, sequence, engine, sampling }))
+}
+
+fn read(bytes: &[u8], base: &Flow, clock: &Clock) -> Option<Flow> {
+    let record: &[u8; SHARED] = bytes.first_chunk()?;
+    let time = |at| clock.resolve(Unit::Uptime, u32_at(record, at).into());
+    Some(Flow {
+        source: Some(address_at(record, 0)),
+        destination: Some(address_at(record, 4)),
+        packets: u32_at(record, 16).into(),
+        bytes: u32_at(record, 20).into(),
+        start: time(24),
+        end: time(28),
+        source_port: u16_at(record, 32),
+        destination_port: u16_at(record, 34),
+        tcp_flags: record[37].into(),
+        protocol: record[38],
+        ..*base
+    })
+}
+
+/// Writes the fields of a record.
+pub(super) fn fields(record: &Record<'_>, out: &mut Fields) {
+    Shown::ALL.write(record, out);
+    let Some(octets) = record.bytes.first_chunk::<SHARED>() else { return };
+    out.push(FieldId::FlowInput, Value::Unsigned(u16_at(octets, 12).into()));
+    out.push(FieldId::FlowOutput, Value::Unsigned(u16_at(octets, 14).into()));
+    out.push(FieldId::SourceAsNumber, Value::Unsigned(u16_at(octets, 40).into()));
+    out.push(FieldId::DestinationAsNumber, Value::Unsigned(u16_at(octets, 42).into()));
+    push_extra(out, "ipNextHopIPv4Address", Value::Ip(address_at(octets, 8)));
+    push_extra(out, "ipClassOfService", Value::Unsigned(octets[39].into()));
+    push_extra(out, "sourceIPv4PrefixLength", Value::Unsigned(octets[44].into()));
+    push_extra(out, "destinationIPv4PrefixLength", Value::Unsigned(octets[45].into()));
+    if let Some(router) = record.bytes.get(SHARED..RECORD7).and_then(|tail| tail.first_chunk()) {
+        push_extra(out, "bypassedRouter", Value::Ip(IpAddr::V4(Ipv4Addr::from(*router))));
+    }
+}
+
+fn u16_at(record: &[u8; SHARED], at: usize) -> u16 {
+    u16::from_be_bytes([record[at], record[at + 1]])
+}
+
+fn u32_at(record: &[u8; SHARED], at: usize) -> u32 {
+    u32::from_be_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+}
+
+fn address_at(record: &[u8; SHARED], at: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(u32_at(record, at)))
+}

@@ -1,0 +1,265 @@
+//! Walks the sets of a NetFlow v9 or IPFIX message: templates are learned, data is read by them.
+//!
+//! The two protocols differ in their headers and in how a template spells its fields; from there on
+//! they are one. An IPFIX message may hold template sets in the manner of v9 (some exporters convert
+//! only the header), so both spellings are here.
+
+use super::cache::{Cache, Domain, ExporterKey};
+use super::clock::Clock;
+use super::sampling::Scope;
+use super::template::{Draft, Spec, Target, Template, Traits};
+use super::{DecodeError, Detail, Flow, Record};
+use nom::number::complete::{be_u16, be_u32};
+use nom::{IResult, Parser};
+
+/// A message, its header read.
+pub(super) struct Message<'a> {
+    pub(super) key: ExporterKey,
+    pub(super) domain: u32,
+    pub(super) clock: Clock,
+    /// The parts of a flow that all records share.
+    pub(super) base: Flow,
+    /// The sets.
+    pub(super) body: &'a [u8],
+    /// Less has arrived than the header says.
+    pub(super) truncated: bool,
+}
+
+/// What the sets held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// Records handed out.
+    pub(super) records: u64,
+    /// Records as the exporter counts them: a biflow is one.
+    pub(super) exported: u32,
+    pub(super) sets: u64,
+    pub(super) missing_templates: u64,
+    pub(super) truncated: bool,
+}
+
+/// How a template set is spelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Netflow9,
+    Ipfix,
+}
+
+/// Template and options template sets of NetFlow v9 (RFC 3954) and of IPFIX (RFC 7011).
+const NETFLOW9_TEMPLATES: u16 = 0;
+const NETFLOW9_OPTIONS: u16 = 1;
+const IPFIX_TEMPLATES: u16 = 2;
+const IPFIX_OPTIONS: u16 = 3;
+/// The least id of a template, and so of a data set.
+const FIRST_TEMPLATE: u16 = 256;
+/// A set's id and length, which counts these octets too.
+const SET_HEADER: u16 = 4;
+
+/// Reads every set that is whole, and of one that is cut off the records that are.
+pub(super) fn decode(
+    cache: &mut Cache,
+    specs: &mut Vec<Spec>,
+    message: &Message<'_>,
+    each: &mut impl FnMut(Record<'_>),
+) -> Result<Outcome, DecodeError> {
+    let mut outcome = Outcome { truncated: message.truncated, ..Outcome::default() };
+    let mut error = None;
+    let mut rest = message.body;
+    while rest.len() >= usize::from(SET_HEADER) {
+        let Ok((body, (id, length))) = set_header(rest) else { break };
+        let Some(length) = length.checked_sub(SET_HEADER) else {
+            // Zeros fill up the datagrams of some exporters; anything else cannot be followed.
+            if rest.iter().any(|octet| *octet != 0) {
+                error = Some(DecodeError::Malformed);
+            }
+            break;
+        };
+        let (set, next) = match body.split_at_checked(length.into()) {
+            Some(split) => split,
+            None => {
+                outcome.truncated = true;
+                (body, &[][..])
+            }
+        };
+        rest = next;
+        let read = match id {
+            NETFLOW9_TEMPLATES => learn(cache, specs, message, set, Spelling::Netflow9, false),
+            NETFLOW9_OPTIONS => learn(cache, specs, message, set, Spelling::Netflow9, true),
+            IPFIX_TEMPLATES => learn(cache, specs, message, set, Spelling::Ipfix, false),
+            IPFIX_OPTIONS => learn(cache, specs, message, set, Spelling::Ipfix, true),
+            FIRST_TEMPLATE.. => read_data(cache, message, id, set, &mut outcome, each),
+            _ => false,
+        };
+        outcome.sets += u64::from(read);
+    }
+    if outcome.sets == 0 {
+        if outcome.missing_templates > 0 {
+            return Err(DecodeError::MissingTemplate);
+        }
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if outcome.truncated {
+            return Err(DecodeError::Truncated);
+        }
+    }
+    Ok(outcome)
+}
+
+fn set_header(input: &[u8]) -> IResult<&[u8], (u16, u16)> {
+    (be_u16, be_u16).parse(input)
+}
+
+/// Learns the templates of a set; false if there was none.
+fn learn(
+    cache: &mut Cache,
+    specs: &mut Vec<Spec>,
+    message: &Message<'_>,
+    mut set: &[u8],
+    spelling: Spelling,
+    options: bool,
+) -> bool {
+    let traits = Traits { netflow9: spelling == Spelling::Netflow9 && message.base.version == 9, options };
+    let mut read = false;
+    while let Ok((rest, (id, count))) = set_header(set) {
+        if spelling == Spelling::Ipfix && count == 0 {
+            match id {
+                IPFIX_TEMPLATES | IPFIX_OPTIONS => cache.withdraw_all(message.key, message.domain, options),
+                FIRST_TEMPLATE.. => cache.withdraw(message.key, message.domain, id),
+                _ => break,
+            }
+            read = true;
+            set = rest;
+            continue;
+        }
+        // What follows the last template is padding.
+        if id < FIRST_TEMPLATE {
+            break;
+        }
+        let Ok((rest, counts)) = template_counts(rest, count, spelling, options) else { break };
+        let Ok((rest, whole)) = template_fields(rest, counts, spelling, cache.most_fields(), specs) else {
+            break;
+        };
+        set = rest;
+        if whole {
+            read |= cache.learn(message.key, message.domain, id, specs, traits);
+        } else {
+            cache.refuse();
+        }
+    }
+    read
+}
+
+/// How many fields a template has, and how many of them are its scope.
+#[derive(Clone, Copy)]
+struct FieldCounts {
+    all: usize,
+    scope: usize,
+}
+
+/// Reads the counts that an options template has beyond `count`.
+fn template_counts(
+    input: &[u8],
+    count: u16,
+    spelling: Spelling,
+    options: bool,
+) -> IResult<&[u8], FieldCounts> {
+    let count = usize::from(count);
+    if !options {
+        return Ok((input, FieldCounts { all: count, scope: 0 }));
+    }
+    let (rest, second) = be_u16(input)?;
+    let second = usize::from(second);
+    let counts = match spelling {
+        // Octets of the scope fields, then octets of the others.
+        Spelling::Netflow9 => FieldCounts { all: count / 4 + second / 4, scope: count / 4 },
+        Spelling::Ipfix => FieldCounts { all: count, scope: second },
+    };
+    Ok((rest, counts))
+}
+
+/// Reads the fields of a template into `specs`; false if they are more than `most`, where the rest
+/// is only stepped over.
+fn template_fields<'a>(
+    mut input: &'a [u8],
+    counts: FieldCounts,
+    spelling: Spelling,
+    most: usize,
+    specs: &mut Vec<Spec>,
+) -> IResult<&'a [u8], bool> {
+    const ENTERPRISE_BIT: u16 = 0x8000;
+    specs.clear();
+    for at in 0..counts.all {
+        let (rest, (number, length)) = (be_u16, be_u16).parse(input)?;
+        let named = spelling == Spelling::Ipfix && number & ENTERPRISE_BIT != 0;
+        let (rest, enterprise) = if named { be_u32(rest)? } else { (rest, 0) };
+        let id = if named { number & !ENTERPRISE_BIT } else { number };
+        input = rest;
+        if at < most {
+            specs.push(Spec { enterprise, id, length, scope: at < counts.scope });
+        }
+    }
+    Ok((input, counts.all <= most))
+}
+
+/// Reads the records of a data set; false if there was none.
+fn read_data(
+    cache: &mut Cache,
+    message: &Message<'_>,
+    id: u16,
+    set: &[u8],
+    outcome: &mut Outcome,
+    each: &mut impl FnMut(Record<'_>),
+) -> bool {
+    let Some((template, domain)) = cache.find(message.key, message.domain, id) else {
+        outcome.missing_templates += 1;
+        return false;
+    };
+    let clock = Clock { boot: domain.boot, ..message.clock };
+    let options = template.traits().options;
+    let base = Flow { state: options, ..message.base };
+    let mut draft = Draft::default();
+    let mut learned = 0;
+    let before = outcome.exported;
+    let mut rest = set;
+    loop {
+        template.reset(&mut draft, &base);
+        let Some(length) = template.read(rest, &mut draft, &clock) else { break };
+        let Some((bytes, next)) = rest.split_at_checked(length) else { break };
+        rest = next;
+        template.finish(&mut draft, &clock, &domain.sampling);
+        if options {
+            learned += learn_options(domain, template, &draft);
+        }
+        outcome.exported = outcome.exported.wrapping_add(1);
+        outcome.records += 1;
+        let detail = |reversed| Detail::Template { template, clock, reversed };
+        each(Record { flow: &draft.flow, bytes, exported: clock.exported, detail: detail(false) });
+        if template.is_biflow()
+            && let Some(flow) = template.reverse(&draft, &clock)
+        {
+            outcome.records += 1;
+            each(Record { flow: &flow, bytes, exported: clock.exported, detail: detail(true) });
+        }
+    }
+    if learned > 0 {
+        cache.charge_scopes(message.key, learned);
+    }
+    outcome.exported != before
+}
+
+/// Takes sampling rates and the start-up time from an options record; gives the memory that took.
+fn learn_options(domain: &mut Domain, template: &Template, draft: &Draft) -> usize {
+    if template.has(Target::Boot) {
+        domain.boot = draft.rare.boot.or(domain.boot);
+    }
+    let rate = draft.rare.stated.rate();
+    if rate == 0 {
+        return 0;
+    }
+    let scope = match (draft.rare.sampler, draft.interface) {
+        (Some(sampler), _) => Scope::Sampler(sampler),
+        (None, Some(interface)) => Scope::Interface(interface),
+        (None, None) => Scope::Domain,
+    };
+    domain.sampling.learn(scope, rate)
+}

@@ -1,0 +1,662 @@
+//! Templates: what an exporter says its records look like, compiled to a plan.
+//!
+//! Most fields of most records are of no use until somebody asks for them. So a [`Template`] keeps
+//! two things: every field as announced, for [`Template::values`], and the [`Step`]s that fill the
+//! [`Flow`], for [`Template::read`], which runs for each record. Where all lengths are fixed a step
+//! is an offset; else it is the distance from the field before it.
+
+use super::Flow;
+use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
+use super::element::{self, Element};
+use super::packet;
+use super::sampling::{Sampling, Stated};
+use crate::input::Nanos;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A field as a template announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spec {
+    /// Private enterprise number; 0 for IANA and for NetFlow v9.
+    pub(super) enterprise: u32,
+    pub(super) id: u16,
+    pub(super) length: u16,
+    /// A scope field of an options template.
+    pub(super) scope: bool,
+}
+
+/// A length that each record states itself (RFC 7011, section 7).
+pub(super) const VARIABLE: u16 = u16::MAX;
+/// The enterprise of the reverse direction (RFC 5103): the elements of IANA once more.
+const REVERSE: u32 = 29305;
+/// CERT's elements, whose reverse direction is a bit of the number.
+const CERT: u32 = 6871;
+const CERT_REVERSE_BIT: u16 = 0x4000;
+
+/// What kind of template it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Field numbers are those of NetFlow v9.
+    pub(super) netflow9: bool,
+    /// Its records tell the state of the exporter.
+    pub(super) options: bool,
+}
+
+/// A compiled template.
+#[derive(Debug)]
+pub(super) struct Template {
+    fields: Box<[Field]>,
+    steps: Box<[Step]>,
+    traits: Traits,
+    /// The octets of the shortest record; all records are that long unless some length is variable.
+    minimum: usize,
+    variable: bool,
+    has: Targets,
+}
+
+/// A field, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) spec: Spec,
+    pub(super) element: Option<&'static Element>,
+    /// It belongs to the reverse direction of a biflow.
+    pub(super) reverse: bool,
+    /// What it fills in a [`Flow`].
+    pub(super) target: Target,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// Octets from the record's beginning; with variable lengths, from the end of the last step.
+    offset: u16,
+    length: u16,
+    target: Target,
+    unit: Unit,
+}
+
+/// Where a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Target {
+    None,
+    SourceV4,
+    SourceV6,
+    DestinationV4,
+    DestinationV6,
+    TranslatedSourceV4,
+    TranslatedSourceV6,
+    TranslatedDestinationV4,
+    TranslatedDestinationV6,
+    SourcePort,
+    DestinationPort,
+    Protocol,
+    TcpFlags,
+    InitialTcpFlags,
+    UnionTcpFlags,
+    Bytes,
+    Packets,
+    ResponderBytes,
+    ResponderPackets,
+    Start,
+    End,
+    Input,
+    Output,
+    Interface,
+    // From here on, what only some templates have; see [`Rare`].
+    DurationMilliseconds,
+    DurationMicroseconds,
+    Observed,
+    Boot,
+    Sampler,
+    Interval,
+    Taken,
+    Skipped,
+    Size,
+    Population,
+    Probability,
+    Frame,
+    IpHeader,
+    ReverseBytes,
+    ReversePackets,
+    ReverseTcpFlags,
+    ReverseInitialTcpFlags,
+    ReverseUnionTcpFlags,
+    ReverseStart,
+    ReverseEnd,
+    ReverseDelay,
+}
+
+/// A set of targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Targets(u64);
+
+/// One record while it is read; reused for the records of one set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Draft {
+    pub(super) flow: Flow,
+    pub(super) input: Option<u32>,
+    pub(super) output: Option<u32>,
+    /// The interface that an options record is about.
+    pub(super) interface: Option<u32>,
+    start: (Unit, u64),
+    end: (Unit, u64),
+    pub(super) rare: Rare,
+}
+
+/// The part of a [`Draft`] that most templates never touch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rare {
+    pub(super) sampler: Option<u64>,
+    pub(super) stated: Stated,
+    /// When the exporter started.
+    pub(super) boot: Option<Nanos>,
+    duration: Option<Nanos>,
+    observed: Option<Nanos>,
+    reverse_bytes: u64,
+    reverse_packets: u64,
+    reverse_tcp_flags: u16,
+    reverse_start: (Unit, u64),
+    reverse_end: (Unit, u64),
+    reverse_delay: Option<Nanos>,
+}
+
+impl Targets {
+    pub(super) fn contains(self, target: Target) -> bool {
+        self.0 & (1 << target as u8) != 0
+    }
+
+    fn insert(&mut self, target: Target) {
+        self.0 |= 1 << target as u8;
+    }
+
+    fn any_rare(self) -> bool {
+        self.0 >> Target::DurationMilliseconds as u8 != 0
+    }
+}
+
+impl Template {
+    /// Compiles a template; none if its records would have no length, which no reading could
+    /// advance over, or one that no datagram can hold.
+    pub(super) fn compile(specs: &[Spec], traits: Traits) -> Option<Template> {
+        let mut fields: Vec<Field> = specs.iter().map(|spec| Field::of(*spec, traits)).collect();
+        let minimum: usize = specs.iter().map(|spec| spec.shortest()).sum();
+        if minimum == 0 || minimum > usize::from(u16::MAX) {
+            return None;
+        }
+        let has = choose(&mut fields);
+        let variable = specs.iter().any(|spec| spec.length == VARIABLE);
+        let steps = if variable { walking_steps(&fields) } else { fixed_steps(&fields) };
+        Some(Template { fields: fields.into(), steps: steps.into(), traits, minimum, variable, has })
+    }
+
+    /// Whether it was compiled from just this.
+    pub(super) fn is_of(&self, specs: &[Spec], traits: Traits) -> bool {
+        self.traits == traits
+            && self.fields.len() == specs.len()
+            && self.fields.iter().zip(specs).all(|(field, spec)| field.spec == *spec)
+    }
+
+    /// The memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Template>() + size_of_val(&*self.fields) + size_of_val(&*self.steps)
+    }
+
+    pub(super) fn traits(&self) -> Traits {
+        self.traits
+    }
+
+    pub(super) fn has(&self, target: Target) -> bool {
+        self.has.contains(target)
+    }
+
+    /// Whether one record describes both directions (RFC 5103).
+    pub(super) fn is_biflow(&self) -> bool {
+        self.has(Target::ReverseBytes) || self.has(Target::ReversePackets)
+    }
+
+    /// Reads the record that `input` begins with; gives its length, at least one octet, or none if
+    /// no whole record is left.
+    pub(super) fn read(&self, input: &[u8], draft: &mut Draft, clock: &Clock) -> Option<usize> {
+        if input.len() < self.minimum {
+            return None;
+        }
+        if !self.variable {
+            let record = input.get(..self.minimum)?;
+            for step in &self.steps {
+                let start = usize::from(step.offset);
+                draft.put(step, record.get(start..start + usize::from(step.length))?, clock);
+            }
+            return Some(self.minimum);
+        }
+        let mut at = 0;
+        for step in &self.steps {
+            at += usize::from(step.offset);
+            let (start, length) = extent(input, at, step.length)?;
+            let value = input.get(start..start + length)?;
+            if step.target != Target::None {
+                draft.put(step, value, clock);
+            }
+            at = start + length;
+        }
+        (at <= input.len()).then_some(at)
+    }
+
+    /// Resets the draft that this template fills, for its next record.
+    pub(super) fn reset(&self, draft: &mut Draft, base: &Flow) {
+        draft.flow = *base;
+        (draft.input, draft.output, draft.interface) = (None, None, None);
+        (draft.start, draft.end) = Default::default();
+        if self.has.any_rare() {
+            draft.rare = Rare::default();
+        }
+    }
+
+    /// Completes the flow of a record that was read: times, sampling, sampled headers.
+    pub(super) fn finish(&self, draft: &mut Draft, clock: &Clock, sampling: &Sampling) {
+        let clock = Clock { boot: draft.rare.boot.or(clock.boot), ..*clock };
+        let flow = &mut draft.flow;
+        (flow.start, flow.end) = interval(&clock, draft.start, draft.end);
+        if self.has.any_rare() {
+            if let Some(duration) = draft.rare.duration {
+                flow.start = flow.start.or_else(|| flow.end?.checked_sub(duration));
+                flow.end = flow.end.or_else(|| flow.start?.checked_add(duration));
+            }
+            flow.end = flow.end.or(draft.rare.observed);
+            flow.sampling = draft.rare.stated.rate();
+        }
+        if flow.sampling == 0 {
+            flow.sampling = sampling.rate(draft.rare.sampler, draft.input);
+        }
+    }
+
+    /// Turns the draft of a biflow to its other direction; none if nothing came back.
+    pub(super) fn reverse(&self, draft: &Draft, clock: &Clock) -> Option<Flow> {
+        let rare = &draft.rare;
+        if rare.reverse_bytes == 0 && rare.reverse_packets == 0 {
+            return None;
+        }
+        let clock = Clock { boot: rare.boot.or(clock.boot), ..*clock };
+        let forward = &draft.flow;
+        let (start, end) = interval(&clock, rare.reverse_start, rare.reverse_end);
+        let delayed = || forward.start?.checked_add(rare.reverse_delay?);
+        Some(Flow {
+            source: forward.destination,
+            destination: forward.source,
+            translated_source: forward.translated_destination,
+            translated_destination: forward.translated_source,
+            source_port: forward.destination_port,
+            destination_port: forward.source_port,
+            tcp_flags: rare.reverse_tcp_flags,
+            bytes: rare.reverse_bytes,
+            packets: rare.reverse_packets,
+            start: start.or_else(delayed).or(forward.start),
+            end: end.or(forward.end),
+            ..*forward
+        })
+    }
+
+    /// Every field of a record that [`Template::read`] has found whole, with its octets.
+    pub(super) fn values<'a>(&'a self, record: &'a [u8]) -> impl Iterator<Item = (&'a Field, &'a [u8])> {
+        let mut at = 0;
+        self.fields.iter().map_while(move |field| {
+            let (start, length) = extent(record, at, field.spec.length)?;
+            at = start + length;
+            Some((field, record.get(start..at)?))
+        })
+    }
+}
+
+impl Spec {
+    fn shortest(&self) -> usize {
+        if self.length == VARIABLE { 1 } else { self.length.into() }
+    }
+}
+
+impl Field {
+    fn of(spec: Spec, traits: Traits) -> Field {
+        let Spec { enterprise, id, .. } = spec;
+        let (element, reverse) = match enterprise {
+            0 if traits.netflow9 && spec.scope => (None, false),
+            0 if traits.netflow9 => (element::find_netflow9(id), false),
+            REVERSE => (element::find(0, id), true),
+            CERT if id & CERT_REVERSE_BIT != 0 => (element::find(CERT, id & !CERT_REVERSE_BIT), true),
+            _ => (element::find(enterprise, id), false),
+        };
+        let mut field = Field { spec, element, reverse, target: Target::None };
+        field.target = field.wish().0;
+        field
+    }
+
+    /// What it would fill, how it is written, and how well it suits: the lowest rank is taken.
+    fn wish(&self) -> (Target, Unit, u8) {
+        let Spec { enterprise, id, length, scope } = self.spec;
+        /// The scope "interface" of a NetFlow v9 options template (RFC 3954, section 6.1).
+        const NETFLOW9_INTERFACE: u16 = 2;
+        let (enterprise, id) = match self.element {
+            Some(element) => (element.enterprise, element.id),
+            None if scope && id == NETFLOW9_INTERFACE && enterprise == 0 => {
+                return (Target::Interface, Unit::None, 0);
+            }
+            None => (enterprise, id),
+        };
+        let wish = if self.reverse { wish_reverse(enterprise, id) } else { wish(enterprise, id, scope) };
+        let fits = match wish.0 {
+            Target::SourceV4
+            | Target::DestinationV4
+            | Target::TranslatedSourceV4
+            | Target::TranslatedDestinationV4 => length == 4 || length == VARIABLE,
+            Target::SourceV6
+            | Target::DestinationV6
+            | Target::TranslatedSourceV6
+            | Target::TranslatedDestinationV6 => length == 16 || length == VARIABLE,
+            Target::Frame | Target::IpHeader => length > 0,
+            _ => (1..=8).contains(&length) || length == VARIABLE,
+        };
+        if fits { wish } else { (Target::None, Unit::None, 0) }
+    }
+}
+
+/// What an element fills. Deltas are preferred to totals, counters of one direction to those of a
+/// connection, finer times to coarser ones.
+fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
+    let (target, unit, rank) = match (enterprise, id) {
+        (0, 8) => (Target::SourceV4, Unit::None, 0),
+        (0, 27) => (Target::SourceV6, Unit::None, 0),
+        (0, 12) => (Target::DestinationV4, Unit::None, 0),
+        (0, 28) => (Target::DestinationV6, Unit::None, 0),
+        (0, 225) => (Target::TranslatedSourceV4, Unit::None, 0),
+        (element::NETFLOW9, 40001) => (Target::TranslatedSourceV4, Unit::None, 1),
+        (0, 281) => (Target::TranslatedSourceV6, Unit::None, 0),
+        (0, 226) => (Target::TranslatedDestinationV4, Unit::None, 0),
+        (element::NETFLOW9, 40002) => (Target::TranslatedDestinationV4, Unit::None, 1),
+        (0, 282) => (Target::TranslatedDestinationV6, Unit::None, 0),
+        (0, 7) => (Target::SourcePort, Unit::None, 0),
+        (0, 180 | 182) => (Target::SourcePort, Unit::None, 1),
+        (0, 11) => (Target::DestinationPort, Unit::None, 0),
+        (0, 181 | 183) => (Target::DestinationPort, Unit::None, 1),
+        (0, 4) => (Target::Protocol, Unit::None, 0),
+        (0, 6) => (Target::TcpFlags, Unit::None, 0),
+        (CERT, 14) => (Target::InitialTcpFlags, Unit::None, 0),
+        (CERT, 15) => (Target::UnionTcpFlags, Unit::None, 0),
+        (CERT, 21) => (Target::ReverseDelay, Unit::None, 0),
+        (0, 1) => (Target::Bytes, Unit::None, 0),
+        (0, 85) => (Target::Bytes, Unit::None, 1),
+        (0, 231) => (Target::Bytes, Unit::None, 2),
+        (0, 352) => (Target::Bytes, Unit::None, 3),
+        (0, 353) => (Target::Bytes, Unit::None, 4),
+        (0, 23) => (Target::Bytes, Unit::None, 5),
+        (0, 171) => (Target::Bytes, Unit::None, 6),
+        (0, 2) => (Target::Packets, Unit::None, 0),
+        (0, 86) => (Target::Packets, Unit::None, 1),
+        (0, 298) => (Target::Packets, Unit::None, 2),
+        (0, 24) => (Target::Packets, Unit::None, 3),
+        (0, 172) => (Target::Packets, Unit::None, 4),
+        (0, 232) => (Target::ResponderBytes, Unit::None, 0),
+        (0, 299) => (Target::ResponderPackets, Unit::None, 0),
+        (0, 156) => (Target::Start, Unit::Nanoseconds, 0),
+        (0, 154) => (Target::Start, Unit::Microseconds, 1),
+        (0, 152) => (Target::Start, Unit::Milliseconds, 2),
+        (0, 158) => (Target::Start, Unit::Delta, 3),
+        (0, 150) => (Target::Start, Unit::Seconds, 4),
+        (0, 22) => (Target::Start, Unit::Uptime, 5),
+        (0, 157) => (Target::End, Unit::Nanoseconds, 0),
+        (0, 155) => (Target::End, Unit::Microseconds, 1),
+        (0, 153) => (Target::End, Unit::Milliseconds, 2),
+        (0, 159) => (Target::End, Unit::Delta, 3),
+        (0, 151) => (Target::End, Unit::Seconds, 4),
+        (0, 21) => (Target::End, Unit::Uptime, 5),
+        (0, 10) if scope => (Target::Interface, Unit::None, 0),
+        (0, 10) => (Target::Input, Unit::None, 0),
+        (0, 252) => (Target::Input, Unit::None, 1),
+        (0, 14) => (Target::Output, Unit::None, 0),
+        (0, 253) => (Target::Output, Unit::None, 1),
+        (0, 161) => (Target::DurationMilliseconds, Unit::None, 0),
+        (0, 162) => (Target::DurationMicroseconds, Unit::None, 0),
+        (0, 325) => (Target::Observed, Unit::Nanoseconds, 0),
+        (0, 324) => (Target::Observed, Unit::Microseconds, 1),
+        (0, 323) => (Target::Observed, Unit::Milliseconds, 2),
+        (0, 322) => (Target::Observed, Unit::Seconds, 3),
+        (0, 160) => (Target::Boot, Unit::Milliseconds, 0),
+        (0, 48) => (Target::Sampler, Unit::None, 1),
+        (0, 302) => (Target::Sampler, Unit::None, 0),
+        (0, 34) => (Target::Interval, Unit::None, 0),
+        (0, 50) => (Target::Interval, Unit::None, 1),
+        (0, 305) => (Target::Taken, Unit::None, 0),
+        (0, 306) => (Target::Skipped, Unit::None, 0),
+        (0, 309) => (Target::Size, Unit::None, 0),
+        (0, 310) => (Target::Population, Unit::None, 0),
+        (0, 311) => (Target::Probability, Unit::None, 0),
+        (0, 315) => (Target::Frame, Unit::None, 0),
+        (0, 104) => (Target::Frame, Unit::None, 1),
+        (0, 313) => (Target::IpHeader, Unit::None, 0),
+        _ => (Target::None, Unit::None, 0),
+    };
+    (target, unit, rank)
+}
+
+fn wish_reverse(enterprise: u32, id: u16) -> (Target, Unit, u8) {
+    match (enterprise, id) {
+        (CERT, 14) => return (Target::ReverseInitialTcpFlags, Unit::None, 0),
+        (CERT, 15) => return (Target::ReverseUnionTcpFlags, Unit::None, 0),
+        _ => {}
+    }
+    let (target, unit, rank) = wish(enterprise, id, false);
+    let target = match target {
+        Target::Bytes => Target::ReverseBytes,
+        Target::Packets => Target::ReversePackets,
+        Target::TcpFlags => Target::ReverseTcpFlags,
+        Target::Start => Target::ReverseStart,
+        Target::End => Target::ReverseEnd,
+        _ => Target::None,
+    };
+    (target, unit, rank)
+}
+
+/// Leaves each target to one field, the best by rank and the first of equals; says which are filled.
+fn choose(fields: &mut [Field]) -> Targets {
+    let mut best = [(u8::MAX, usize::MAX); u64::BITS as usize];
+    for (at, field) in fields.iter().enumerate() {
+        let (target, _, rank) = field.wish();
+        if let Some(known) = best.get_mut(target as usize) {
+            *known = (*known).min((rank, at));
+        }
+    }
+    let mut has = Targets::default();
+    for (at, field) in fields.iter_mut().enumerate() {
+        match best.get(field.target as usize) {
+            Some((_, chosen)) if *chosen == at && field.target != Target::None => has.insert(field.target),
+            _ => field.target = Target::None,
+        }
+    }
+    has
+}
+
+fn fixed_steps(fields: &[Field]) -> Vec<Step> {
+    let mut offset = 0;
+    let mut steps = Vec::new();
+    for field in fields {
+        let length = field.spec.length;
+        if field.target != Target::None {
+            steps.push(Step { offset, length, target: field.target, unit: field.wish().1 });
+        }
+        // The sum was checked to fit before.
+        offset = offset.saturating_add(length);
+    }
+    steps
+}
+
+fn walking_steps(fields: &[Field]) -> Vec<Step> {
+    let mut skip = 0u16;
+    let mut steps = Vec::new();
+    for field in fields {
+        let length = field.spec.length;
+        if field.target == Target::None && length != VARIABLE {
+            skip = skip.saturating_add(length);
+            continue;
+        }
+        steps.push(Step { offset: skip, length, target: field.target, unit: field.wish().1 });
+        skip = 0;
+    }
+    if skip > 0 {
+        steps.push(Step { offset: skip, length: 0, target: Target::None, unit: Unit::None });
+    }
+    steps
+}
+
+/// Where the value of a field begins that begins at `at`, and its length.
+fn extent(record: &[u8], at: usize, length: u16) -> Option<(usize, usize)> {
+    if length != VARIABLE {
+        return Some((at, length.into()));
+    }
+    match *record.get(at)? {
+        u8::MAX => match *record.get(at + 1..at + 3)? {
+            [high, low] => Some((at + 3, u16::from_be_bytes([high, low]).into())),
+            _ => None,
+        },
+        short => Some((at + 1, short.into())),
+    }
+}
+
+/// Start and end of a flow. Without anything to count uptime from, the end is taken for the export,
+/// so that at least the duration is told.
+fn interval(clock: &Clock, start: (Unit, u64), end: (Unit, u64)) -> (Option<Nanos>, Option<Nanos>) {
+    let resolved = (clock.resolve(start.0, start.1), clock.resolve(end.0, end.1));
+    if let ((None, None), (Unit::Uptime, first), (Unit::Uptime, last)) = (resolved, start, end) {
+        let duration = i64::from((last as u32).wrapping_sub(first as u32) as i32) * MILLISECOND;
+        return (clock.exported.checked_sub(duration), Some(clock.exported));
+    }
+    resolved
+}
+
+impl Draft {
+    fn put(&mut self, step: &Step, value: &[u8], clock: &Clock) {
+        let flow = &mut self.flow;
+        match step.target {
+            Target::SourceV4 => put_v4(&mut flow.source, value),
+            Target::SourceV6 => put_v6(&mut flow.source, value),
+            Target::DestinationV4 => put_v4(&mut flow.destination, value),
+            Target::DestinationV6 => put_v6(&mut flow.destination, value),
+            Target::TranslatedSourceV4 => put_v4(&mut flow.translated_source, value),
+            Target::TranslatedSourceV6 => put_v6(&mut flow.translated_source, value),
+            Target::TranslatedDestinationV4 => put_v4(&mut flow.translated_destination, value),
+            Target::TranslatedDestinationV6 => put_v6(&mut flow.translated_destination, value),
+            Target::Frame => self.put_packet(&packet::ethernet(value)),
+            Target::IpHeader => self.put_packet(&packet::ip(value)),
+            Target::Probability => self.rare.stated.probability = float(value).unwrap_or(0.0),
+            target => {
+                if let Some(number) = unsigned(value) {
+                    self.put_number(target, step.unit, number, clock);
+                }
+            }
+        }
+    }
+
+    fn put_number(&mut self, target: Target, unit: Unit, number: u64, clock: &Clock) {
+        let (flow, rare) = (&mut self.flow, &mut self.rare);
+        let nanoseconds = |unit: Nanos| Nanos::try_from(number).ok()?.checked_mul(unit);
+        match target {
+            Target::SourcePort => flow.source_port = number as u16,
+            Target::DestinationPort => flow.destination_port = number as u16,
+            Target::Protocol => flow.protocol = number as u8,
+            Target::TcpFlags | Target::InitialTcpFlags | Target::UnionTcpFlags => {
+                flow.tcp_flags |= number as u16;
+            }
+            Target::Bytes => flow.bytes = number,
+            Target::Packets => flow.packets = number,
+            Target::ResponderBytes => flow.reverse_bytes = number,
+            Target::ResponderPackets => flow.reverse_packets = number,
+            Target::Start => self.start = (unit, number),
+            Target::End => self.end = (unit, number),
+            Target::Input => self.input = Some(number as u32),
+            Target::Output => self.output = Some(number as u32),
+            Target::Interface => self.interface = Some(number as u32),
+            Target::DurationMilliseconds => rare.duration = nanoseconds(MILLISECOND),
+            Target::DurationMicroseconds => rare.duration = nanoseconds(MICROSECOND),
+            Target::Observed => rare.observed = clock.resolve(unit, number),
+            Target::Boot => rare.boot = clock.resolve(unit, number),
+            Target::Sampler => rare.sampler = Some(number),
+            Target::Interval => rare.stated.interval = number,
+            Target::Taken => rare.stated.taken = number,
+            Target::Skipped => rare.stated.skipped = Some(number),
+            Target::Size => rare.stated.size = number,
+            Target::Population => rare.stated.population = number,
+            Target::ReverseBytes => rare.reverse_bytes = number,
+            Target::ReversePackets => rare.reverse_packets = number,
+            Target::ReverseTcpFlags | Target::ReverseInitialTcpFlags | Target::ReverseUnionTcpFlags => {
+                rare.reverse_tcp_flags |= number as u16;
+            }
+            Target::ReverseStart => rare.reverse_start = (unit, number),
+            Target::ReverseEnd => rare.reverse_end = (unit, number),
+            Target::ReverseDelay => rare.reverse_delay = nanoseconds(MILLISECOND),
+            _ => {}
+        }
+    }
+
+    /// Fills from a packet's headers what the record itself does not tell.
+    fn put_packet(&mut self, packet: &packet::Packet) {
+        let flow = &mut self.flow;
+        if flow.source.is_some() || packet.source.is_none() {
+            return;
+        }
+        flow.source = packet.source;
+        flow.destination = packet.destination;
+        flow.protocol = packet.protocol;
+        flow.source_port = packet.source_port;
+        flow.destination_port = packet.destination_port;
+        flow.tcp_flags = packet.tcp_flags;
+        if flow.bytes == 0 {
+            flow.bytes = packet.length;
+        }
+        flow.packets = flow.packets.max(1);
+    }
+}
+
+/// Templates may have the addresses of both families, the one that is not meant being zero; they may
+/// also have inner ones behind the outer ones. The first that is not zero is kept.
+fn put_v4(slot: &mut Option<IpAddr>, value: &[u8]) {
+    if let Ok(octets) = <[u8; 4]>::try_from(value) {
+        put_address(slot, IpAddr::V4(Ipv4Addr::from(octets)));
+    }
+}
+
+fn put_v6(slot: &mut Option<IpAddr>, value: &[u8]) {
+    if let Ok(octets) = <[u8; 16]>::try_from(value) {
+        put_address(slot, IpAddr::V6(Ipv6Addr::from(octets)));
+    }
+}
+
+fn put_address(slot: &mut Option<IpAddr>, address: IpAddr) {
+    let vacant = slot.is_none_or(|known| known.is_unspecified() && !address.is_unspecified());
+    if vacant {
+        *slot = Some(address);
+    }
+}
+
+/// An unsigned number of one to eight octets (reduced-size encoding, RFC 7011, section 6.2).
+pub(super) fn unsigned(value: &[u8]) -> Option<u64> {
+    match *value {
+        [a] => Some(a.into()),
+        [a, b] => Some(u16::from_be_bytes([a, b]).into()),
+        [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ if (1..8).contains(&value.len()) => {
+            Some(value.iter().fold(0, |number, octet| (number << 8) | u64::from(*octet)))
+        }
+        _ => None,
+    }
+}
+
+/// A signed number of one to eight octets.
+pub(super) fn signed(value: &[u8]) -> Option<i64> {
+    let unused = 64 - 8 * u32::try_from(value.len()).ok()?.min(8);
+    // Shifting up and down again extends the sign.
+    Some(((unsigned(value)? << unused) as i64) >> unused)
+}
+
+/// A number of four or eight octets in the format of IEEE 754.
+pub(super) fn float(value: &[u8]) -> Option<f64> {
+    match value.len() {
+        4 => Some(f32::from_bits(unsigned(value)? as u32).into()),
+        8 => Some(f64::from_bits(unsigned(value)?)),
+        _ => None,
+    }
+}
