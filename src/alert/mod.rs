@@ -1,11 +1,35 @@
 //! Makes alerts of hits: throttled, assigned to the constituents they touch, told in ECS.
 //!
-//! A worker offers a [`Hit`]; the alert thread turns it into [`Alert`]s.
+//! A worker offers a [`Hit`]; the [`Alerter`] of the alert thread decodes it, asks the
+//! [`Directory`] whom it touches, folds repetitions, and emits [`Alert`]s. Whatever is folded
+//! leaves later in a summary, so that the sum of [`Alert::count`] equals the matches offered.
+//! [`Composer`] makes the same alert without any folding, for `scan` and `explain`.
+
+mod budget;
+mod cef;
+mod compose;
+mod directory;
+mod ecs;
+mod encode;
+mod human;
+mod mask;
+mod raise;
+mod reason;
+mod throttle;
+
+pub use compose::{Agent, Composer};
+pub use directory::{Constituent, Directory, Listener, Sector, Source, UnknownConstituent};
+pub use ecs::{AlertError, SCHEMA};
+pub use encode::Encoding;
+pub use human::{human, terminal_safe};
+pub use raise::{Alerter, Overflow, SetSummary, throttle};
 
 use crate::decode::Fields;
 use crate::decode::flow::Flow;
-use crate::detect::{Match, RuleSet};
+use crate::detect::indicator::{Kind, Severity, Tlp};
+use crate::detect::{Match, RuleSet, Side};
 use crate::input::Nanos;
+use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -51,4 +75,161 @@ pub struct Hit {
     pub worker: u16,
     /// See `worker`.
     pub sequence: u64,
+}
+
+/// What a worker hands to the alert thread.
+#[derive(Clone, Debug)]
+pub enum Raised {
+    /// One match with its evidence.
+    Hit(Box<Hit>),
+    /// Matches that were only counted, because the channel was full.
+    Summary(SetSummary),
+}
+
+/// What one alert stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One match (and those of its batch that equal it).
+    Match,
+    /// Matches of one indicator that the throttle folded; the evidence is that of the first of them.
+    Repeats,
+    /// Matches of one set that were only counted: overload, or the budget of alerts was used up.
+    Set,
+}
+
+/// One alert, owned and complete: it round-trips through ECS JSON ([`Alert::to_json`]).
+///
+/// What follows from the contributors (`event.severity`, `event.reason`, `rule`, `threat`,
+/// `related`, `roje.tlp`) is not stored but told each time, so that an alert from which a
+/// contributor was removed cannot still speak of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// The event: decoded fields, `@timestamp`, `event.original`, `agent`, `observer`, `log`.
+    pub event: Map<String, Value>,
+    /// `event.id`
+    pub id: String,
+    /// `event.hash`; none where the original is not shown in full, nor for set summaries.
+    pub hash: Option<String>,
+    /// What it stands for.
+    pub scope: Scope,
+    /// What was found; none for set summaries.
+    pub indicator: Option<Indicator>,
+    /// Who lists it, one for each set, highest severity first, then by set name.
+    pub contributors: Vec<Contribution>,
+    /// Allow sets that know it.
+    pub informs: Vec<Inform>,
+    /// Whom it concerns.
+    pub organization: Option<Organization>,
+    /// Matches that it stands for.
+    pub count: u64,
+    /// When the first match of the series was received.
+    pub first_seen: Nanos,
+    /// When the last match was received.
+    pub last_seen: Nanos,
+    /// Distinct clients, at most [`MAX_CLIENTS`].
+    pub clients: Vec<String>,
+    /// It comes from an input that serves an exercise.
+    pub exercise: bool,
+    /// Another constituent's data was taken out of it.
+    pub masked: bool,
+    /// Digest of the rule set that matched.
+    pub ruleset_digest: String,
+}
+
+/// Distinct clients that a summary names (INTERFACE, throttle).
+pub const MAX_CLIENTS: usize = 20;
+
+/// The value that was found, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indicator {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its normal form.
+    pub value: String,
+    /// What stood in the message: the subdomain, the address inside a prefix.
+    pub atomic: String,
+    /// The ECS field it stood in.
+    pub field: String,
+    /// Which endpoint it was.
+    pub side: Side,
+    /// Byte offset in `event.original`.
+    pub offset: Option<u32>,
+}
+
+/// What one set says about the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contribution {
+    /// The set.
+    pub set: String,
+    /// The indicator's id in it.
+    pub id: Option<String>,
+    /// Who made the set.
+    pub producer: Option<String>,
+    /// Which feed of the producer.
+    pub feed: Option<String>,
+    /// Where to read more.
+    pub reference: Option<String>,
+    /// Marking.
+    pub tlp: Tlp,
+    /// Severity.
+    pub severity: Severity,
+    /// Confidence, 0 to 100.
+    pub confidence: Option<u8>,
+    /// First instant at which it acts.
+    pub valid_from: Option<Nanos>,
+    /// First instant at which it no longer acts.
+    pub valid_until: Option<Nanos>,
+    /// ENISA reference taxonomy class.
+    pub rsit: Option<String>,
+    /// ATT&CK technique ids.
+    pub attack: Vec<String>,
+    /// What the analyst should know.
+    pub description: Option<String>,
+    /// It had expired when it matched.
+    pub expired: bool,
+}
+
+/// What an allow set with `mode: inform` says about the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inform {
+    /// The set.
+    pub set: String,
+    /// Why the value is allowed.
+    pub reason: Option<String>,
+    /// Marking of the remark itself.
+    pub tlp: Tlp,
+}
+
+/// The constituent that an alert concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    /// Its name.
+    pub name: String,
+    /// Its sector.
+    pub sector: Sector,
+    /// Whom to call there.
+    pub contact: Option<String>,
+}
+
+impl Alert {
+    /// The highest severity among its contributors.
+    pub fn severity(&self) -> Severity {
+        self.contributors.iter().map(|one| one.severity).max().unwrap_or(Severity::Low)
+    }
+
+    /// The strictest marking among its contributors and remarks.
+    pub fn tlp(&self) -> Tlp {
+        let contributors = self.contributors.iter().map(|one| one.tlp);
+        contributors.chain(self.informs.iter().map(|one| one.tlp)).max().unwrap_or(Tlp::Red)
+    }
+
+    /// Some contributor had expired.
+    pub fn expired(&self) -> bool {
+        self.contributors.iter().any(|one| one.expired)
+    }
+
+    /// One sentence on which an analyst can act.
+    pub fn reason(&self) -> String {
+        reason::reason(self)
+    }
 }

@@ -1,0 +1,828 @@
+//! Makes one alert of one hit: decodes the evidence, resolves who lists the value, tells the event.
+//!
+//! [`Composer`] holds what does not change from hit to hit. [`Resolved`] is what the rule sets say,
+//! owned, so that an alert outlives the rule set; [`Facts`] is what the evidence says about whom
+//! the match touches.
+
+use super::mask::{self, Reading};
+use super::throttle::{Tally, cut};
+use super::{
+    Alert, Contribution, Directory, Evidence, Hit, Indicator, Inform, MAX_CLIENTS, Organization, Scope, ecs,
+};
+use crate::decode::{self, FieldId, Fields, Value as Decoded};
+use crate::detect::indicator::{Kind, Throttle};
+use crate::detect::{Match, RuleSet, Side};
+use crate::input::Nanos;
+use ipnet::IpNet;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The Elastic Common Schema that alerts follow.
+const ECS_VERSION: &str = "8.17.0";
+/// Constituents that one message can touch: a line listing every network of the country is
+/// evidence for the first of them, not an alert for each.
+const MAX_TOUCHED: usize = 8;
+/// Bytes of the matched text repeated in the alert; a URL may be as long as its message.
+const MAX_ATOMIC: usize = 2048;
+/// A host name shorter than this occurs in too much other text to be blanked there.
+const MIN_MASKED_NAME: usize = 3;
+
+/// This sensor, as its alerts name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// `agent.name`
+    pub name: String,
+    /// `agent.version`
+    pub version: String,
+}
+
+/// Makes alerts of hits, without folding anything.
+#[derive(Clone, Debug)]
+pub struct Composer {
+    agent: Agent,
+    directory: Arc<Directory>,
+    fields: Fields,
+}
+
+/// What the rule sets say about a match.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub value: String,
+    pub digest: String,
+    pub contributors: Vec<Contribution>,
+    pub informs: Vec<Inform>,
+    pub throttle: Throttle,
+}
+
+/// What the evidence says about whom a match touches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Constituents, the sender's own first.
+    pub touched: Vec<u16>,
+    /// What a throttle by source tells apart.
+    pub source: String,
+    /// Who a person would call the client.
+    pub client: String,
+    /// The address that matched, if it was one.
+    observed: Option<IpAddr>,
+}
+
+impl Resolved {
+    /// Copies what the contributors say; none when nobody is left whose word may be sent.
+    pub fn of(rules: &RuleSet, matched: &Match, now: Nanos) -> Option<Resolved> {
+        let mut contributors: Vec<Contribution> = Vec::new();
+        for entry in &matched.contributors {
+            let one = rules.contributor(*entry);
+            // `status: test` is counted and logged by the worker, never sent.
+            if one.meta.test || contributors.iter().any(|known| known.set == one.set.name) {
+                continue;
+            }
+            contributors.push(Contribution {
+                set: one.set.name.clone(),
+                id: one.id.map(str::to_owned),
+                producer: one.set.producer.clone(),
+                feed: one.set.feed.clone(),
+                reference: one.meta.reference.clone().or_else(|| one.set.reference.clone()),
+                tlp: one.meta.tlp,
+                severity: one.meta.severity,
+                confidence: one.meta.confidence,
+                valid_from: one.meta.valid_from,
+                valid_until: one.meta.valid_until,
+                rsit: one.meta.rsit.clone(),
+                attack: one.meta.attack.clone(),
+                description: one.meta.description.clone(),
+                expired: matched.expired && one.meta.valid_until.is_some_and(|until| until <= now),
+            });
+        }
+        // Expired at an instant that is not known here: then whoever has an end may be meant.
+        if matched.expired && !contributors.iter().any(|one| one.expired) {
+            contributors.iter_mut().for_each(|one| one.expired = one.valid_until.is_some());
+        }
+        contributors.sort_by(|one, other| other.severity.cmp(&one.severity).then(one.set.cmp(&other.set)));
+        let informs = matched.informs.iter().map(|entry| {
+            let one = rules.contributor(*entry);
+            Inform { set: one.set.name.clone(), reason: one.meta.reason.clone(), tlp: one.meta.tlp }
+        });
+        (!contributors.is_empty()).then(|| Resolved {
+            value: rules.value(matched.value),
+            digest: rules.digest().to_owned(),
+            informs: informs.collect(),
+            throttle: super::throttle(rules, matched),
+            contributors,
+        })
+    }
+}
+
+impl Composer {
+    /// A composer for this sensor.
+    pub fn new(agent: Agent, directory: Arc<Directory>) -> Composer {
+        Composer { agent, directory, fields: Fields::default() }
+    }
+
+    /// Makes one alert of one hit, for whoever reads files: nothing is folded and, since the
+    /// reader has the file, nothing is masked. None for a match that raises no alert.
+    pub fn compose(&mut self, hit: &Hit, now: Nanos) -> Option<Alert> {
+        if hit.matched.suppressed.is_some() {
+            return None;
+        }
+        let resolved = Resolved::of(&hit.rules, &hit.matched, now)?;
+        Some(self.whole(hit, &resolved))
+    }
+
+    pub(super) fn whole(&mut self, hit: &Hit, resolved: &Resolved) -> Alert {
+        let facts = self.read(hit, resolved);
+        self.alert(hit, resolved, &facts, facts.touched.first().copied())
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(super) fn set_directory(&mut self, directory: Arc<Directory>) {
+        self.directory = directory;
+    }
+
+    /// Decodes the evidence and says whom the match touches.
+    pub(super) fn read(&mut self, hit: &Hit, resolved: &Resolved) -> Facts {
+        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
+        if let Evidence::Syslog { bytes } = &hit.evidence {
+            self.fields.clear();
+            let reference = self.directory.reference(hit.input, sender, hit.received);
+            // Undecodable messages are matched raw; whatever was read before the error stays.
+            let _ = decode::syslog::decode(bytes, &reference, &mut self.fields);
+        }
+        facts(&self.directory, self.evidence(hit), hit, resolved, sender)
+    }
+
+    /// An alert for each touched constituent, or one for nobody; [`Composer::read`] came before.
+    pub(super) fn alerts(&self, hit: &Hit, resolved: &Resolved, facts: &Facts) -> Vec<Alert> {
+        let Some(first) = facts.touched.first() else {
+            return vec![self.alert(hit, resolved, facts, None)];
+        };
+        if facts.touched.len() == 1 {
+            return vec![self.alert(hit, resolved, facts, Some(*first))];
+        }
+        let each = facts.touched.iter().map(|index| {
+            let mut alert = self.alert(hit, resolved, facts, Some(*index));
+            self.mask(&mut alert, hit, facts, *index);
+            alert
+        });
+        each.collect()
+    }
+
+    /// Alerts that tell what a tally counted.
+    pub(super) fn tally(&self, tally: &Tally, now: Nanos) -> Vec<Alert> {
+        let touched: Vec<Option<u16>> = match tally.key.touched.as_slice() {
+            [] => vec![None],
+            some => some.iter().copied().map(Some).collect(),
+        };
+        let several = touched.len() > 1;
+        let mut hasher = Sha256::new();
+        for part in [&self.agent.name, &*tally.key.set, tally.key.severity.name(), tally.key.tlp.name()] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        for number in [tally.series.first, tally.series.last, now, i64::from(tally.key.exercise)] {
+            hasher.update(number.to_le_bytes());
+        }
+        tally.key.touched.iter().for_each(|index| hasher.update(index.to_le_bytes()));
+        let id = hex(&hasher.finalize(), 16);
+        let one = |index: Option<u16>| {
+            let mut event = Map::new();
+            ecs::put(&mut event, "@timestamp", json!(ecs::stamp(tally.series.last)));
+            ecs::put(&mut event, "event.created", json!(ecs::stamp(now)));
+            self.put_agent(&mut event);
+            Alert {
+                event,
+                id: id.clone(),
+                hash: None,
+                scope: Scope::Set,
+                indicator: None,
+                contributors: vec![Contribution {
+                    set: tally.key.set.to_string(),
+                    id: None,
+                    producer: tally.info.producer.clone(),
+                    feed: tally.info.feed.clone(),
+                    reference: tally.info.reference.clone(),
+                    tlp: tally.key.tlp,
+                    severity: tally.key.severity,
+                    confidence: None,
+                    valid_from: None,
+                    valid_until: None,
+                    rsit: None,
+                    attack: Vec::new(),
+                    description: None,
+                    expired: false,
+                }],
+                informs: Vec::new(),
+                organization: index.and_then(|index| self.organization(index)),
+                count: tally.series.count,
+                first_seen: tally.series.first,
+                last_seen: tally.series.last,
+                clients: match index {
+                    Some(index) if several => self.visible(&tally.series.clients, index),
+                    _ => tally.series.clients.clone(),
+                },
+                exercise: tally.key.exercise,
+                masked: several,
+                ruleset_digest: tally.info.digest.clone(),
+            }
+        };
+        touched.into_iter().map(one).collect()
+    }
+
+    /// The clients that a constituent may learn of when another is touched too.
+    pub(super) fn visible(&self, clients: &[String], index: u16) -> Vec<String> {
+        let hidden = |address: IpAddr| self.belongs_to_another(address, index);
+        let visible = |client: &&String| mask::mask_text(client, &hidden, &[]) == **client;
+        clients.iter().filter(visible).cloned().collect()
+    }
+
+    pub(super) fn index_of(&self, organization: &Organization) -> Option<u16> {
+        (0u16..)
+            .map_while(|index| Some((index, self.directory.by_index(index)?)))
+            .find_map(|(index, one)| (one.name == organization.name).then_some(index))
+    }
+
+    fn alert(&self, hit: &Hit, resolved: &Resolved, facts: &Facts, touched: Option<u16>) -> Alert {
+        let evidence = self.evidence(hit);
+        Alert {
+            event: self.event(hit, &evidence),
+            id: id(hit, evidence.bytes, resolved),
+            hash: Some(hex(&Sha256::digest(evidence.bytes), 32)),
+            scope: Scope::Match,
+            indicator: Some(indicator(hit, evidence.bytes, resolved, facts)),
+            contributors: resolved.contributors.clone(),
+            informs: resolved.informs.clone(),
+            organization: touched.and_then(|index| self.organization(index)),
+            count: hit.count,
+            first_seen: hit.received,
+            last_seen: hit.last.max(hit.received),
+            clients: Some(facts.client.clone()).filter(|client| !client.is_empty()).into_iter().collect(),
+            exercise: self.directory.exercise(hit.input),
+            masked: false,
+            ruleset_digest: resolved.digest.clone(),
+        }
+    }
+
+    /// Takes out of an alert what belongs to constituents other than `index`.
+    fn mask(&self, alert: &mut Alert, hit: &Hit, facts: &Facts, index: u16) {
+        let hidden = |address: IpAddr| {
+            // What matched is the producer's to share, and its marking rules that.
+            Some(address.to_canonical()) != facts.observed && self.belongs_to_another(address, index)
+        };
+        let mut names = Vec::new();
+        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
+        if sender.is_some_and(|sender| self.belongs_to_another(sender, index)) {
+            for path in ["host.name", "log.syslog.hostname", "observer.name", "observer.hostname"] {
+                let name = ecs::find(&alert.event, path).and_then(Value::as_str);
+                names.extend(name.filter(|name| name.len() >= MIN_MASKED_NAME).map(str::to_owned));
+            }
+        }
+        if matches!(hit.evidence, Evidence::Flow { .. }) {
+            // A binary record cannot be masked in part.
+            for (object, key) in [("event", "original"), ("roje", "original_base64")] {
+                if let Some(Value::Object(inner)) = alert.event.get_mut(object) {
+                    inner.remove(key);
+                }
+            }
+        }
+        mask::mask(&mut alert.event, &hidden, &names);
+        ecs::strip(&mut alert.event);
+        // A digest of the original would let the few possible addresses be tried out.
+        alert.hash = None;
+        alert.masked = true;
+        if let Some(indicator) = &mut alert.indicator {
+            indicator.offset = None;
+        }
+        alert.clients = self.visible(&alert.clients, index);
+    }
+
+    fn belongs_to_another(&self, address: IpAddr, index: u16) -> bool {
+        let other = |owner: Option<u16>| owner.is_some_and(|owner| owner != index);
+        let network = self.directory.network_of(address);
+        other(network) || (network.is_none() && other(self.directory.owner_of(address)))
+    }
+
+    fn organization(&self, index: u16) -> Option<Organization> {
+        let one = self.directory.by_index(index)?;
+        Some(Organization { name: one.name.clone(), sector: one.sector, contact: one.contact.clone() })
+    }
+
+    fn evidence<'a>(&'a self, hit: &'a Hit) -> Decoding<'a> {
+        match &hit.evidence {
+            Evidence::Syslog { bytes } => Decoding { fields: &self.fields, bytes },
+            Evidence::Flow { fields, bytes, .. } => Decoding { fields, bytes },
+        }
+    }
+
+    /// The event's own fields and those of the envelope.
+    fn event(&self, hit: &Hit, evidence: &Decoding<'_>) -> Map<String, Value> {
+        let mut event = Map::new();
+        ecs::put(&mut event, "@timestamp", json!(ecs::stamp(hit.received)));
+        ecs::put(&mut event, "event.created", json!(ecs::stamp(hit.received)));
+        decode::ecs::to_json(evidence.fields, evidence.bytes, &mut event);
+        if matches!(hit.evidence, Evidence::Syslog { .. }) && !event.contains_key("message") {
+            event.insert("message".to_owned(), String::from_utf8_lossy(evidence.bytes).into());
+        }
+        decode::ecs::original(evidence.bytes, &mut event);
+        ecs::strip(&mut event);
+        if ecs::find(&event, "observer").is_none()
+            && let Some(name) = ecs::find(&event, "host.name").cloned()
+        {
+            ecs::put(&mut event, "observer.hostname", name);
+        }
+        if let Some(peer) = hit.peer {
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            ecs::put(&mut event, "log.source.address", json!(peer.to_string()));
+        }
+        self.put_agent(&mut event);
+        event
+    }
+
+    fn put_agent(&self, event: &mut Map<String, Value>) {
+        ecs::put(event, "agent.name", json!(self.agent.name));
+        ecs::put(event, "agent.type", json!("roje"));
+        ecs::put(event, "agent.version", json!(self.agent.version));
+        if ecs::find(event, "ecs.version").is_none() {
+            ecs::put(event, "ecs.version", json!(ECS_VERSION));
+        }
+    }
+}
+
+/// The decoded values and the bytes they are spans of.
+struct Decoding<'a> {
+    fields: &'a Fields,
+    bytes: &'a [u8],
+}
+
+impl Decoding<'_> {
+    fn addresses(&self, id: FieldId) -> impl Iterator<Item = IpAddr> {
+        let of = self.fields.entries().iter().filter(move |(other, _)| *other == id);
+        of.filter_map(|(_, value)| match value {
+            Decoded::Ip(address) => Some(address.to_canonical()),
+            other => {
+                let text = std::str::from_utf8(self.fields.bytes(self.bytes, *other)).ok()?;
+                Some(text.trim().parse::<IpAddr>().ok()?.to_canonical())
+            }
+        })
+    }
+
+    fn text(&self, id: FieldId) -> Option<String> {
+        let text = String::from_utf8_lossy(self.fields.bytes(self.bytes, self.fields.find(id)?));
+        (!text.is_empty()).then(|| text.into_owned())
+    }
+}
+
+/// Fields that hold an endpoint, in the order in which one is taken for the internal one.
+const ENDPOINTS: [FieldId; 5] = [
+    FieldId::SourceIp,
+    FieldId::DestinationIp,
+    FieldId::SourceNatIp,
+    FieldId::DestinationNatIp,
+    FieldId::HostIp,
+];
+
+fn facts(
+    directory: &Directory,
+    evidence: Decoding<'_>,
+    hit: &Hit,
+    resolved: &Resolved,
+    sender: Option<IpAddr>,
+) -> Facts {
+    let observed = observed(hit, evidence.bytes, resolved);
+    let mut decoded: Vec<IpAddr> = ENDPOINTS.iter().flat_map(|id| evidence.addresses(*id)).collect();
+    if let Evidence::Flow { flow, .. } = &hit.evidence {
+        let ends = [flow.source, flow.destination, flow.translated_source, flow.translated_destination];
+        decoded.extend(ends.into_iter().flatten().map(|address| address.to_canonical()));
+    }
+    let mut touched: Vec<u16> = Vec::new();
+    let mut touch = |index: Option<u16>| {
+        if let Some(index) = index
+            && touched.len() < MAX_TOUCHED
+            && !touched.contains(&index)
+        {
+            touched.push(index);
+        }
+    };
+    touch(sender.and_then(|sender| directory.owner_of(sender)));
+    decoded.iter().for_each(|address| touch(directory.network_of(*address)));
+    // Text that no decoder takes apart has addresses too.
+    let mut mentioned = None;
+    if directory.has_constituents() && matches!(hit.evidence, Evidence::Syslog { .. }) {
+        mask::addresses(evidence.bytes, Reading::Strict, &mut |_, address| {
+            let address = address.to_canonical();
+            let index = directory.network_of(address);
+            touch(index);
+            if index.is_some() && Some(address) != observed {
+                mentioned.get_or_insert(address);
+            }
+        });
+    }
+    touch(sender.and_then(|sender| directory.network_of(sender)));
+    let internal = decoded
+        .iter()
+        .find(|address| Some(**address) != observed && directory.network_of(**address).is_some())
+        .copied();
+    let source_ip = evidence.addresses(FieldId::SourceIp).next().or(match &hit.evidence {
+        Evidence::Flow { flow, .. } => flow.source.map(|address| address.to_canonical()),
+        Evidence::Syslog { .. } => None,
+    });
+    let source = internal
+        .or(source_ip)
+        .map(|address| address.to_string())
+        .or_else(|| evidence.text(FieldId::HostName))
+        .or_else(|| sender.map(|sender| sender.to_string()))
+        .unwrap_or_default();
+    let opposite = decoded.iter().find(|address| Some(**address) != observed).copied();
+    let client = internal.or(mentioned).or(if observed.is_some() { opposite } else { source_ip });
+    let client = client.map_or_else(|| source.clone(), |address| address.to_string());
+    Facts { touched, source: cut(&source).to_owned(), client: cut(&client).to_owned(), observed }
+}
+
+/// The address that matched: inside a prefix, the one that was met.
+fn observed(hit: &Hit, bytes: &[u8], resolved: &Resolved) -> Option<IpAddr> {
+    if hit.matched.kind != Kind::Ip {
+        return None;
+    }
+    let listed = resolved
+        .value
+        .parse::<IpNet>()
+        .or_else(|_| resolved.value.parse::<IpAddr>().map(IpNet::from))
+        .ok()?;
+    if let Evidence::Flow { flow, .. } = &hit.evidence {
+        let (source, destination) =
+            ([flow.source, flow.translated_source], [flow.destination, flow.translated_destination]);
+        let ends = match hit.matched.side {
+            Side::Destination => [destination, source],
+            Side::Source | Side::Unknown => [source, destination],
+        };
+        let mut ends = ends.into_iter().flatten().flatten().map(|address| address.to_canonical());
+        return ends.find(|address| listed.contains(address));
+    }
+    let mut found = None;
+    mask::addresses(spanned(hit, bytes), Reading::Loose, &mut |_, address| {
+        let address = address.to_canonical();
+        if listed.contains(&address) {
+            found.get_or_insert(address);
+        }
+    });
+    found.or_else(|| (listed.prefix_len() == listed.max_prefix_len()).then(|| listed.addr()))
+}
+
+fn spanned<'a>(hit: &Hit, bytes: &'a [u8]) -> &'a [u8] {
+    let span = hit.matched.span;
+    bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
+}
+
+fn indicator(hit: &Hit, bytes: &[u8], resolved: &Resolved, facts: &Facts) -> Indicator {
+    let text = spanned(hit, bytes);
+    let atomic = match (&hit.evidence, facts.observed) {
+        (Evidence::Flow { .. }, Some(address)) => address.to_string(),
+        _ if text.is_empty() => resolved.value.clone(),
+        _ => {
+            let text = String::from_utf8_lossy(text.get(..MAX_ATOMIC).unwrap_or(text));
+            text.trim_end_matches('\u{fffd}').to_owned()
+        }
+    };
+    Indicator {
+        kind: hit.matched.kind,
+        value: resolved.value.clone(),
+        atomic,
+        field: match hit.matched.field {
+            "" => "event.original".to_owned(),
+            field => field.to_owned(),
+        },
+        side: hit.matched.side,
+        offset: (!text.is_empty()).then_some(hit.matched.span.start),
+    }
+}
+
+/// `event.id`: the same on every redelivery, different for equal messages.
+fn id(hit: &Hit, bytes: &[u8], resolved: &Resolved) -> String {
+    let mut hasher = Sha256::new();
+    for part in [bytes, hit.matched.kind.name().as_bytes(), resolved.value.as_bytes()] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.update(hit.received.to_le_bytes());
+    hasher.update(hit.worker.to_le_bytes());
+    hasher.update(hit.sequence.to_le_bytes());
+    hex(&hasher.finalize(), 16)
+}
+
+/// The first `bytes` of a digest, hexadecimal.
+fn hex(digest: &[u8], bytes: usize) -> String {
+    digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a summary shows: its clients, at most [`MAX_CLIENTS`].
+pub(super) fn repeat(mut alert: Alert, series: &super::throttle::Series, clients: Vec<String>) -> Alert {
+    alert.scope = Scope::Repeats;
+    alert.count = series.count;
+    alert.first_seen = series.first;
+    alert.last_seen = series.last;
+    alert.clients = clients;
+    alert.clients.truncate(MAX_CLIENTS);
+    alert
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::alert::Encoding;
+    use crate::alert::directory::tests::directory;
+    use crate::decode::flow::Flow;
+    use crate::detect::ValueId;
+    use crate::detect::indicator::{Severity, Tlp};
+
+    pub const NOON: Nanos = 1_787_220_000_000_000_000;
+
+    pub fn composer() -> Composer {
+        let agent = Agent { name: "tirana-dc1".into(), version: "0.1.0".into() };
+        Composer::new(agent, Arc::new(directory()))
+    }
+
+    pub fn contribution(set: &str) -> Contribution {
+        Contribution {
+            set: set.into(),
+            id: Some("c2-1".into()),
+            producer: Some("NSOC".into()),
+            feed: Some("c2".into()),
+            reference: Some("https://nsoc.example/c2".into()),
+            tlp: Tlp::AmberStrict,
+            severity: Severity::High,
+            confidence: Some(75),
+            valid_from: Some(NOON - 5),
+            valid_until: Some(NOON + 7),
+            rsit: Some("malicious-code/c2-server".into()),
+            attack: vec!["T1071.004".into()],
+            description: Some("weekly list".into()),
+            expired: false,
+        }
+    }
+
+    pub fn resolved(value: &str) -> Resolved {
+        Resolved {
+            value: value.into(),
+            digest: "d1".into(),
+            contributors: vec![contribution("c2")],
+            informs: vec![],
+            throttle: Throttle::Window { by_source: true, seconds: 3600 },
+        }
+    }
+
+    /// A flow of which the destination matched.
+    pub fn flow_hit(source: &str, destination: &str, sender: &str) -> Hit {
+        let (source, destination): (IpAddr, IpAddr) = (source.parse().unwrap(), destination.parse().unwrap());
+        let sender: IpAddr = sender.parse().unwrap();
+        let mut fields = Fields::default();
+        for (id, value) in [
+            (FieldId::SourceIp, Decoded::Ip(source)),
+            (FieldId::SourcePort, Decoded::Unsigned(50123)),
+            (FieldId::DestinationIp, Decoded::Ip(destination)),
+            (FieldId::DestinationPort, Decoded::Unsigned(443)),
+            (FieldId::NetworkTransport, Decoded::Static("tcp")),
+            (FieldId::ObserverIp, Decoded::Ip(sender)),
+            (FieldId::FlowVersion, Decoded::Unsigned(10)),
+        ] {
+            fields.push(id, value);
+        }
+        Hit {
+            rules: Arc::new(RuleSet::default()),
+            matched: Match {
+                value: ValueId(0),
+                kind: Kind::Ip,
+                span: decode::Span::default(),
+                side: Side::Destination,
+                field: "destination.ip",
+                contributors: vec![],
+                informs: vec![],
+                expired: false,
+                suppressed: None,
+            },
+            evidence: Evidence::Flow {
+                flow: Flow { source: Some(source), destination: Some(destination), ..Flow::default() },
+                fields: Box::new(fields),
+                bytes: b"\x00\x01\xff\xfe record".to_vec(),
+            },
+            input: 0,
+            peer: Some(SocketAddr::new(sender, 4739)),
+            received: NOON,
+            last: NOON,
+            count: 1,
+            worker: 0,
+            sequence: 1,
+        }
+    }
+
+    /// The alert of a flow from a host of the distribution operator.
+    pub fn sample() -> Alert {
+        let hit = flow_hit("192.0.2.5", "198.51.100.7", "10.1.2.3");
+        composer().whole(&hit, &resolved("198.51.100.0/24"))
+    }
+
+    #[test]
+    fn an_alert_round_trips() {
+        let mut alert = sample();
+        assert_eq!(Alert::from_line(&alert.to_line()).unwrap(), alert);
+        alert.informs = vec![Inform { set: "known".into(), reason: None, tlp: Tlp::Green }];
+        alert.contributors.push(Contribution { id: None, confidence: None, ..contribution("other") });
+        alert.contributors[0].expired = true;
+        alert.organization = None;
+        alert.scope = Scope::Repeats;
+        alert.exercise = true;
+        alert.first_seen = -1;
+        assert_eq!(Alert::from_line(&alert.to_line()).unwrap(), alert);
+        for kind in Kind::ALL {
+            let indicator = alert.indicator.as_mut().unwrap();
+            indicator.kind = kind;
+            indicator.offset = Some(7);
+            assert_eq!(Alert::from_line(&alert.to_line()).unwrap(), alert, "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn what_is_no_alert_is_refused() {
+        for (name, line) in [
+            ("no JSON", "x"),
+            ("no schema", "{}"),
+            ("other schema", r#"{"roje":{"schema":2}}"#),
+            ("no id", r#"{"roje":{"schema":1}}"#),
+        ] {
+            assert!(Alert::from_line(line.as_bytes()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_alert_has_every_field_of_the_interface() {
+        let mut alert = sample();
+        alert.contributors[0].confidence = Some(29);
+        let json = Value::Object(alert.to_json());
+        let enrichment = "/threat/enrichments/0";
+        for (path, expected) in [
+            ("/@timestamp", json!("2026-08-20T10:00:00Z")),
+            ("/event/kind", json!("alert")),
+            ("/event/severity", json!(73)),
+            ("/event/created", json!("2026-08-20T10:00:00Z")),
+            ("/rule/id", json!("c2-1")),
+            ("/rule/name", json!("c2: ip 198.51.100.0/24")),
+            ("/rule/ruleset", json!("c2")),
+            ("/rule/category", json!("malicious-code/c2-server")),
+            ("/rule/reference", json!("https://nsoc.example/c2")),
+            ("/rule/author", json!(["NSOC"])),
+            (&format!("{enrichment}/indicator/type"), json!("ipv4-addr")),
+            (&format!("{enrichment}/indicator/ip"), json!("198.51.100.7")),
+            (&format!("{enrichment}/indicator/name"), json!("198.51.100.0/24")),
+            (&format!("{enrichment}/indicator/marking/tlp"), json!("AMBER+STRICT")),
+            (&format!("{enrichment}/indicator/confidence"), json!("Low")),
+            (&format!("{enrichment}/indicator/provider"), json!("NSOC")),
+            (&format!("{enrichment}/indicator/description"), json!("weekly list")),
+            (&format!("{enrichment}/matched/atomic"), json!("198.51.100.7")),
+            (&format!("{enrichment}/matched/field"), json!("destination.ip")),
+            (&format!("{enrichment}/matched/type"), json!("indicator_match_rule")),
+            ("/threat/technique/id", json!(["T1071.004"])),
+            ("/related/ip", json!(["10.1.2.3", "192.0.2.5", "198.51.100.7"])),
+            ("/organization/name", json!("Distribution operator")),
+            ("/roje/tlp", json!("AMBER+STRICT")),
+            ("/roje/sector", json!("energy")),
+            ("/roje/contact", json!("soc@operator.example")),
+            ("/roje/count", json!(1)),
+            ("/roje/first_seen", json!("2026-08-20T10:00:00Z")),
+            ("/roje/last_seen", json!("2026-08-20T10:00:00Z")),
+            ("/roje/clients", json!(["192.0.2.5"])),
+            ("/roje/confidence", json!(29)),
+            ("/roje/expired", json!(false)),
+            ("/roje/exercise", json!(false)),
+            ("/roje/ruleset_digest", json!("d1")),
+            ("/agent/name", json!("tirana-dc1")),
+            ("/agent/type", json!("roje")),
+            ("/observer/ip", json!("10.1.2.3")),
+            ("/log/source/address", json!("10.1.2.3:4739")),
+        ] {
+            assert_eq!(json.pointer(path), Some(&expected), "{path}");
+        }
+        assert_eq!(json["event"]["id"].as_str().unwrap().len(), 32);
+        assert_eq!(json["event"]["hash"].as_str().unwrap().len(), 64);
+        assert!(json["ecs"]["version"].is_string());
+        assert!(json["roje"]["original_base64"].is_string());
+    }
+
+    #[test]
+    fn indicator_objects_follow_their_kind() {
+        let mut alert = sample();
+        for (kind, value, kind_name, path) in [
+            (Kind::Ip, "2001:db8::/32", "ipv6-addr", "ip"),
+            (Kind::Domain, "evil.example", "domain-name", "url/domain"),
+            (Kind::Url, "http://evil.example/a", "url", "url/full"),
+            (Kind::Email, "x@evil.example", "email-addr", "email/address"),
+            (Kind::Md5, "aa", "file", "file/hash/md5"),
+            (Kind::Sha512, "bb", "file", "file/hash/sha512"),
+            (Kind::Text, "x.exe", "artifact", "name"),
+        ] {
+            let indicator = alert.indicator.as_mut().unwrap();
+            (indicator.kind, indicator.value) = (kind, value.to_owned());
+            indicator.atomic = if kind == Kind::Ip { "2001:db8::9".into() } else { value.to_owned() };
+            let json = Value::Object(alert.to_json());
+            let indicator = &json["threat"]["enrichments"][0]["indicator"];
+            assert_eq!(indicator["type"], kind_name);
+            let expected = if kind == Kind::Ip { "2001:db8::9" } else { value };
+            assert_eq!(indicator.pointer(&format!("/{path}")), Some(&json!(expected)), "{kind_name}");
+        }
+    }
+
+    #[test]
+    fn identity_separates_equal_messages_only() {
+        let id = |change: &dyn Fn(&mut Hit)| {
+            let mut hit = flow_hit("192.0.2.5", "198.51.100.7", "10.1.2.3");
+            change(&mut hit);
+            composer().whole(&hit, &resolved("198.51.100.7")).id
+        };
+        let same = id(&|_| {});
+        assert_eq!(same, id(&|hit| hit.count = 9));
+        for (name, change) in [
+            ("time", &(|hit: &mut Hit| hit.received += 1) as &dyn Fn(&mut Hit)),
+            ("worker", &|hit| hit.worker += 1),
+            ("sequence", &|hit| hit.sequence += 1),
+        ] {
+            assert_ne!(same, id(change), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_event_cannot_bring_fields_of_the_alert() {
+        let mut hit = flow_hit("192.0.2.5", "198.51.100.7", "10.1.2.3");
+        if let Evidence::Flow { fields, .. } = &mut hit.evidence {
+            fields.push(FieldId::RuleName, Decoded::Static("forged"));
+            fields.push(FieldId::EventSeverity, Decoded::Unsigned(1));
+            fields.push(FieldId::EventKind, Decoded::Static("state"));
+        }
+        let alert = composer().whole(&hit, &resolved("198.51.100.7"));
+        let json = alert.to_json();
+        assert_eq!(json["event"]["kind"], "alert");
+        assert_eq!(json["event"]["severity"], 73);
+        assert_eq!(json["rule"]["name"], "c2: ip 198.51.100.7");
+        assert_eq!(Alert::from_json(json).unwrap(), alert);
+    }
+
+    #[test]
+    fn two_touched_constituents_get_an_alert_each_without_the_other_s_data() {
+        let mut composer = composer();
+        // The bank's host talks to a listed address; the operator's device reports it.
+        let mut hit = flow_hit("203.0.113.9", "198.51.100.7", "10.1.2.3");
+        if let Evidence::Flow { fields, .. } = &mut hit.evidence {
+            let text = fields.text(b"edge-fw of 203.0.113.9 at 192.0.2.77");
+            fields.push(FieldId::Message, text);
+            let text = fields.text(b"fw.operator.example");
+            fields.push(FieldId::ObserverName, text);
+        }
+        let resolved = resolved("198.51.100.7");
+        let facts = composer.read(&hit, &resolved);
+        assert_eq!(facts.touched, [0, 1]);
+        let alerts = composer.alerts(&hit, &resolved, &facts);
+        let names: Vec<_> =
+            alerts.iter().map(|alert| alert.organization.as_ref().unwrap().name.as_str()).collect();
+        assert_eq!(names, ["Distribution operator", "Central bank"]);
+        assert_eq!(alerts[0].id, alerts[1].id, "one match");
+        let texts: Vec<String> =
+            alerts.iter().map(|alert| String::from_utf8(alert.to_line()).unwrap()).collect();
+        assert!(!texts[0].contains("203.0.113.9") && texts[0].contains("192.0.2.77"), "{}", texts[0]);
+        assert!(texts[0].contains("fw.operator.example"));
+        for hidden in ["192.0.2.77", "10.1.2.3", "fw.operator.example", "original"] {
+            assert!(!texts[1].contains(hidden), "{hidden} in {}", texts[1]);
+        }
+        assert!(texts[1].contains("203.0.113.9") && texts[1].contains("198.51.100.7"));
+        let mut line = Vec::new();
+        Encoding::Cef.encode(&alerts[1], &mut line);
+        assert!(!String::from_utf8(line).unwrap().contains("10.1.2.3"));
+    }
+
+    #[test]
+    fn a_listed_address_of_a_constituent_stays_readable() {
+        let mut composer = composer();
+        let hit = flow_hit("192.0.2.5", "203.0.113.9", "10.9.0.1");
+        let resolved = resolved("203.0.113.9");
+        let facts = composer.read(&hit, &resolved);
+        assert_eq!((facts.touched.as_slice(), facts.source.as_str()), ([0, 1].as_slice(), "192.0.2.5"));
+        let alerts = composer.alerts(&hit, &resolved, &facts);
+        assert!(alerts[0].reason().contains("contacted 203.0.113.9 port 443/tcp"), "{}", alerts[0].reason());
+        assert!(!String::from_utf8(alerts[1].to_line()).unwrap().contains("192.0.2.5"));
+        assert!(alerts[1].clients.is_empty());
+    }
+
+    #[test]
+    fn the_source_of_a_throttle() {
+        let mut composer = composer();
+        for (name, source, destination, expected, touched) in [
+            ("internal source", "192.0.2.5", "198.51.100.7", "192.0.2.5", vec![0u16]),
+            ("internal destination", "198.51.100.9", "203.0.113.1", "203.0.113.1", vec![1]),
+            ("nobody internal", "198.51.100.9", "198.51.100.7", "198.51.100.9", vec![]),
+        ] {
+            let hit = flow_hit(source, destination, "10.9.0.1");
+            let facts = composer.read(&hit, &resolved("198.51.100.7"));
+            assert_eq!((facts.source.as_str(), facts.touched), (expected, touched), "{name}");
+        }
+    }
+}
