@@ -1,1 +1,95 @@
-//! Metrics and health over HTTP.
+//! Metrics and health over HTTP, read-only, on a runtime that no traffic shares.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/metrics` | Prometheus text format |
+//! | `/livez` | 200 while the process answers |
+//! | `/readyz` | 200 when every input listens and rules are loaded, else 503; lists stale sets and what outputs hold up |
+//! | `/rules` | what `roje rules --format json` prints, with hits |
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// What a running sensor tells about itself.
+pub trait Report: Send + Sync + 'static {
+    /// The metrics, brought up to date.
+    fn metrics(&self) -> String;
+    /// Whether it is ready, and what is amiss.
+    fn readiness(&self) -> Readiness;
+    /// The rule sets, as `roje rules --format json` prints them.
+    fn rules(&self) -> Value;
+}
+
+/// The answer of `/readyz`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Every input listens.
+    pub listening: bool,
+    /// A rule set is in force.
+    pub rules: bool,
+    /// Sets whose last good version stands in, with the reason.
+    pub stale: Vec<(String, String)>,
+    /// Outputs that hold something up, with the reason.
+    pub outputs: Vec<(String, String)>,
+}
+
+impl Readiness {
+    /// Ready to do its work.
+    pub fn ready(&self) -> bool {
+        self.listening && self.rules
+    }
+}
+
+/// Binds the address; inert until [`serve`].
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers until `stop` resolves.
+pub async fn serve<R: Report>(
+    listener: TcpListener,
+    report: Arc<R>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/metrics", get(metrics::<R>))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz::<R>))
+        .route("/rules", get(rules::<R>))
+        .with_state(report);
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, routes).with_graceful_shutdown(stop).await
+}
+
+async fn metrics<R: Report>(State(report): State<Arc<R>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, report.metrics()).into_response()
+}
+
+async fn readyz<R: Report>(State(report): State<Arc<R>>) -> Response {
+    let readiness = report.readiness();
+    let status = if readiness.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let list = |pairs: &[(String, String)], key: &str| -> Vec<Value> {
+        pairs.iter().map(|(name, reason)| json!({ key: name, "reason": reason })).collect()
+    };
+    let body = json!({
+        "ready": readiness.ready(),
+        "listening": readiness.listening,
+        "rules": readiness.rules,
+        "stale": list(&readiness.stale, "set"),
+        "outputs": list(&readiness.outputs, "output"),
+    });
+    (status, Json(body)).into_response()
+}
+
+async fn rules<R: Report>(State(report): State<Arc<R>>) -> Json<Value> {
+    Json(report.rules())
+}

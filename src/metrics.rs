@@ -1,1 +1,341 @@
-//! Every metric in one table.
+//! Every metric, defined once.
+//!
+//! Workers count in a plain [`Tally`] and flush it into the shared [`Metrics`] once for each batch,
+//! so that no cache line is shared on the hot path. Label values come from the configuration, from
+//! rule sets and from closed lists, never from what a sender chooses.
+
+use crate::decode::{flow, syslog};
+use crate::detect::indicator::Severity;
+use crate::detect::{RuleSet, Suppression};
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Receive to alert: from a batch that is gathered for a millisecond to a disk that hangs.
+const PROCESSING_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// Why a received message was dropped; the name is the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// The sender stands outside `allow`.
+    Denied,
+}
+
+impl Dropped {
+    /// Every reason.
+    pub const ALL: [Dropped; 1] = [Dropped::Denied];
+
+    /// The label value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dropped::Denied => "denied",
+        }
+    }
+}
+
+macro_rules! metrics {
+    ($($field:ident: $kind:ident = $name:literal [$($label:literal),*] $help:literal;)*) => {
+        /// The shared counters and gauges of a sensor, and the registry that serves them.
+        #[derive(Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $kind,)*
+            /// Receive to alert, in seconds.
+            pub processing: Histogram,
+        }
+
+        impl Metrics {
+            /// Registers every metric.
+            pub fn new() -> Metrics {
+                let registry = Registry::new();
+                let processing = register(
+                    &registry,
+                    Histogram::with_opts(
+                        HistogramOpts::new("roje_processing_seconds", "Time from receiving a message to its alert.")
+                            .buckets(PROCESSING_BUCKETS.to_vec()),
+                    ),
+                );
+                let metrics = Metrics {
+                    $($field: register(&registry, metrics!(@new $kind, $name, $help, [$($label),*])),)*
+                    processing,
+                    registry,
+                };
+                metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+                // On a system without /proc the process metrics are absent; nothing else depends on them.
+                let process = prometheus::process_collector::ProcessCollector::for_self();
+                metrics.registry.register(Box::new(process)).ok();
+                metrics
+            }
+        }
+    };
+    (@new IntCounterVec, $name:literal, $help:literal, [$($label:literal),*]) => {
+        IntCounterVec::new(Opts::new($name, $help), &[$($label),*])
+    };
+    (@new GaugeVec, $name:literal, $help:literal, [$($label:literal),*]) => {
+        GaugeVec::new(Opts::new($name, $help), &[$($label),*])
+    };
+    (@new IntGaugeVec, $name:literal, $help:literal, [$($label:literal),*]) => {
+        IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])
+    };
+}
+
+metrics! {
+    input_messages: IntCounterVec = "roje_input_messages_total" ["input"] "Messages received.";
+    input_bytes: IntCounterVec = "roje_input_bytes_total" ["input"] "Bytes of the messages received.";
+    input_kernel_dropped: IntCounterVec = "roje_input_kernel_dropped_total" ["input"] "Datagrams that the kernel dropped before they were received.";
+    input_dropped: IntCounterVec = "roje_input_dropped_total" ["input", "reason"] "Messages received and dropped.";
+    input_truncated: IntCounterVec = "roje_input_truncated_total" ["input"] "Messages of which only the head was kept.";
+    input_connections: IntGaugeVec = "roje_input_connections" ["input"] "Connections open now.";
+    input_receive_buffer: IntGaugeVec = "roje_input_receive_buffer_bytes" ["input"] "Receive buffer granted by the kernel.";
+    input_connections_closed: IntCounterVec = "roje_input_connections_closed_total" ["input", "reason"] "Connections that the sensor closed.";
+    decoded: IntCounterVec = "roje_decoded_total" ["input", "format"] "Messages decoded.";
+    decode_errors: IntCounterVec = "roje_decode_errors_total" ["input", "reason"] "Messages that could not be decoded; they are matched raw.";
+    flow_records: IntCounterVec = "roje_flow_records_total" ["input"] "Flow records read, options records and counter samples included.";
+    flow_templates: IntGaugeVec = "roje_flow_templates" ["input"] "Templates held.";
+    flow_sequence_gaps: IntCounterVec = "roje_flow_sequence_gaps_total" ["input"] "Sequence numbers that exporters skipped.";
+    flow_missing_template: IntCounterVec = "roje_flow_missing_template_total" ["input"] "Sets whose template had not been seen.";
+    matches: IntCounterVec = "roje_matches_total" ["ruleset", "severity"] "Indicator values found.";
+    suppressed: IntCounterVec = "roje_suppressed_total" ["reason"] "Matches that raise no alert.";
+    alerts: IntCounterVec = "roje_alerts_total" ["severity"] "Alerts raised: on disk, or in memory where the disk failed.";
+    alerts_delivered: IntCounterVec = "roje_alerts_delivered_total" ["output"] "Alerts delivered.";
+    alerts_rejected: IntCounterVec = "roje_alerts_rejected_total" ["output"] "Alerts that the receiver refused and that were set aside.";
+    alerts_withheld: IntCounterVec = "roje_alerts_withheld_total" ["output", "reason"] "Alerts that the output may not carry.";
+    alerts_pending: IntGaugeVec = "roje_alerts_pending" ["output"] "Alerts waiting for delivery.";
+    delivery_errors: IntCounterVec = "roje_delivery_errors_total" ["output"] "Failed attempts at delivery.";
+    spool_bytes: IntGaugeVec = "roje_spool_bytes" ["output"] "Bytes of the spool that wait for this output.";
+    spool_oldest: IntGaugeVec = "roje_spool_oldest_seconds" ["output"] "Age of the oldest alert that waits for this output.";
+    spool_dropped: IntCounterVec = "roje_spool_dropped_total" ["output"] "Alerts lost to the limits of the spool.";
+    alerts_unspooled: IntCounterVec = "roje_alerts_unspooled_total" ["output"] "Alerts that could not be written to disk first.";
+    rules_loaded: IntGaugeVec = "roje_rules_loaded" ["ruleset"] "Entries in force.";
+    rules_refused: IntGaugeVec = "roje_rules_refused" ["ruleset"] "Rows refused.";
+    rules_expired: IntGaugeVec = "roje_rules_expired" ["ruleset"] "Entries that have expired.";
+    ruleset_stale: IntGaugeVec = "roje_ruleset_stale" ["ruleset"] "1 while the last good version stands in for a broken file.";
+    reload: IntCounterVec = "roje_reload_total" ["result"] "Reloads of rules and configuration.";
+    reload_timestamp: IntGaugeVec = "roje_reload_timestamp_seconds" ["result"] "When rules were last reloaded.";
+    reload_duration: GaugeVec = "roje_reload_duration_seconds" ["result"] "How long the last reload took.";
+    build_info: IntGaugeVec = "roje_build_info" ["version"] "Always 1; the label tells the version.";
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
+    // Names, labels and buckets are literals of the table above, distinct and valid; a test builds it.
+    let collector = collector.expect("a valid metric");
+    registry.register(Box::new(collector.clone())).expect("a distinct metric");
+    collector
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// The text exposition format of Prometheus.
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// Adds a collector that lives elsewhere.
+    pub fn register<C: Collector + Clone + 'static>(&self, collector: C) {
+        self.registry.register(Box::new(collector)).ok();
+    }
+
+    /// Notes the outcome of a reload.
+    pub fn reloaded(&self, result: &str, at_seconds: i64, took: Duration) {
+        self.reload.with_label_values(&[result]).inc();
+        self.reload_timestamp.with_label_values(&[result]).set(at_seconds);
+        self.reload_duration.with_label_values(&[result]).set(took.as_secs_f64());
+    }
+}
+
+/// What one worker counted of one input since the last flush.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Messages received.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of which only the head was kept.
+    pub truncated: u64,
+    /// From senders outside `allow`.
+    pub denied: u64,
+    /// Decoded, by [`Decoded`].
+    pub decoded: [u64; DECODED],
+    /// Not decoded, by reason.
+    pub undecoded: [u64; UNDECODED],
+    /// Flow records.
+    pub records: u64,
+    /// Sequence numbers skipped.
+    pub gaps: u64,
+    /// Sets without template.
+    pub missing: u64,
+    /// Templates held (a level, not a count).
+    pub templates: u64,
+}
+
+/// Formats that are counted: the syslog shapes, then the flow protocols.
+pub const DECODED: usize = syslog::Shape::ALL.len() + FLOW_FORMATS.len();
+
+/// Reasons that are counted: those of syslog, then those of flows.
+pub const UNDECODED: usize = syslog::DecodeError::ALL.len() + flow::DecodeError::ALL.len();
+
+const FLOW_FORMATS: [&str; 5] = ["netflow5", "netflow7", "netflow9", "ipfix", "sflow5"];
+
+impl Tally {
+    /// Counts a message that is syslog.
+    #[inline]
+    pub fn syslog(&mut self, decoded: &Result<syslog::Header, syslog::DecodeError>) {
+        match decoded {
+            Ok(header) => self.decoded[header.shape as usize] += 1,
+            Err(error) => self.undecoded[*error as usize] += 1,
+        }
+    }
+
+    /// Counts a datagram that is flow.
+    #[inline]
+    pub fn flow(&mut self, decoded: &Result<flow::Datagram, flow::DecodeError>) {
+        match decoded {
+            Ok(datagram) => {
+                let format = FLOW_FORMATS.iter().position(|name| *name == datagram.format).unwrap_or(0);
+                self.decoded[syslog::Shape::ALL.len() + format] += 1;
+                self.records += datagram.records;
+                self.gaps += datagram.sequence_gap;
+                self.missing += datagram.missing_templates;
+            }
+            Err(error) => {
+                self.undecoded[syslog::DecodeError::ALL.len() + *error as usize] += 1;
+                self.missing += u64::from(*error == flow::DecodeError::MissingTemplate);
+            }
+        }
+    }
+}
+
+/// The counters of one input with their labels resolved.
+pub struct InputMetrics {
+    name: String,
+    metrics: Metrics,
+    messages: IntCounter,
+    bytes: IntCounter,
+    truncated: IntCounter,
+    denied: IntCounter,
+    decoded: [Option<IntCounter>; DECODED],
+    undecoded: [Option<IntCounter>; UNDECODED],
+    records: IntCounter,
+    gaps: IntCounter,
+    missing: IntCounter,
+    templates: IntGauge,
+}
+
+impl InputMetrics {
+    /// Resolves the labels of an input; its main counters show from the start, at zero.
+    pub fn new(metrics: &Metrics, input: &str) -> InputMetrics {
+        InputMetrics {
+            name: input.to_string(),
+            metrics: metrics.clone(),
+            messages: metrics.input_messages.with_label_values(&[input]),
+            bytes: metrics.input_bytes.with_label_values(&[input]),
+            truncated: metrics.input_truncated.with_label_values(&[input]),
+            denied: metrics.input_dropped.with_label_values(&[input, Dropped::Denied.name()]),
+            decoded: [const { None }; DECODED],
+            undecoded: [const { None }; UNDECODED],
+            records: metrics.flow_records.with_label_values(&[input]),
+            gaps: metrics.flow_sequence_gaps.with_label_values(&[input]),
+            missing: metrics.flow_missing_template.with_label_values(&[input]),
+            templates: metrics.flow_templates.with_label_values(&[input]),
+        }
+    }
+
+    /// Adds what a worker counted and sets its tally back to zero.
+    pub fn flush(&mut self, tally: &mut Tally) {
+        if tally.messages == 0 {
+            return;
+        }
+        self.messages.inc_by(tally.messages);
+        self.bytes.inc_by(tally.bytes);
+        self.truncated.inc_by(tally.truncated);
+        self.denied.inc_by(tally.denied);
+        self.records.inc_by(tally.records);
+        self.gaps.inc_by(tally.gaps);
+        self.missing.inc_by(tally.missing);
+        self.templates.set(tally.templates as i64);
+        for (index, count) in tally.decoded.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let counter = &mut self.decoded[index];
+            let (family, name) = (&self.metrics.decoded, format_name(index));
+            counter.get_or_insert_with(|| family.with_label_values(&[self.name.as_str(), name])).inc_by(*count);
+        }
+        for (index, count) in tally.undecoded.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let counter = &mut self.undecoded[index];
+            let (family, name) = (&self.metrics.decode_errors, error_name(index));
+            counter.get_or_insert_with(|| family.with_label_values(&[self.name.as_str(), name])).inc_by(*count);
+        }
+        *tally = Tally { templates: tally.templates, ..Tally::default() };
+    }
+}
+
+fn format_name(index: usize) -> &'static str {
+    match index.checked_sub(syslog::Shape::ALL.len()) {
+        None => syslog::Shape::ALL[index].name(),
+        Some(flow) => FLOW_FORMATS[flow],
+    }
+}
+
+fn error_name(index: usize) -> &'static str {
+    match index.checked_sub(syslog::DecodeError::ALL.len()) {
+        None => syslog::DecodeError::ALL[index].name(),
+        Some(flow) => flow::DecodeError::ALL[flow].name(),
+    }
+}
+
+/// What one worker found since the last flush: matches by set and severity, suppressions by reason.
+#[derive(Debug, Default)]
+pub struct Found {
+    matches: HashMap<(u32, Severity), u64>,
+    suppressed: [u64; Suppression::ALL.len()],
+}
+
+impl Found {
+    /// Counts one match under the set that names its rule.
+    pub fn matched(&mut self, set: u32, severity: Severity, suppressed: Option<Suppression>) {
+        *self.matches.entry((set, severity)).or_default() += 1;
+        if let Some(reason) = suppressed {
+            self.suppressed[reason as usize] += 1;
+        }
+    }
+
+    /// Adds what was found to the shared counters; `rules` is the generation it was found with.
+    pub fn flush(&mut self, metrics: &Metrics, rules: &RuleSet) {
+        for ((set, severity), count) in self.matches.drain() {
+            if let Some(set) = rules.sets().get(set as usize) {
+                metrics.matches.with_label_values(&[set.info.name.as_str(), severity.name()]).inc_by(count);
+            }
+        }
+        for (reason, count) in Suppression::ALL.into_iter().zip(&mut self.suppressed) {
+            if *count > 0 {
+                metrics.suppressed.with_label_values(&[reason.name()]).inc_by(std::mem::take(count));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_renders() {
+        let metrics = Metrics::new();
+        let mut input = InputMetrics::new(&metrics, "syslog-udp");
+        let mut tally = Tally { messages: 3, bytes: 300, ..Tally::default() };
+        tally.decoded[0] = 2;
+        tally.undecoded[0] = 1;
+        input.flush(&mut tally);
+        assert_eq!(tally.messages, 0);
+        let text = metrics.render();
+        assert!(text.contains("roje_input_messages_total{input=\"syslog-udp\"} 3"), "{text}");
+        assert!(text.contains("roje_decode_errors_total{input=\"syslog-udp\""), "{text}");
+        assert!(text.contains("roje_build_info"), "{text}");
+    }
+}

@@ -1,1 +1,356 @@
-//! The hot path.
+//! The hot path: one message from the receiver's buffer to the alert channel.
+//!
+//! A [`Worker`] belongs to one thread. An input hands it each [`Message`] of a batch and then ends
+//! the batch: [`Worker::message`] decodes and matches, [`Worker::end`] hands hits to the alert
+//! thread and flushes counters. Nothing in between allocates for a message that does not match,
+//! blocks, or writes memory that another thread reads.
+
+use crate::alert::{self, Evidence, Hit, Overflow, Raised};
+use crate::decode::flow::{Decoder, Record};
+use crate::decode::syslog::{self, Reference};
+use crate::decode::{Fields, Span};
+use crate::detect::indicator::Throttle;
+use crate::detect::{Match, Matcher, RuleSet, Validity, ValueId};
+use crate::input::{Format, Message, Nanos};
+use crate::metrics::{Found, InputMetrics, Metrics, Tally};
+use arc_swap::{ArcSwap, Cache};
+use crossbeam_channel::{Sender, TrySendError};
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What an input's configuration says about the messages it carries; replaced on reload.
+#[derive(Debug)]
+pub struct InputPolicy {
+    /// Index of the input in the configuration.
+    pub index: u16,
+    /// What it carries.
+    pub format: Format,
+    /// Senders admitted; empty for all.
+    pub allow: Vec<IpNet>,
+    /// Zone of stamps that carry none.
+    pub timezone: TimeZone,
+}
+
+impl InputPolicy {
+    /// Whether the sender may be heard.
+    pub fn admits(&self, peer: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+}
+
+/// What every worker of a sensor shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// The rule set in force.
+    pub rules: Arc<ArcSwap<RuleSet>>,
+    /// Where hits go.
+    pub alerts: Sender<Raised>,
+    /// The counters.
+    pub metrics: Metrics,
+}
+
+/// Decodes and matches the messages of one input on one thread.
+pub struct Worker {
+    rules: Cache<Arc<ArcSwap<RuleSet>>, Arc<RuleSet>>,
+    policy: Cache<Arc<ArcSwap<InputPolicy>>, Arc<InputPolicy>>,
+    matcher: Matcher,
+    flows: Decoder,
+    batch: Batch,
+    tally: Tally,
+    found: Found,
+    counters: InputMetrics,
+    shared: Shared,
+    progress: Arc<AtomicU64>,
+}
+
+impl Worker {
+    /// A worker with a number of its own, for one input.
+    pub fn new(id: u16, input: &str, policy: Arc<ArcSwap<InputPolicy>>, shared: Shared) -> Worker {
+        let mut rules = Cache::new(shared.rules.clone());
+        let mut policy = Cache::new(policy);
+        Worker {
+            batch: Batch::new(id, rules.load().clone(), policy.load().clone()),
+            rules,
+            policy,
+            matcher: Matcher::default(),
+            flows: Decoder::default(),
+            tally: Tally::default(),
+            found: Found::default(),
+            counters: InputMetrics::new(&shared.metrics, input),
+            shared,
+            progress: Arc::default(),
+        }
+    }
+
+    /// Rises whenever the worker ends a batch or finds nothing to do: what the watchdog watches.
+    pub fn progress(&self) -> Arc<AtomicU64> {
+        self.progress.clone()
+    }
+
+    /// Whether the sender may be heard; a connection is refused before it is read.
+    pub fn admits(&mut self, peer: IpAddr) -> bool {
+        self.policy.load().admits(peer)
+    }
+
+    /// Takes the rules and the policy in force; called once before each batch.
+    pub fn begin(&mut self) {
+        self.batch.begin(self.rules.load(), self.policy.load());
+    }
+
+    /// Decodes one message and looks for indicators in it. This is the hot path.
+    pub fn message(&mut self, message: Message<'_>) {
+        let Worker { batch, tally, matcher, found, .. } = self;
+        tally.messages += 1;
+        tally.bytes += message.bytes.len() as u64;
+        tally.truncated += u64::from(message.truncated);
+        batch.sequence += 1;
+        if let Some(peer) = message.peer
+            && !batch.policy.admits(peer.ip())
+        {
+            tally.denied += 1;
+            return;
+        }
+        let Batch { rules, policy, reference, hits, .. } = batch;
+        let identity = Identity { worker: hits.worker, sequence: batch.sequence, input: policy.index };
+        let validity = Validity::At(message.received);
+        reference.now = message.received;
+        match policy.format {
+            Format::Syslog => {
+                let header = syslog::header(message.bytes);
+                tally.syslog(&header);
+                matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
+                    let host = header.as_ref().ok().and_then(|header| header.host);
+                    hits.syslog(rules, identity, &message, host, matched, found);
+                });
+            }
+            Format::Flow => {
+                let Some(exporter) = message.peer else { return };
+                let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
+                    matcher.flow(rules, record.flow, validity, &mut |matched| {
+                        hits.flow(rules, identity, &message, &record, matched, found);
+                    });
+                });
+                tally.flow(&decoded);
+                if decoded.is_err() {
+                    matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
+                        hits.syslog(rules, identity, &message, None, matched, found);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Ends the batch: hands over its hits, folding what the channel has no room for, and flushes
+    /// the counters. For UDP, which cannot push back.
+    pub fn end(&mut self) {
+        self.flush();
+        let hits = &mut self.batch.hits;
+        hits.offer(&self.shared.alerts);
+        hits.fold();
+        hits.offer_summaries(&self.shared.alerts);
+    }
+
+    /// Ends the batch and keeps what the channel has no room for; until [`Worker::clear`] says that
+    /// nothing is kept, no more may be read. For TCP, which pushes back.
+    pub fn end_or_hold(&mut self) -> bool {
+        self.flush();
+        self.clear()
+    }
+
+    /// Offers what is kept once more; true when nothing is left.
+    pub fn clear(&mut self) -> bool {
+        self.idle();
+        let hits = &mut self.batch.hits;
+        hits.offer(&self.shared.alerts);
+        hits.offer_summaries(&self.shared.alerts);
+        hits.is_empty()
+    }
+
+    /// Notes that the worker is alive though nothing arrived, and offers what waits.
+    pub fn idle(&mut self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.batch.hits.offer_summaries(&self.shared.alerts);
+    }
+
+    /// Hands over everything, waiting for room: the last act of a worker that stops.
+    pub fn finish(&mut self) {
+        self.flush();
+        self.batch.hits.waiting.reverse();
+        while let Some(raised) = self.batch.hits.take() {
+            // The alert thread outlives the workers; if it died, the sensor is failing loudly already.
+            if self.shared.alerts.send(raised).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        if self.batch.policy.format == Format::Flow {
+            self.tally.templates = self.flows.templates() as u64;
+        }
+        self.counters.flush(&mut self.tally);
+        self.found.flush(&self.shared.metrics, &self.batch.rules);
+    }
+}
+
+/// What stays the same for the messages of one batch, and the hits they gave.
+struct Batch {
+    rules: Arc<RuleSet>,
+    policy: Arc<InputPolicy>,
+    reference: Reference,
+    sequence: u64,
+    hits: Hits,
+}
+
+impl Batch {
+    fn new(worker: u16, rules: Arc<RuleSet>, policy: Arc<InputPolicy>) -> Batch {
+        let reference = Reference { now: 0, timezone: policy.timezone.clone() };
+        Batch { rules, policy, reference, sequence: 0, hits: Hits { worker, ..Hits::default() } }
+    }
+
+    fn begin(&mut self, rules: &Arc<RuleSet>, policy: &Arc<InputPolicy>) {
+        if !Arc::ptr_eq(&self.rules, rules) {
+            self.rules = rules.clone();
+        }
+        if !Arc::ptr_eq(&self.policy, policy) {
+            self.policy = policy.clone();
+            self.reference.timezone = policy.timezone.clone();
+        }
+    }
+}
+
+/// The identity of a message beside its receive time.
+#[derive(Clone, Copy)]
+struct Identity {
+    worker: u16,
+    sequence: u64,
+    input: u16,
+}
+
+/// The hits of one batch, coalesced by (indicator, sender, header host), and what was folded
+/// because the alert channel had no room.
+#[derive(Default)]
+struct Hits {
+    worker: u16,
+    waiting: Vec<Hit>,
+    coalesced: HashMap<(ValueId, Option<IpAddr>, Vec<u8>), usize>,
+    overflow: Overflow,
+}
+
+impl Hits {
+    fn syslog(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        identity: Identity,
+        message: &Message<'_>,
+        host: Option<Span>,
+        matched: Match,
+        found: &mut Found,
+    ) {
+        let host = host.and_then(|span| message.bytes.get(span.start as usize..span.end as usize));
+        self.add(rules, identity, message, host.unwrap_or_default(), matched, found, || Evidence::Syslog {
+            bytes: message.bytes.to_vec(),
+        });
+    }
+
+    fn flow(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        identity: Identity,
+        message: &Message<'_>,
+        record: &Record<'_>,
+        matched: Match,
+        found: &mut Found,
+    ) {
+        self.add(rules, identity, message, &[], matched, found, || {
+            let mut fields = Box::<Fields>::default();
+            record.fields(&mut fields);
+            Evidence::Flow { flow: *record.flow, fields, bytes: record.bytes.to_vec() }
+        });
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        identity: Identity,
+        message: &Message<'_>,
+        host: &[u8],
+        matched: Match,
+        found: &mut Found,
+        evidence: impl FnOnce() -> Evidence,
+    ) {
+        let Some(&first) = matched.contributors.first() else { return };
+        let meta = rules.contributor(first).meta;
+        found.matched(first.set, meta.severity, matched.suppressed);
+        if matched.suppressed.is_some() {
+            return;
+        }
+        if alert::throttle(rules, &matched) != Throttle::None {
+            let key = (matched.value, message.peer.map(|peer| peer.ip()), host.to_vec());
+            let index = *self.coalesced.entry(key).or_insert(self.waiting.len());
+            if let Some(hit) = self.waiting.get_mut(index) {
+                hit.count += 1;
+                hit.last = message.received;
+                return;
+            }
+        }
+        self.waiting.push(Hit {
+            rules: rules.clone(),
+            matched,
+            evidence: evidence(),
+            input: identity.input,
+            peer: message.peer,
+            received: message.received,
+            last: message.received,
+            count: 1,
+            worker: identity.worker,
+            sequence: identity.sequence,
+        });
+    }
+
+    /// Sends hits, in order, as long as there is room.
+    fn offer(&mut self, alerts: &Sender<Raised>) {
+        self.coalesced.clear();
+        let mut rest = std::mem::take(&mut self.waiting).into_iter();
+        for hit in rest.by_ref() {
+            if let Err(TrySendError::Full(Raised::Hit(hit))) = alerts.try_send(Raised::Hit(Box::new(hit))) {
+                self.waiting.push(*hit);
+                break;
+            }
+        }
+        self.waiting.extend(rest);
+    }
+
+    /// Folds the hits that found no room into one summary for each set, with exact counts.
+    fn fold(&mut self) {
+        for hit in self.waiting.drain(..) {
+            self.overflow.fold(&hit);
+        }
+    }
+
+    /// Sends folded summaries as long as there is room.
+    fn offer_summaries(&mut self, alerts: &Sender<Raised>) {
+        while let Some(summary) = self.overflow.take() {
+            if let Err(TrySendError::Full(Raised::Summary(summary))) = alerts.try_send(Raised::Summary(summary)) {
+                self.overflow.put_back(summary);
+                break;
+            }
+        }
+    }
+
+    /// The next of what is left, hits first.
+    fn take(&mut self) -> Option<Raised> {
+        let hit = self.waiting.pop().map(|hit| Raised::Hit(Box::new(hit)));
+        hit.or_else(|| self.overflow.take().map(Raised::Summary))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.overflow.is_empty()
+    }
+}

@@ -249,7 +249,7 @@ impl Composer {
     fn alert(&self, hit: &Hit, resolved: &Resolved, facts: &Facts, touched: Option<u16>) -> Alert {
         let evidence = self.evidence(hit);
         Alert {
-            event: self.event(hit, &evidence),
+            event: self.alert_event(hit, &evidence),
             id: id(hit, evidence.bytes, resolved),
             hash: Some(hex(&Sha256::digest(evidence.bytes), 32)),
             scope: Scope::Match,
@@ -318,23 +318,36 @@ impl Composer {
         }
     }
 
-    /// The event's own fields and those of the envelope.
-    fn event(&self, hit: &Hit, evidence: &Decoding<'_>) -> Map<String, Value> {
-        let mut event = Map::new();
-        ecs::put(&mut event, "@timestamp", json!(ecs::stamp(hit.received)));
-        ecs::put(&mut event, "event.created", json!(ecs::stamp(hit.received)));
-        decode::ecs::to_json(evidence.fields, evidence.bytes, &mut event);
+    fn alert_event(&self, hit: &Hit, evidence: &Decoding<'_>) -> Map<String, Value> {
+        let mut event = self.event(evidence.fields, evidence.bytes, hit.received, hit.peer);
         if matches!(hit.evidence, Evidence::Syslog { .. }) && !event.contains_key("message") {
             event.insert("message".to_owned(), String::from_utf8_lossy(evidence.bytes).into());
         }
-        decode::ecs::original(evidence.bytes, &mut event);
+        event
+    }
+
+    /// One decoded message or record with its envelope, as `decode` prints it and alerts carry it.
+    pub fn event(
+        &self,
+        fields: &Fields,
+        bytes: &[u8],
+        received: Nanos,
+        peer: Option<SocketAddr>,
+    ) -> Map<String, Value> {
+        let mut event = Map::new();
+        if fields.find(FieldId::Timestamp).is_none() {
+            ecs::put(&mut event, "@timestamp", json!(ecs::stamp(received)));
+        }
+        ecs::put(&mut event, "event.created", json!(ecs::stamp(received)));
+        decode::ecs::to_json(fields, bytes, &mut event);
+        decode::ecs::original(bytes, &mut event);
         ecs::strip(&mut event);
         if ecs::find(&event, "observer").is_none()
             && let Some(name) = ecs::find(&event, "host.name").cloned()
         {
             ecs::put(&mut event, "observer.hostname", name);
         }
-        if let Some(peer) = hit.peer {
+        if let Some(peer) = peer {
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             ecs::put(&mut event, "log.source.address", json!(peer.to_string()));
         }

@@ -80,7 +80,7 @@ pub struct Source {
 }
 
 /// One `[[constituent]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Constituent {
     /// Its name.
     pub name: String,

@@ -13,6 +13,9 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// Every encoding.
+    pub const ALL: [Encoding; 2] = [Encoding::Ecs, Encoding::Cef];
+
     /// The name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
@@ -23,7 +26,7 @@ impl Encoding {
 
     /// The encoding of a name in the configuration.
     pub fn from_name(name: &str) -> Option<Encoding> {
-        [Encoding::Ecs, Encoding::Cef].into_iter().find(|encoding| encoding.name() == name)
+        Encoding::ALL.into_iter().find(|encoding| encoding.name() == name)
     }
 
     /// The bytes with which every line of this encoding begins.

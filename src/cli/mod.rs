@@ -1,6 +1,338 @@
-//! The verbs.
+//! The verbs: what is typed, what is done, what the exit code says.
+//!
+//! Data goes to standard output, words for people to standard error. Each verb has a file of its
+//! own; `run`, `scan`, `test` and `explain` call one matching function and never disagree.
+
+mod check;
+mod decode;
+mod demo;
+mod explain;
+mod loading;
+mod offline;
+mod rules;
+mod run;
+mod scan;
+mod send;
+mod terminal;
+mod test;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use crate::decode::syslog::Reference;
+use crate::input::Nanos;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Bad configuration (`EX_CONFIG` of sysexits.h).
+pub const EX_CONFIG: u8 = 78;
 
 /// Runs the verb given on the command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let command = Command::parse();
+    let outcome = match command.verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Rules(args) => rules::run(&args),
+        Verb::Scan(args) => scan::run(&args),
+        Verb::Decode(args) => decode::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Send(args) => send::run(&args),
+        Verb::Sources | Verb::Import => {
+            Err(anyhow::anyhow!("this verb is not supported in this version").context(Exit(2)))
+        }
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Command::command(), "roje", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Man { directory } => manual(directory.as_deref()),
+    };
+    outcome.unwrap_or_else(|error| {
+        let code = error.downcast_ref::<Exit>().map_or(1, |exit| exit.0);
+        if !terminal::is_broken_pipe(&error) {
+            terminal::error(&error);
+        }
+        ExitCode::from(code)
+    })
+}
+
+/// The exit code of an error, where it is not 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {}", self.0)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// Reads syslog and flow records, matches shared indicators, delivers alerts, loses none.
+#[derive(Parser, Debug)]
+#[command(
+    name = "roje",
+    version,
+    about,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  roje demo                                   see it work: real traffic, real alerts
+  roje run -c /etc/roje/roje.toml             run the sensor
+  roje check -c /etc/roje/roje.toml           is everything in order?
+  roje scan -r rules/ /var/log/syslog.*.gz    look for indicators in files
+  roje explain -r rules/ '<34>Oct 11 22:14:15 ns1 named: query: a.evil.example'"
+)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Run(RunArgs),
+    Demo(DemoArgs),
+    Check(CheckArgs),
+    Test(TestArgs),
+    Rules(RulesArgs),
+    /// Show who sends to the running sensor (not supported in this version)
+    #[command(hide = true)]
+    Sources,
+    Scan(ScanArgs),
+    Decode(DecodeArgs),
+    Explain(ExplainArgs),
+    /// Convert indicators of other formats (not supported in this version)
+    #[command(hide = true)]
+    Import,
+    Send(SendArgs),
+    /// Print shell completions
+    #[command(after_help = "Example:\n  roje completions bash > /etc/bash_completion.d/roje")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page for each verb
+    #[command(after_help = "Examples:\n  roje man | man -l -\n  roje man --directory /usr/share/man/man1")]
+    Man {
+        /// Write roje.1 and roje-VERB.1 there instead of printing
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Run the sensor
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje run                                    built-in defaults: syslog on 127.0.0.1:5514, flows on :2055 :4739 :6343
+  roje run -c /etc/roje/roje.toml
+  logger -n 127.0.0.1 -P 5514 -d 'GET /error4.aspx'   a line to try
+
+Signals: HUP reloads rules and configuration and reopens files; TERM and INT drain and stop.
+Exit: 0 after a clean stop, 78 for a bad configuration or no rule set, 1 otherwise.")]
+pub struct RunArgs {
+    /// Configuration file [default: /etc/roje/roje.toml if it exists, else built-in defaults]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// See it work: real traffic through real sockets, readable alerts, the totals
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje demo
+  roje demo --stay        keep the sensor up; look at /metrics, send it something")]
+pub struct DemoArgs {
+    /// Keep the sensor up when the traffic has been sent
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// Validate configuration and rule files
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje check                                  configuration in force and its rules
+  roje check -c roje.toml
+  roje check rules/weekly.yaml                rule files alone
+  roje check --format json rules/ | jq .
+
+Exit: 0 without problems, 1 with.")]
+pub struct CheckArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Rule files or directories, instead of the configuration
+    pub paths: Vec<PathBuf>,
+    /// How problems are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+}
+
+/// Run the tests written inside rule sets
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje test rules/
+  roje test                                   the rules of the configuration in force
+
+Exit: 0 if all pass, 1 if one fails.")]
+pub struct TestArgs {
+    /// Rule files or directories [default: those of the configuration in force]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Show what is loaded: sets, marking, indicators by type, expired, stale, refused
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje rules rules/
+  roje rules --format json | jq .totals")]
+pub struct RulesArgs {
+    /// Rule files or directories [default: those of the configuration in force]
+    pub paths: Vec<PathBuf>,
+    /// How they are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Match files offline: logs (plain, gzip, zstd, xz), captures (pcap, pcapng), `-` for standard input
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje scan -r rules/ /var/log/syslog /var/log/syslog.*.gz
+  journalctl | roje scan -r rules/ -
+  roje scan -r rules/ flows.pcapng | jq -r .event.reason
+
+Exit, like grep: 0 hits, 1 none, 2 error.")]
+pub struct ScanArgs {
+    /// Rule file or directory; may be repeated
+    #[arg(short = 'r', long = "rules", value_name = "PATH", required = true)]
+    pub rules: Vec<PathBuf>,
+    /// Files to match; `-` is standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// Threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Drop hits of expired indicators instead of marking them
+    #[arg(long)]
+    pub valid_only: bool,
+    #[command(flatten)]
+    pub time: TimeArgs,
+}
+
+/// Print every decoded event as ECS, one JSON object a line
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje decode messages.log | jq .log.syslog
+  roje decode --as flow netflow.pcap
+  roje decode --timezone Europe/Tirane --reference-time 2022-07-15T12:00:00Z old.log
+
+Exit: 0, also with messages that cannot be decoded; 2 if an input cannot be read.")]
+pub struct DecodeArgs {
+    /// What captured datagrams are
+    #[arg(long = "as", value_enum, default_value_t)]
+    pub kind: As,
+    /// Files to decode; `-` is standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub time: TimeArgs,
+}
+
+/// Show how a line is decoded, what was extracted, looked up and matched, and what suppressed it
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje explain -r rules/ '<34>Oct 11 22:14:15 ns1 named: query: a.evil.example IN A'
+  tail -1 /var/log/syslog | roje explain -r rules/")]
+pub struct ExplainArgs {
+    /// Rule file or directory; may be repeated
+    #[arg(short = 'r', long = "rules", value_name = "PATH", required = true)]
+    pub rules: Vec<PathBuf>,
+    /// The line [default: standard input]
+    pub line: Option<String>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+    #[command(flatten)]
+    pub time: TimeArgs,
+}
+
+/// Send log lines or captured datagrams to a sensor, at a rate
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje send messages.log --to udp://127.0.0.1:5514 --rate 1000
+  roje send messages.log --to tcp://127.0.0.1:5514 --count 100000
+  roje send netflow9.pcap --to udp://127.0.0.1:2055")]
+pub struct SendArgs {
+    /// Log files or captures; `-` is standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// Where to: udp://HOST:PORT or tcp://HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    pub to: String,
+    /// Messages a second [default: as fast as possible]
+    #[arg(long, value_name = "N")]
+    pub rate: Option<u64>,
+    /// Stop after so many messages, repeating the input as often as needed [default: the input once]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// How stamps without year or zone are read.
+#[derive(Args, Debug, Default)]
+pub struct TimeArgs {
+    /// Zone of stamps that carry none, such as Europe/Tirane
+    #[arg(long, value_name = "TZ", default_value = "UTC", value_parser = timezone)]
+    pub timezone: Option<jiff::tz::TimeZone>,
+    /// Stamps without year mean the latest year not over a day after T [default: the file's modification time]
+    #[arg(long, value_name = "T", value_parser = instant)]
+    pub reference_time: Option<jiff::Timestamp>,
+}
+
+/// Text for people, or JSON for programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// What datagrams of a capture are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum As {
+    /// Syslog
+    Syslog,
+    /// NetFlow, IPFIX, sFlow
+    Flow,
+    /// By content
+    #[default]
+    Auto,
+}
+
+impl TimeArgs {
+    /// What stamps mean where `otherwise` is the reference, unless one was given.
+    pub fn reference(&self, otherwise: Nanos) -> Reference {
+        let given = self.reference_time.and_then(|at| Nanos::try_from(at.as_nanosecond()).ok());
+        Reference {
+            now: given.unwrap_or(otherwise),
+            timezone: self.timezone.clone().unwrap_or(jiff::tz::TimeZone::UTC),
+        }
+    }
+}
+
+fn timezone(name: &str) -> Result<jiff::tz::TimeZone, String> {
+    jiff::tz::TimeZone::get(name).map_err(|_| format!("no time zone {name:?}; expected a name such as Europe/Tirane or UTC"))
+}
+
+fn instant(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| format!("not an instant: {text:?}; expected such as 2022-07-15T12:00:00Z"))
+}
+
+fn manual(directory: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
+    let command = Command::command();
+    match directory {
+        Some(directory) => clap_mangen::generate_to(command, directory)?,
+        None => clap_mangen::Man::new(command).render(&mut std::io::stdout())?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

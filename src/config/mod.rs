@@ -16,6 +16,7 @@ mod value;
 
 pub use diff::{Change, What, diff};
 
+use crate::alert::{Constituent, Encoding, Sector};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::Format;
@@ -147,40 +148,6 @@ pub struct Source {
     pub constituent: Option<usize>,
 }
 
-/// `[[constituent]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Constituent {
-    /// `organization.name`; unique.
-    pub name: String,
-    /// Its sector.
-    pub sector: Sector,
-    /// Its addresses; the longest prefix wins.
-    pub networks: Vec<IpNet>,
-    /// Whom to call.
-    pub contact: Option<String>,
-}
-
-/// The sectors of the law, as one closed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Sector {
-    /// Energy.
-    Energy,
-    /// Transport.
-    Transport,
-    /// Banking.
-    Banking,
-    /// Financial market infrastructures.
-    FinancialMarket,
-    /// Health.
-    Health,
-    /// Drinking water.
-    Water,
-    /// Exchange points, name services, hosting.
-    Digital,
-    /// Public administration.
-    Government,
-}
-
 /// `[[output]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
@@ -203,15 +170,6 @@ pub enum Destination {
     Stdout,
     /// A file, appended to and reopened on SIGHUP.
     File(PathBuf),
-}
-
-/// How an output writes an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Encoding {
-    /// ECS, one JSON object a line.
-    Ecs,
-    /// ArcSight Common Event Format.
-    Cef,
 }
 
 /// `[metrics]`
@@ -386,52 +344,6 @@ impl fmt::Display for Listen {
         match self {
             Listen::Udp(address) => write!(f, "udp://{address}"),
             Listen::Tcp(address) => write!(f, "tcp://{address}"),
-        }
-    }
-}
-
-impl Sector {
-    /// Every sector.
-    pub const ALL: [Sector; 8] = [
-        Sector::Energy,
-        Sector::Transport,
-        Sector::Banking,
-        Sector::FinancialMarket,
-        Sector::Health,
-        Sector::Water,
-        Sector::Digital,
-        Sector::Government,
-    ];
-
-    /// The name in files: `financial-market`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Sector::Energy => "energy",
-            Sector::Transport => "transport",
-            Sector::Banking => "banking",
-            Sector::FinancialMarket => "financial-market",
-            Sector::Health => "health",
-            Sector::Water => "water",
-            Sector::Digital => "digital",
-            Sector::Government => "government",
-        }
-    }
-
-    /// The sector of a name in files.
-    pub fn from_name(name: &str) -> Option<Sector> {
-        Sector::ALL.into_iter().find(|sector| sector.name() == name)
-    }
-}
-
-impl Encoding {
-    /// Every encoding.
-    pub const ALL: [Encoding; 2] = [Encoding::Ecs, Encoding::Cef];
-
-    /// The name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Encoding::Ecs => "ecs",
-            Encoding::Cef => "cef",
         }
     }
 }

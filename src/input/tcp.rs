@@ -34,6 +34,9 @@ pub trait Handler {
         true
     }
 
+    /// The messages of one read come; rules may be taken anew.
+    fn batch_begin(&mut self) {}
+
     /// The messages of one read were handed over; counters and hits may be passed on.
     fn batch_end(&mut self) {}
 
@@ -327,6 +330,7 @@ impl<H: Handler> Worker<H> {
         let mut handler = self.handler.borrow_mut();
         let received = now();
         let (mut messages, mut size, mut truncated) = (0, 0, 0);
+        handler.batch_begin();
         let consumed = frames(framer, bytes, end.is_some(), &mut |frame| {
             let cut = frame.truncated || end == Some(true);
             messages += 1;

@@ -1,0 +1,52 @@
+//! Rule sets for the verbs that work offline.
+
+use super::{Exit, terminal};
+use crate::config::{Config, Rules};
+use crate::diagnostic::Level;
+use crate::input::now;
+use crate::rules::{EMBEDDED, Generation, Problem, Store};
+use std::path::{Path, PathBuf};
+
+/// Exit code of an offline verb that cannot do its work, as of grep.
+const TROUBLE: u8 = 2;
+
+/// Loads rule files; problems are told on standard error, and without a single set it is an error.
+pub fn rules(paths: &[PathBuf]) -> anyhow::Result<Generation> {
+    let generation = Store::new(paths.to_vec(), None, None).load(now());
+    told(generation, paths)
+}
+
+/// Loads the named files, or else those of the configuration in force.
+pub fn rules_or_configured(paths: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Generation> {
+    if !paths.is_empty() {
+        return rules(paths);
+    }
+    let config = configuration(config)?;
+    match &config.sensor.rules {
+        Rules::Embedded => told(Store::embedded(EMBEDDED).load(now()), &[]),
+        Rules::Paths(paths) => rules(paths),
+    }
+}
+
+/// The configuration in force; its problems are told on standard error.
+pub fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
+    Config::load(path).map_err(|problems| {
+        terminal::diagnostics(&mut std::io::stderr(), &problems, terminal::colour_err()).ok();
+        anyhow::anyhow!("the configuration has errors").context(Exit(TROUBLE))
+    })
+}
+
+/// Every problem of rule files.
+pub fn problems(paths: &[PathBuf]) -> Vec<Problem> {
+    Store::new(paths.to_vec(), None, None).load(now()).problems
+}
+
+fn told(generation: Generation, paths: &[PathBuf]) -> anyhow::Result<Generation> {
+    let grave = generation.problems.iter().filter(|problem| problem.diagnostic.level == Level::Error);
+    terminal::problems(&mut std::io::stderr(), grave, terminal::colour_err())?;
+    if generation.sets.is_empty() {
+        let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(anyhow::anyhow!("no rule set could be loaded from {}", places.join(", ")).context(Exit(TROUBLE)));
+    }
+    Ok(generation)
+}

@@ -1,0 +1,25 @@
+//! `roje send`: traffic for exercises and load tests.
+
+use super::{Exit, SendArgs, terminal};
+use crate::input::Stop;
+use crate::input::listen::Address;
+use crate::input::send::{self, Framing, Options};
+use anyhow::Context;
+use std::process::ExitCode;
+
+/// Sends the inputs to a sensor.
+pub fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
+    let target: Address = args.to.parse().map_err(|error| anyhow::Error::new(error).context(Exit(2))).context("--to")?;
+    let options = Options { target, rate: args.rate.unwrap_or(0), count: args.count, framing: Framing::Newline };
+    let summary = send::send(&args.inputs, &options, &Stop::new())?;
+    eprintln!(
+        "{} messages, {:.1} MB in {:.2} s ({} a second), {} errors{}",
+        terminal::count(summary.sent),
+        summary.bytes as f64 / 1e6,
+        summary.elapsed.as_secs_f64(),
+        terminal::count(summary.rate() as u64),
+        summary.errors,
+        summary.first_error.as_ref().map(|error| format!(", the first: {error}")).unwrap_or_default(),
+    );
+    Ok(ExitCode::from(u8::from(summary.errors > 0)))
+}

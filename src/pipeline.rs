@@ -1,1 +1,0 @@
-//! Builds the stages, starts and joins threads.

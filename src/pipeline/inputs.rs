@@ -1,0 +1,264 @@
+//! Opens the sockets of the inputs and starts their workers.
+
+use crate::config::{Config, Input, Listen};
+use crate::input::listen::Passed;
+use crate::input::{Format, Message, Stop, tcp, udp};
+use crate::worker::{InputPolicy, Shared, Worker};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Bytes of the longest UDP datagram.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// How long a stopping worker goes on reading what the kernel already holds; senders that never
+/// pause must not hold up the stop.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// An input with its sockets open and nothing read yet.
+pub struct OpenInput {
+    /// Its name, the metric label.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The scheme of that address.
+    pub scheme: &'static str,
+    /// What workers see of its configuration; replaced on reload.
+    pub policy: Arc<ArcSwap<InputPolicy>>,
+    /// Bytes of receive buffer asked for and granted, where it has one.
+    pub buffer: Option<udp::Buffer>,
+    /// What the kernel dropped, one for each socket.
+    pub drops: Vec<Arc<udp::KernelDrops>>,
+    /// What a TCP listener counts.
+    pub connections: Option<Arc<tcp::TcpStats>>,
+    sockets: Sockets,
+}
+
+enum Sockets {
+    Udp(Vec<udp::Socket>),
+    Tcp { listeners: Vec<TcpListener>, options: tcp::Options },
+}
+
+/// Opens every input of a configuration, those that the service manager passed first.
+pub fn open(config: &Config, workers: usize) -> anyhow::Result<Vec<OpenInput>> {
+    let mut passed = Passed::from_environment().context("sockets of the service manager")?;
+    let mut opened = Vec::new();
+    for (index, input) in config.inputs.iter().enumerate() {
+        let one = open_one(index, input, workers, &mut passed)
+            .with_context(|| format!("input {:?} cannot listen on {}", input.name, input.listen))?;
+        opened.push(one);
+    }
+    for left in passed.left() {
+        tracing::warn!(socket = left, "passed by the service manager, but no input has its name or address");
+    }
+    Ok(opened)
+}
+
+fn open_one(index: usize, input: &Input, workers: usize, passed: &mut Passed) -> anyhow::Result<OpenInput> {
+    let address = input.listen.address();
+    let policy = Arc::new(ArcSwap::from_pointee(policy(index, input)));
+    // Template state has one owner: a flow listener has one socket and one worker.
+    let workers = if input.format == Format::Flow { 1 } else { workers };
+    let mut opened = OpenInput {
+        name: input.name.clone(),
+        address,
+        scheme: "udp",
+        policy,
+        buffer: None,
+        drops: Vec::new(),
+        connections: None,
+        sockets: Sockets::Udp(Vec::new()),
+    };
+    match input.listen {
+        Listen::Udp(_) => {
+            let buffer = usize::try_from(input.receive_buffer).unwrap_or(usize::MAX);
+            let given = passed.take_udp(&input.name, address);
+            let mut sockets = match given.is_empty() {
+                true => udp::bind(address, workers, buffer)?,
+                false => given.into_iter().map(|socket| udp::Socket::adopt(socket, buffer)).collect::<Result<_, _>>()?,
+            };
+            opened.drops = sockets.iter().map(udp::Socket::drops).collect();
+            opened.buffer = sockets.iter().map(udp::Socket::buffer).min_by_key(|buffer| buffer.granted);
+            opened.address = sockets.first().map_or(Ok(address), udp::Socket::address)?;
+            // Where the service manager gives fewer sockets than there are workers, they share.
+            let given = sockets.len();
+            for number in given..workers {
+                sockets.push(sockets[number % given].clone());
+            }
+            opened.sockets = Sockets::Udp(sockets);
+        }
+        Listen::Tcp(_) => {
+            let given = passed.take_tcp(&input.name, address).into_iter().next();
+            let first = given.map_or_else(|| tcp::bind(address), Ok)?;
+            opened.address = first.local_addr()?;
+            opened.scheme = "tcp";
+            let mut listeners = vec![first];
+            for _ in 1..workers {
+                listeners.push(listeners[0].try_clone()?);
+            }
+            let options = tcp::Options {
+                max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
+                max_connections: input.max_connections as u64,
+                idle_timeout: Some(input.idle_timeout),
+            };
+            opened.connections = Some(Arc::default());
+            opened.sockets = Sockets::Tcp { listeners, options };
+        }
+    }
+    Ok(opened)
+}
+
+/// What workers see of an input's configuration.
+pub fn policy(index: usize, input: &Input) -> InputPolicy {
+    InputPolicy {
+        index: u16::try_from(index).unwrap_or(u16::MAX),
+        format: input.format,
+        allow: input.allow.clone(),
+        timezone: input.timezone.clone(),
+    }
+}
+
+/// A running worker.
+pub struct Running {
+    /// What it does, for the log and the watchdog.
+    pub name: String,
+    /// Rises as long as it makes progress.
+    pub progress: Arc<AtomicU64>,
+    /// Its thread.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts the workers of the inputs. `batch` is the most datagrams that one read takes.
+pub fn start(inputs: &mut [OpenInput], shared: &Shared, stop: &Stop, batch: usize) -> anyhow::Result<Vec<Running>> {
+    let mut running = Vec::new();
+    for input in inputs {
+        match std::mem::replace(&mut input.sockets, Sockets::Udp(Vec::new())) {
+            Sockets::Udp(sockets) => {
+                for socket in sockets {
+                    let worker = worker(running.len(), input, shared);
+                    let stop = stop.clone();
+                    running.push(spawn(input, worker, running.len(), move |worker| {
+                        datagrams(worker, udp::Receiver::new(socket, batch, MAX_DATAGRAM), &stop);
+                    })?);
+                }
+            }
+            Sockets::Tcp { listeners, options } => {
+                let stats = input.connections.clone().unwrap_or_default();
+                for listener in listeners {
+                    let worker = worker(running.len(), input, shared);
+                    let (options, stop, stats) = (options.clone(), stop.clone(), stats.clone());
+                    let name = input.name.clone();
+                    running.push(spawn(input, worker, running.len(), move |worker| {
+                        if let Err(error) = connections(worker, listener, options, stop, stats) {
+                            tracing::error!(input = name, %error, "no longer listens");
+                        }
+                    })?);
+                }
+            }
+        }
+    }
+    Ok(running)
+}
+
+fn worker(id: usize, input: &OpenInput, shared: &Shared) -> Worker {
+    let id = u16::try_from(id).unwrap_or(u16::MAX);
+    Worker::new(id, &input.name, input.policy.clone(), shared.clone())
+}
+
+fn spawn(
+    input: &OpenInput,
+    worker: Worker,
+    number: usize,
+    run: impl FnOnce(Worker) + Send + 'static,
+) -> std::io::Result<Running> {
+    let progress = worker.progress();
+    // The kernel keeps 15 bytes of a thread's name.
+    let thread = std::thread::Builder::new().name(format!("{number}-{}", input.name)).spawn(move || run(worker))?;
+    Ok(Running { name: format!("{} worker {number}", input.name), progress, thread })
+}
+
+/// The loop of a UDP worker: receive, decode, match, on one thread.
+fn datagrams(mut worker: Worker, mut receiver: udp::Receiver, stop: &Stop) {
+    while !stop.is_set() {
+        worker.begin();
+        match receiver.receive(&mut |message| worker.message(message)) {
+            Ok(0) => worker.idle(),
+            Ok(_) => worker.end(),
+            Err(error) => {
+                // A socket does not break for good while it is open; do not spin if it does.
+                tracing::warn!(%error, "receiving failed");
+                std::thread::sleep(udp::WAIT);
+            }
+        }
+    }
+    let start = Instant::now();
+    while start.elapsed() < DRAIN {
+        worker.begin();
+        match receiver.drain(&mut |message| worker.message(message)) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => worker.end(),
+        }
+    }
+    worker.finish();
+}
+
+/// The loop of a TCP worker: a runtime of its own, whose connections share the worker.
+fn connections(
+    worker: Worker,
+    listener: TcpListener,
+    options: tcp::Options,
+    stop: Stop,
+    stats: Arc<tcp::TcpStats>,
+) -> std::io::Result<()> {
+    let progress = worker.progress();
+    let alive = async move {
+        // Runs between connections on the same thread: a handler that hangs is seen by the watchdog.
+        let mut tick = tokio::time::interval(udp::WAIT);
+        loop {
+            tick.tick().await;
+            progress.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            result = tcp::serve(listener, options, Connections(worker), stop, stats) => result,
+            () = alive => Ok(()),
+        }
+    })
+}
+
+/// A worker as the handler of TCP connections.
+struct Connections(Worker);
+
+impl tcp::Handler for Connections {
+    fn message(&mut self, message: Message<'_>) {
+        self.0.message(message);
+    }
+
+    fn allows(&mut self, peer: SocketAddr) -> bool {
+        self.0.admits(peer.ip())
+    }
+
+    fn batch_begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn batch_end(&mut self) {
+        self.0.end_or_hold();
+    }
+
+    fn is_full(&mut self) -> bool {
+        !self.0.clear()
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}

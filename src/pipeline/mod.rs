@@ -1,0 +1,538 @@
+//! Builds the stages, starts and joins their threads.
+//!
+//! [`Sensor::start`] turns a configuration into a running sensor; [`Sensor::stop`] drains it and
+//! tells the totals. Between the two, `control` serves signals, metrics and the watchdog, and
+//! `reload` compiles rules on a thread of its own.
+
+mod control;
+mod inputs;
+mod reload;
+
+use crate::admin::{self, Readiness, Report};
+use crate::alert::{Agent, Alert, Alerter, Directory, Raised, SetSummary};
+use crate::config::{self, Config};
+use crate::detect::RuleSet;
+use crate::detect::indicator::{Mode, Severity};
+use crate::diagnostic::{Diagnostic, Level};
+use crate::input::{Stop, now, tcp, udp};
+use crate::metrics::Metrics;
+use crate::output::{Delivery, OutputSpec};
+use crate::rules::{self, Generation, Problem, Store};
+use crate::worker::{InputPolicy, Shared};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use inputs::{OpenInput, Running};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use control::serve;
+
+/// Hits on their way to the alert thread. A hit carries its message, 64 KiB at most and usually a
+/// quarter of a kilobyte, so that a full channel is a megabyte in practice and 256 MiB at worst.
+const CHANNEL: usize = 4096;
+
+/// Hits that share one fsync at most; more would delay the first of them.
+const GROUP: usize = 512;
+
+/// How often the alert thread looks for summaries that are due when nothing arrives.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long outputs may go on delivering once the sensor stops; the rest stays in the spool.
+const DELIVERY_AT_STOP: Duration = Duration::from_secs(4);
+
+/// What a verb may set that no configuration file does.
+pub struct Options {
+    /// Datagrams that one read takes at most.
+    pub batch: usize,
+    /// The configuration file, for reloading.
+    pub config_path: Option<PathBuf>,
+    /// Rule sets used where the configuration names no folder.
+    pub embedded: &'static [(&'static str, &'static str)],
+    /// Sees every alert as it is raised.
+    pub observe: Option<Box<dyn FnMut(&Alert) + Send>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { batch: udp::MAX_BATCH, config_path: None, embedded: rules::EMBEDDED, observe: None }
+    }
+}
+
+/// Why a sensor does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// No rule set could be loaded, last good versions included.
+    NoRules(Vec<Problem>),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        StartError::Other(error)
+    }
+}
+
+/// A running sensor.
+pub struct Sensor {
+    state: Arc<State>,
+    stop: Stop,
+    workers: Vec<Running>,
+    alerts: JoinHandle<()>,
+    reload: reload::Reloader,
+    admin: TcpListener,
+}
+
+/// What the threads of a sensor share beside the hot path.
+struct State {
+    config: Mutex<Config>,
+    config_path: Option<PathBuf>,
+    metrics: Metrics,
+    rules: Arc<ArcSwap<RuleSet>>,
+    generation: ArcSwap<Generation>,
+    directory: ArcSwap<Directory>,
+    delivery: Delivery,
+    inputs: Vec<InputState>,
+    listening: AtomicBool,
+    alert_progress: Arc<AtomicU64>,
+}
+
+struct InputState {
+    name: String,
+    address: SocketAddr,
+    scheme: &'static str,
+    policy: Arc<ArcSwap<InputPolicy>>,
+    drops: Vec<Arc<udp::KernelDrops>>,
+    connections: Option<Arc<tcp::TcpStats>>,
+}
+
+/// What a sensor received and what became of it, over its whole life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages received.
+    pub received: u64,
+    /// Decoded.
+    pub decoded: u64,
+    /// Not decoded, but matched raw.
+    pub undecodable: u64,
+    /// Received and dropped.
+    pub dropped: u64,
+    /// Dropped by the kernel before they were received.
+    pub kernel_dropped: u64,
+    /// Flow records read.
+    pub records: u64,
+    /// Indicator values found.
+    pub matches: u64,
+    /// Matches that raised no alert, for a reason that is counted.
+    pub suppressed: u64,
+    /// Alerts raised, summaries included.
+    pub alerts: u64,
+}
+
+impl Sensor {
+    /// Loads the rules, opens the sockets, starts every thread.
+    pub fn start(config: Config, options: Options) -> Result<Sensor, StartError> {
+        let mut store = store(&config, options.embedded);
+        let generation = store.load(now());
+        if generation.sets.is_empty() {
+            return Err(StartError::NoRules(generation.problems));
+        }
+        let metrics = Metrics::new();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if config.sensor.workers == 0 { cores } else { config.sensor.workers };
+        let admin = admin::bind(config.metrics.listen)
+            .with_context(|| format!("metrics cannot listen on {}", config.metrics.listen))?;
+        let mut inputs = inputs::open(&config, workers)?;
+        let delivery = start_delivery(&config)?;
+        let rules = Arc::new(ArcSwap::new(generation.rules.clone()));
+        let (sender, receiver) = crossbeam_channel::bounded(CHANNEL);
+        let shared = Shared { rules: rules.clone(), alerts: sender, metrics: metrics.clone() };
+        let state = Arc::new(State {
+            metrics,
+            rules,
+            generation: ArcSwap::from_pointee(generation),
+            directory: ArcSwap::from_pointee(directory(&config)?),
+            delivery,
+            inputs: inputs.iter().map(InputState::of).collect(),
+            listening: AtomicBool::new(false),
+            alert_progress: Arc::default(),
+            config_path: options.config_path,
+            config: Mutex::new(config),
+        });
+        state.tell_inputs(&inputs);
+        state.tell_rules();
+        let stop = Stop::new();
+        let alerts = start_alerts(&state, receiver, options.observe)?;
+        let workers = inputs::start(&mut inputs, &shared, &stop, options.batch)?;
+        let reload = reload::start(state.clone(), store)?;
+        state.listening.store(true, Ordering::Release);
+        Ok(Sensor { state, stop, workers, alerts, reload, admin })
+    }
+
+    /// Where an input listens.
+    pub fn address(&self, input: &str) -> Option<SocketAddr> {
+        self.state.inputs.iter().find(|one| one.name == input).map(|one| one.address)
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.admin.local_addr().ok()
+    }
+
+    /// Every input: name, scheme, address.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, &str, SocketAddr)> {
+        self.state.inputs.iter().map(|input| (input.name.as_str(), input.scheme, input.address))
+    }
+
+    /// The rule sets in force.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.state.generation.load_full()
+    }
+
+    /// Tells what was counted so far, also from another thread.
+    pub fn counter(&self) -> impl Fn() -> Totals + Send + use<> {
+        let state = self.state.clone();
+        move || {
+            state.refresh();
+            state.totals()
+        }
+    }
+
+    /// Stops reading, drains, flushes, and tells the totals. What an output could not take in time
+    /// stays in the spool.
+    pub fn stop(self) -> Totals {
+        self.state.listening.store(false, Ordering::Release);
+        self.stop.set();
+        self.reload.stop();
+        for worker in self.workers {
+            join(worker.thread, &worker.name);
+        }
+        // The workers held the senders; without them the alert thread flushes and ends.
+        join(self.alerts, "alert thread");
+        self.state.delivery.stop(Instant::now() + DELIVERY_AT_STOP);
+        self.state.refresh();
+        self.state.totals()
+    }
+}
+
+fn join(thread: JoinHandle<()>, name: &str) {
+    if thread.join().is_err() {
+        tracing::error!(thread = name, "panicked");
+    }
+}
+
+/// Everything that is wrong with a configuration, and with the rules it names; nothing is started.
+pub fn check(path: Option<&Path>) -> (Vec<Diagnostic>, Vec<Problem>) {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(problems) => return (problems, Vec::new()),
+    };
+    // Without a data directory: last good versions must not hide what a file holds now.
+    let mut store = match &config.sensor.rules {
+        config::Rules::Embedded => Store::embedded(rules::EMBEDDED),
+        config::Rules::Paths(paths) => Store::new(paths.clone(), None, Some(config.sensor.memory_limit)),
+    };
+    let generation = store.load(now());
+    let mut problems = config.warnings.clone();
+    problems.extend(unreachable_sets(&config, &generation));
+    (problems, generation.problems)
+}
+
+/// Sets whose marking is stricter than what any output may carry: their alerts would go nowhere.
+fn unreachable_sets(config: &Config, generation: &Generation) -> Vec<Diagnostic> {
+    let widest = config.outputs.iter().map(|output| output.tlp).max();
+    let mut problems = Vec::new();
+    for set in &generation.sets {
+        let mildest = set.markings().first().copied();
+        if set.info.mode == Mode::Indicators
+            && let (Some(mildest), Some(widest)) = (mildest, widest)
+            && mildest > widest
+        {
+            problems.push(Diagnostic {
+                level: Level::Warning,
+                code: "no-output",
+                path: set.info.path.clone(),
+                line: 0,
+                column: 0,
+                span: 0..0,
+                message: format!(
+                    "no output may carry set {:?}: it is {}, and the strictest marking that may leave is {}",
+                    set.info.name,
+                    mildest.name(),
+                    widest.name()
+                ),
+                label: None,
+                help: Some(format!("give an output `tlp = \"{}\"`", mildest.name())),
+            });
+        }
+    }
+    problems
+}
+
+fn rule_paths(config: &Config) -> Vec<PathBuf> {
+    match &config.sensor.rules {
+        config::Rules::Embedded => Vec::new(),
+        config::Rules::Paths(paths) => paths.clone(),
+    }
+}
+
+fn store(config: &Config, embedded: &'static [(&'static str, &'static str)]) -> Store {
+    match &config.sensor.rules {
+        config::Rules::Embedded => Store::embedded(embedded),
+        config::Rules::Paths(paths) => {
+            Store::new(paths.clone(), Some(config.sensor.data_dir.clone()), Some(config.sensor.memory_limit))
+        }
+    }
+}
+
+fn directory(config: &Config) -> anyhow::Result<Directory> {
+    let listeners = config.inputs.iter().map(|input| crate::alert::Listener {
+        timezone: Some(input.timezone.clone()),
+        exercise: input.exercise,
+    });
+    let sources = config.sources.iter().map(|source| crate::alert::Source {
+        name: source.name.clone(),
+        networks: source.networks.clone(),
+        timezone: source.timezone.clone(),
+        constituent: config.constituent_of(source).map(|constituent| constituent.name.clone()),
+    });
+    let directory =
+        Directory::new(listeners.collect(), sources.collect(), config.constituents.clone());
+    directory.map_err(|unknown| anyhow::anyhow!("source {:?}: no constituent {:?}", unknown.source_name, unknown.constituent))
+}
+
+/// This sensor, as its alerts name it.
+pub fn agent(name: String) -> Agent {
+    Agent { name, version: env!("CARGO_PKG_VERSION").to_string() }
+}
+
+fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
+    let outputs = config.outputs.iter().map(OutputSpec::from).collect();
+    let folder = &config.sensor.data_dir;
+    Delivery::start(folder, outputs).with_context(|| format!("spool in {}", folder.display()))
+}
+
+/// Starts the thread that turns hits into alerts, on disk before they count as raised.
+fn start_alerts(
+    state: &Arc<State>,
+    hits: Receiver<Raised>,
+    mut observe: Option<Box<dyn FnMut(&Alert) + Send>>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let state = state.clone();
+    let name = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.name.clone();
+    let run = move || {
+        let mut directory = state.directory.load_full();
+        let mut alerter = Alerter::new(agent(name), directory.clone());
+        let mut batch = Vec::new();
+        loop {
+            state.alert_progress.fetch_add(1, Ordering::Relaxed);
+            let first = hits.recv_timeout(TICK);
+            if !Arc::ptr_eq(&directory, &state.directory.load()) {
+                directory = state.directory.load_full();
+                alerter.set_directory(directory.clone(), now(), &mut |alert| batch.push(alert));
+            }
+            let mut oldest = None;
+            match first {
+                Ok(first) => {
+                    for raised in std::iter::once(first).chain(hits.try_iter().take(GROUP - 1)) {
+                        let received = match &raised {
+                            Raised::Hit(hit) => hit.received,
+                            Raised::Summary(SetSummary { last, .. }) => *last,
+                        };
+                        oldest.get_or_insert(received);
+                        alerter.offer(raised, now(), &mut |alert| batch.push(alert));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    alerter.flush(now(), &mut |alert| batch.push(alert));
+                    state.raise(&mut batch, &mut observe);
+                    return;
+                }
+            }
+            alerter.tick(now(), &mut |alert| batch.push(alert));
+            state.raise(&mut batch, &mut observe);
+            if let Some(oldest) = oldest {
+                state.metrics.processing.observe((now() - oldest).max(0) as f64 / 1e9);
+            }
+        }
+    };
+    Ok(std::thread::Builder::new().name("alerts".into()).spawn(run)?)
+}
+
+impl InputState {
+    fn of(input: &OpenInput) -> InputState {
+        InputState {
+            name: input.name.clone(),
+            address: input.address,
+            scheme: input.scheme,
+            policy: input.policy.clone(),
+            drops: input.drops.clone(),
+            connections: input.connections.clone(),
+        }
+    }
+}
+
+impl State {
+    /// Appends alerts to the spool in one group; only then they count as raised.
+    fn raise(&self, batch: &mut Vec<Alert>, observe: &mut Option<Box<dyn FnMut(&Alert) + Send>>) {
+        if batch.is_empty() {
+            return;
+        }
+        self.delivery.append(batch);
+        for alert in batch.drain(..) {
+            self.metrics.alerts.with_label_values(&[alert.severity().name()]).inc();
+            if let Some(observe) = observe {
+                observe(&alert);
+            }
+        }
+    }
+
+    fn tell_inputs(&self, inputs: &[OpenInput]) {
+        for input in inputs {
+            tracing::info!(input = input.name, "listens on {}://{}", input.scheme, input.address);
+            if let Some(buffer) = input.buffer {
+                let gauge = self.metrics.input_receive_buffer.with_label_values(&[&input.name]);
+                gauge.set(buffer.granted as i64);
+                if buffer.is_short() {
+                    tracing::warn!(
+                        input = input.name,
+                        asked = buffer.asked,
+                        granted = buffer.granted,
+                        "the kernel granted a smaller receive buffer; raise it with: sysctl -w net.core.rmem_max={}",
+                        buffer.asked
+                    );
+                }
+            }
+        }
+    }
+
+    /// Sets the gauges of the rule sets in force.
+    fn tell_rules(&self) {
+        let generation = self.generation.load();
+        let (metrics, now) = (&self.metrics, now());
+        for gauge in [&metrics.rules_loaded, &metrics.rules_refused, &metrics.rules_expired, &metrics.ruleset_stale] {
+            gauge.reset();
+        }
+        for set in &generation.sets {
+            let label = [set.info.name.as_str()];
+            metrics.rules_loaded.with_label_values(&label).set(set.entries() as i64);
+            metrics.rules_refused.with_label_values(&label).set(set.refused.iter().map(|r| r.count as i64).sum());
+            metrics.rules_expired.with_label_values(&label).set(set.expired(now) as i64);
+            metrics.ruleset_stale.with_label_values(&label).set(i64::from(set.stale.is_some()));
+        }
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in unreachable_sets(&config, &generation) {
+            tracing::warn!("{}", problem.message);
+        }
+    }
+
+    /// Brings up to date what is read rather than counted: kernel drops, connections, the spool.
+    fn refresh(&self) {
+        for input in &self.inputs {
+            let label = [input.name.as_str()];
+            let counter = self.metrics.input_kernel_dropped.with_label_values(&label);
+            let drops: u64 = input.drops.iter().filter_map(|drops| drops.read().ok()).sum();
+            counter.inc_by(drops.saturating_sub(counter.get()));
+            if let Some(stats) = &input.connections {
+                let open = stats.connections.load(Ordering::Relaxed);
+                self.metrics.input_connections.with_label_values(&label).set(open as i64);
+                for (reason, count) in [("limit", &stats.refused), ("denied", &stats.denied), ("idle", &stats.idle)] {
+                    let closed = self.metrics.input_connections_closed.with_label_values(&[&input.name, reason]);
+                    closed.inc_by(count.load(Ordering::Relaxed).saturating_sub(closed.get()));
+                }
+            }
+        }
+        self.metrics.outputs(&self.delivery.stats());
+    }
+
+    /// One line for `systemctl status`.
+    fn status(&self) -> String {
+        let generation = self.generation.load();
+        let entries: usize = generation.sets.iter().map(|set| set.entries()).sum();
+        let stale: Vec<&str> =
+            generation.sets.iter().filter(|set| set.stale.is_some()).map(|set| set.info.name.as_str()).collect();
+        let Totals { received, alerts, .. } = self.totals();
+        let stale = if stale.is_empty() { String::new() } else { format!("; stale: {}", stale.join(", ")) };
+        format!("{received} messages, {alerts} alerts; {} sets, {entries} entries{stale}", generation.sets.len())
+    }
+
+    fn totals(&self) -> Totals {
+        let metrics = &self.metrics;
+        let alerts = Severity::ALL.map(|s| metrics.alerts.with_label_values(&[s.name()]).get());
+        Totals {
+            received: sum(&metrics.input_messages),
+            decoded: sum(&metrics.decoded),
+            undecodable: sum(&metrics.decode_errors),
+            dropped: sum(&metrics.input_dropped),
+            kernel_dropped: sum(&metrics.input_kernel_dropped),
+            records: sum(&metrics.flow_records),
+            matches: sum(&metrics.matches),
+            suppressed: sum(&metrics.suppressed),
+            alerts: alerts.iter().sum(),
+        }
+    }
+}
+
+/// The sum over all labels of a counter.
+fn sum(family: &prometheus::IntCounterVec) -> u64 {
+    use prometheus::core::Collector;
+    let families = family.collect();
+    families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value() as u64).sum()
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "received={} decoded={} undecodable={} dropped={} kernel_dropped={} records={} matches={} suppressed={} alerts={}",
+            self.received,
+            self.decoded,
+            self.undecodable,
+            self.dropped,
+            self.kernel_dropped,
+            self.records,
+            self.matches,
+            self.suppressed,
+            self.alerts
+        )
+    }
+}
+
+impl Report for State {
+    fn metrics(&self) -> String {
+        self.refresh();
+        self.metrics.render()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let generation = self.generation.load();
+        let stale = generation.sets.iter().filter_map(|set| {
+            set.stale.as_ref().map(|reason| (set.info.name.clone(), reason.clone()))
+        });
+        Readiness {
+            listening: self.listening.load(Ordering::Acquire),
+            rules: !generation.sets.is_empty(),
+            stale: stale.collect(),
+            outputs: self.delivery.status(),
+        }
+    }
+
+    fn rules(&self) -> Value {
+        let generation = self.generation.load();
+        let hits = |set: &str| {
+            let severities = Severity::ALL.into_iter();
+            severities.map(|severity| self.metrics.matches.with_label_values(&[set, severity.name()]).get()).sum()
+        };
+        let hits: HashMap<String, u64> =
+            generation.sets.iter().map(|set| (set.info.name.clone(), hits(&set.info.name))).collect();
+        rules::report(&generation, now(), Some(&hits))
+    }
+}

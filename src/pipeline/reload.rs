@@ -1,0 +1,202 @@
+//! Compiles rules off the hot path and swaps them in; reads the configuration again.
+//!
+//! One thread, so that reloads never overlap. It is woken by SIGHUP, by a change under the rule
+//! folders, and by nothing else.
+
+use super::{State, directory, inputs, rule_paths};
+use crate::config::{self, Config};
+use crate::detect::indicator::Tlp;
+use crate::diagnostic::{Diagnostic, Level};
+use crate::input::now;
+use crate::rules::watch::{self, SETTLE, Watch};
+use crate::rules::{Generation, Store};
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Single changes that are logged; of more, the counts are.
+const CHANGES_LOGGED: usize = 20;
+
+/// What to read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The rule sets: something under their folders changed.
+    Rules,
+    /// The configuration and the rule sets: SIGHUP.
+    All,
+    /// Nothing more: the sensor stops.
+    Stop,
+}
+
+/// The thread that reloads.
+pub struct Reloader {
+    requests: Sender<Request>,
+    thread: JoinHandle<()>,
+}
+
+impl Reloader {
+    /// Where requests go.
+    pub fn requests(&self) -> Sender<Request> {
+        self.requests.clone()
+    }
+
+    /// Ends the thread; a reload under way is finished.
+    pub fn stop(self) {
+        self.requests.send(Request::Stop).ok();
+        super::join(self.thread, "reload");
+    }
+}
+
+/// Starts watching the rule folders and waiting for requests.
+pub fn start(state: Arc<State>, store: Store) -> anyhow::Result<Reloader> {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let requests = sender.clone();
+    let run = move || run(&state, store, &receiver, &sender);
+    let thread = std::thread::Builder::new().name("reload".into()).spawn(run)?;
+    Ok(Reloader { requests, thread })
+}
+
+fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Sender<Request>) {
+    let mut watcher = watch(state, own);
+    while let Ok(request) = requests.recv() {
+        // A burst of requests is one reload; the widest of them.
+        let waiting: Vec<Request> = std::iter::once(request).chain(requests.try_iter()).collect();
+        if waiting.contains(&Request::Stop) {
+            return;
+        }
+        let all = waiting.contains(&Request::All);
+        notify_reloading();
+        let start = Instant::now();
+        let mut result = "success";
+        if all && !reload_configuration(state, &mut store, &mut watcher, own) {
+            result = "failure";
+        }
+        if !reload_rules(state, &mut store) {
+            result = "failure";
+        }
+        if all {
+            state.delivery.reopen();
+        }
+        state.metrics.reloaded(result, now() / 1_000_000_000, start.elapsed());
+        sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+    }
+}
+
+fn notify_reloading() {
+    if let Ok(monotonic) = sd_notify::NotifyState::monotonic_usec_now() {
+        sd_notify::notify(&[sd_notify::NotifyState::Reloading, monotonic]).ok();
+    }
+}
+
+fn watch(state: &State, own: &Sender<Request>) -> Option<Watch> {
+    let paths = rule_paths(&state.config.lock().unwrap_or_else(PoisonError::into_inner));
+    if paths.is_empty() {
+        return None;
+    }
+    let own = own.clone();
+    let changed = move || {
+        own.send(Request::Rules).ok();
+    };
+    match watch::start(paths, SETTLE, changed) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "rule folders cannot be watched; SIGHUP reloads them");
+            None
+        }
+    }
+}
+
+/// Reads the configuration again. What can act at once acts; what needs a restart is said.
+fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<Watch>, own: &Sender<Request>) -> bool {
+    let Some(path) = &state.config_path else { return true };
+    let new = match Config::load(Some(path)) {
+        Ok(new) => new,
+        Err(problems) => {
+            tell(&problems);
+            tracing::error!("the configuration has errors; the old one stays in force");
+            return false;
+        }
+    };
+    let (changes, folders) = {
+        let mut current = state.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = config::diff(&current, &new);
+        let folders = current.sensor.rules != new.sensor.rules;
+        let directory = match directory(&new) {
+            Ok(directory) => directory,
+            Err(error) => {
+                tracing::error!("{error:#}; the old configuration stays in force");
+                return false;
+            }
+        };
+        // Inputs that stand in both keep their sockets and take the new policy.
+        for (index, input) in new.inputs.iter().enumerate() {
+            let known = state.inputs.iter().position(|one| one.name == input.name);
+            if let Some(state) = known.and_then(|known| state.inputs.get(known)) {
+                let known = state.policy.load().index;
+                let mut policy = inputs::policy(index, input);
+                policy.index = known;
+                policy.format = state.policy.load().format;
+                state.policy.store(Arc::new(policy));
+            }
+        }
+        state.directory.store(Arc::new(directory));
+        *current = new;
+        (changes, folders)
+    };
+    for change in &changes {
+        match change.restart {
+            true => tracing::warn!("configuration: {change}; acts after a restart"),
+            false => tracing::info!("configuration: {change}"),
+        }
+    }
+    if folders {
+        let current = state.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        store.set_paths(rule_paths(&current));
+        *watcher = watch(state, own);
+    }
+    true
+}
+
+/// Compiles what changed and swaps it in; a set that fails keeps its last good version.
+fn reload_rules(state: &State, store: &mut Store) -> bool {
+    let start = Instant::now();
+    let generation = store.load(now());
+    tell(&generation.diagnostics);
+    let failed = generation.diagnostics.iter().any(|problem| problem.level == Level::Error);
+    tell_changes(&generation, start.elapsed());
+    state.rules.store(generation.rules.clone());
+    state.generation.store(Arc::new(generation));
+    state.tell_rules();
+    !failed
+}
+
+/// Logs each problem as `file:line:column: message`.
+fn tell(problems: &[Diagnostic]) {
+    for problem in problems {
+        match problem.level {
+            Level::Error => tracing::error!("{}", problem.one_line()),
+            Level::Warning => tracing::warn!("{}", problem.one_line()),
+            Level::Note => tracing::info!("{}", problem.one_line()),
+        }
+    }
+}
+
+/// Logs what was added, removed and changed; values stricter than `clear` are masked.
+fn tell_changes(generation: &Generation, took: Duration) {
+    for set in &generation.changes {
+        for change in set.list.iter().take(CHANGES_LOGGED) {
+            let shown = match (&change.value, change.tlp) {
+                (Some(value), Tlp::Clear) => value.as_str(),
+                _ => "(masked)",
+            };
+            tracing::info!(set = set.set, "{} {} {shown}", change.change.name(), change.kind.name());
+        }
+        tracing::info!(set = set.set, added = set.added, removed = set.removed, changed = set.changed, "set changed");
+    }
+    tracing::info!(
+        sets = generation.sets.len(),
+        milliseconds = took.as_millis() as u64,
+        "rules loaded"
+    );
+}
