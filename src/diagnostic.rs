@@ -217,8 +217,12 @@ pub struct Source {
     /// Its text.
     pub text: String,
     line_starts: Vec<usize>,
-    ascii: bool,
+    /// Characters before every [`STEP`]th byte; empty if every byte is one.
+    characters: Vec<usize>,
 }
+
+/// Files with all their rows on one line would make counting columns quadratic.
+const STEP: usize = 1024;
 
 impl Source {
     /// Indexes the lines of a text.
@@ -226,8 +230,16 @@ impl Source {
         let text = text.into();
         let mut line_starts = vec![0];
         line_starts.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1));
-        let ascii = text.is_ascii();
-        Source { path: path.into(), text, line_starts, ascii }
+        let mut characters = Vec::new();
+        if !text.is_ascii() {
+            let mut counted = 0;
+            for step in text.as_bytes().chunks(STEP) {
+                characters.push(counted);
+                counted += step.iter().filter(|&&byte| is_first_byte(byte)).count();
+            }
+            characters.push(counted);
+        }
+        Source { path: path.into(), text, line_starts, characters }
     }
 
     /// The file.
@@ -242,9 +254,13 @@ impl Source {
         let offset = floor_char_boundary(&self.text, offset);
         let line = self.line_starts.partition_point(|&start| start <= offset);
         let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
-        // Files with all their rows on one line would make counting quadratic.
-        let column = if self.ascii { offset - start } else { self.text[start..offset].chars().count() };
-        (line, column + 1)
+        (line, self.characters_before(offset) - self.characters_before(start) + 1)
+    }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        let Some(&counted) = self.characters.get(offset / STEP) else { return offset };
+        let rest = self.text.as_bytes().get(offset / STEP * STEP..offset).unwrap_or_default();
+        counted + rest.iter().filter(|&&byte| is_first_byte(byte)).count()
     }
 
     /// The line, counted from 1, without its break, and the offset where it begins.
@@ -271,7 +287,9 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&written, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= tolerated && *distance < candidate.chars().count().max(1))
+        .filter(|(distance, candidate)| {
+            *distance <= tolerated && *distance < candidate.chars().count().max(1)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -337,6 +355,11 @@ fn excerpt(line: &str, span: Range<usize>) -> (String, Range<usize>) {
     (text, underlined)
 }
 
+/// Not a continuation byte of UTF-8.
+fn is_first_byte(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
+}
+
 fn floor_char_boundary(text: &str, offset: usize) -> usize {
     let mut offset = offset.min(text.len());
     while !text.is_char_boundary(offset) {
@@ -363,6 +386,9 @@ mod tests {
         ] {
             assert_eq!(source.position(offset), expected, "{name}");
         }
+        let long = Source::new("l", format!("x\n{}y", "ç".repeat(5000)));
+        assert_eq!(long.position(2 + 10_000), (2, 5001));
+        assert_eq!(long.position(2 + 2 * 512), (2, 513));
         assert_eq!(source.line(1), ("ab", 0));
         assert_eq!(source.line(2), ("çd: x", 4));
         assert_eq!(source.line(0).0, "");
@@ -386,10 +412,7 @@ mod tests {
   = help: the nearest key is `tlp`
 "
         );
-        assert_eq!(
-            problem.one_line(),
-            "rules.d/c2.yaml:2:3: unknown key `tpl` (the nearest key is `tlp`)"
-        );
+        assert_eq!(problem.one_line(), "rules.d/c2.yaml:2:3: unknown key `tpl` (the nearest key is `tlp`)");
         assert_eq!(problem.json()["column"], 3);
         assert!(problem.render(&source.text, true).contains("\u{1b}["));
     }

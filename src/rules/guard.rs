@@ -102,18 +102,18 @@ const MULTICAST_V4: [Ipv4Net; 1] = [v4(224, 0, 0, 0, 4)];
 
 /// The same for IPv6, without `2001:db8::/32` and `3fff::/20`.
 const SPECIAL_V6: [Ipv6Net; 12] = [
-    v6([0, 0, 0, 0, 0, 0, 0, 0], 127),            // unspecified, loopback
-    v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),        // IPv4-mapped
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),     // IPv4-IPv6 translation
-    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),     // the same, local
-    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 63),         // discard, dummy
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),        // protocol assignments, Teredo
-    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),        // 6to4
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 127),             // unspecified, loopback
+    v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),         // IPv4-mapped
+    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),      // IPv4-IPv6 translation
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),      // the same, local
+    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 63),          // discard, dummy
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),         // protocol assignments, Teredo
+    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),         // 6to4
     v6([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), // AS112
-    v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),        // segment routing
-    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),         // unique local
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),        // link local
-    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),        // site local, deprecated but in use
+    v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),         // segment routing
+    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),          // unique local
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),         // link local
+    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),         // site local, deprecated but in use
 ];
 
 const MULTICAST_V6: [Ipv6Net; 1] = [v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8)];
@@ -194,7 +194,11 @@ mod tests {
         let sha256 = hex(&sha2::Sha256::digest(b""));
         let sha512 = hex(&sha2::Sha512::digest(b""));
         for (name, value, expected) in [
-            ("md5", Normal::Hash(Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e".into()), Some("hash of the empty file")),
+            (
+                "md5",
+                Normal::Hash(Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e".into()),
+                Some("hash of the empty file"),
+            ),
             (
                 "sha1",
                 Normal::Hash(Kind::Sha1, "da39a3ee5e6b4b0d3255bfef95601890afd80709".into()),

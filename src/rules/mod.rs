@@ -1,5 +1,193 @@
 //! Rule files: read, checked with line and column, compiled to the types of `detect`.
+//!
+//! A [`Store`] knows where the files lie and yields one [`Generation`] after another. Sets whose
+//! files did not change are shared between generations; one that fails keeps its last good
+//! version, also across a restart. [`native`] holds the schema, [`bulk`] the lists, [`guard`] what
+//! is refused for matching too much, [`watch`] tells when to load again.
 
+pub mod bulk;
+pub mod find;
 pub mod guard;
+pub mod inventory;
+pub mod last_good;
+pub mod load;
+pub mod native;
 pub mod problems;
+pub mod report;
+pub mod store;
+pub mod taxonomy;
+pub mod watch;
 pub mod yaml;
+
+pub use problems::Problem;
+pub use report::report;
+pub use store::Store;
+
+use crate::detect::indicator::{Kind, SetInfo, Tlp};
+use crate::detect::{CompiledSet, RuleSet};
+use crate::diagnostic::{Diagnostic, Source};
+use crate::input::Nanos;
+use inventory::Inventory;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A set in force.
+#[derive(Clone, Debug)]
+pub struct LoadedSet {
+    /// What the matcher sees.
+    pub compiled: Arc<CompiledSet>,
+    /// What the file says about itself; `digest` covers its lists.
+    pub info: SetInfo,
+    /// The marking of `defaults`; rows may differ.
+    pub tlp: Tlp,
+    /// Entries by kind, in the order of [`Kind::ALL`]; none in allow sets.
+    pub indicators: [usize; Kind::ALL.len()],
+    /// Entries of an allow set.
+    pub allow: usize,
+    /// Rows refused, by reason.
+    pub refused: Vec<Refused>,
+    /// Lines that must hit or miss.
+    pub tests: Arc<[TestLine]>,
+    /// Why this is the last good version and not what the file holds.
+    pub stale: Option<String>,
+    /// Where the problem is that keeps the file from being used: `file:line:column`.
+    pub stale_at: Option<String>,
+    /// The text it was loaded from.
+    pub source: Arc<Source>,
+    name_at: Range<usize>,
+    inventory: Arc<Inventory>,
+    bulk: Vec<BulkFile>,
+    problems: Arc<Vec<Problem>>,
+}
+
+impl LoadedSet {
+    /// Entries whose `valid_until` has come.
+    pub fn expired(&self, now: Nanos) -> usize {
+        self.inventory.expired(now)
+    }
+
+    /// The markings of its entries' policies, least strict first.
+    pub fn markings(&self) -> Vec<Tlp> {
+        let markings: BTreeSet<Tlp> = self.inventory.metas().iter().map(|meta| meta.tlp).collect();
+        markings.into_iter().collect()
+    }
+
+    /// Entries of any kind, allow entries included.
+    pub fn entries(&self) -> usize {
+        self.inventory.len()
+    }
+}
+
+/// Rows refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: usize,
+    /// The first: `file:line:column`.
+    pub first: String,
+}
+
+/// One line of `tests:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestLine {
+    /// It must hit; else it must miss.
+    pub hit: bool,
+    /// The message.
+    pub text: String,
+    /// Line in the set's file.
+    pub line: usize,
+    /// Column in the set's file.
+    pub column: usize,
+}
+
+/// A file that was refused whole and has no last good version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The name of its set, as far as it can be read.
+    pub set: Option<String>,
+    /// Why; `count` is 1.
+    pub refused: Refused,
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// Its policy is another.
+    Changed,
+}
+
+/// One value that differs from the generation before. Values stricter than `clear` must be masked
+/// before they are logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its normal form; none in sets too large to keep it.
+    pub value: Option<String>,
+    /// What became of it.
+    pub change: ChangeKind,
+    /// Its marking.
+    pub tlp: Tlp,
+}
+
+/// What differs in one set from the generation before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetChanges {
+    /// The set.
+    pub set: String,
+    /// Values that are new.
+    pub added: usize,
+    /// Values that are gone.
+    pub removed: usize,
+    /// Values whose policy is another.
+    pub changed: usize,
+    /// The first of them by name.
+    pub list: Vec<Change>,
+}
+
+/// The list of a set, as it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkFile {
+    /// As the set names it.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its SHA-256.
+    pub digest: [u8; 32],
+}
+
+/// Everything that was in force from one load to the next.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// For the workers.
+    pub rules: Arc<RuleSet>,
+    /// The sets, parallel to `rules.sets()`.
+    pub sets: Vec<Arc<LoadedSet>>,
+    /// Files refused whole that leave nothing in force.
+    pub refused: Vec<RefusedFile>,
+    /// Problems, in the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The same with what [`Problem::render`] needs.
+    pub problems: Vec<Problem>,
+    /// Files passed over, and why.
+    pub notes: Vec<String>,
+    /// What differs from the generation before; sets that do not differ are left out.
+    pub changes: Vec<SetChanges>,
+}
+
+/// Lower-case hexadecimal.
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
+}

@@ -70,6 +70,15 @@ impl Problems {
         }
     }
 
+    /// Takes over what was gathered apart.
+    pub fn absorb(&mut self, other: Problems) {
+        self.errors += other.errors;
+        for (code, count) in other.counts {
+            *self.counts.entry(code).or_default() += count;
+        }
+        self.list.extend(other.list);
+    }
+
     /// Errors so far, listed or not.
     pub fn errors(&self) -> usize {
         self.errors

@@ -170,8 +170,16 @@ impl Failure {
 
 /// A collection that is still open.
 enum Frame {
-    List { start: u32, items: Vec<Node> },
-    Map { start: u32, entries: Vec<Entry>, key: Option<(Option<Box<str>>, Range<u32>)>, seen: HashSet<Box<str>> },
+    List {
+        start: u32,
+        items: Vec<Node>,
+    },
+    Map {
+        start: u32,
+        entries: Vec<Entry>,
+        key: Option<(Option<Box<str>>, Range<u32>)>,
+        seen: HashSet<Box<str>>,
+    },
 }
 
 struct Reader<'a> {
@@ -242,7 +250,12 @@ impl<'a> Reader<'a> {
                 (tag.original(), at)
             });
             if let Some((tag, at)) = &tag {
-                self.refuse("tag", at.clone(), format!("tags such as `{tag}` are not allowed"), "remove the tag");
+                self.refuse(
+                    "tag",
+                    at.clone(),
+                    format!("tags such as `{tag}` are not allowed"),
+                    "remove the tag",
+                );
             }
             let start = offset(range.start);
             match event {
@@ -277,7 +290,12 @@ impl<'a> Reader<'a> {
                 }
                 Event::Alias(_) | Event::UnresolvedAlias(_) => {
                     let message = "aliases are not allowed".to_owned();
-                    self.refuse("alias", range.clone(), message, "write the value itself, or quote it if it begins with `*`");
+                    self.refuse(
+                        "alias",
+                        range.clone(),
+                        message,
+                        "write the value itself, or quote it if it begins with `*`",
+                    );
                     self.add(Node { span: start..offset(range.end), value: Value::Invalid });
                 }
                 _ => {}
@@ -297,7 +315,9 @@ impl<'a> Reader<'a> {
     fn close(&mut self, frame: Frame, end: u32) {
         let node = match frame {
             Frame::List { start, items } => Node { span: start..end.max(start), value: Value::List(items) },
-            Frame::Map { start, entries, .. } => Node { span: start..end.max(start), value: Value::Map(entries) },
+            Frame::Map { start, entries, .. } => {
+                Node { span: start..end.max(start), value: Value::Map(entries) }
+            }
         };
         self.add(node);
     }
@@ -349,9 +369,14 @@ fn key_of(node: &Node, seen: &mut HashSet<Box<str>>) -> (Option<Box<str>>, Optio
             (Some(text.clone()), None)
         }
         Value::Invalid => (None, None),
-        Value::List(_) | Value::Map(_) => {
-            (None, Some(("complex-key", "a key must be a single word".into(), "quote text that begins with a bracket")))
-        }
+        Value::List(_) | Value::Map(_) => (
+            None,
+            Some((
+                "complex-key",
+                "a key must be a single word".into(),
+                "quote text that begins with a bracket",
+            )),
+        ),
     }
 }
 
@@ -389,13 +414,35 @@ mod tests {
     #[test]
     fn refused_constructs() {
         for (name, text, expected) in [
-            ("anchor", "a: &x 1\n", &["f:1:4: anchors such as `&x` are not allowed (write the value where it is needed)"][..]),
-            ("alias", "a: *x\n", &["f:1:4: aliases are not allowed (write the value itself, or quote it if it begins with `*`)"]),
+            (
+                "anchor",
+                "a: &x 1\n",
+                &["f:1:4: anchors such as `&x` are not allowed (write the value where it is needed)"][..],
+            ),
+            (
+                "alias",
+                "a: *x\n",
+                &[
+                    "f:1:4: aliases are not allowed (write the value itself, or quote it if it begins with `*`)",
+                ],
+            ),
             ("tag", "a: !!str 1\n", &["f:1:4: tags such as `!!str` are not allowed (remove the tag)"]),
-            ("merge key", "a:\n  <<: {b: 1}\n", &["f:2:3: merge keys are not allowed (write the values themselves)"]),
+            (
+                "merge key",
+                "a:\n  <<: {b: 1}\n",
+                &["f:2:3: merge keys are not allowed (write the values themselves)"],
+            ),
             ("duplicate key", "a: 1\nb: 2\na: 3\n", &["f:3:1: key `a` stands here twice (keep one of them)"]),
-            ("list as key", "? [a]\n: 1\n", &["f:1:3: a key must be a single word (quote text that begins with a bracket)"]),
-            ("two documents", "a: 1\n---\nb: 1\n", &["f:2:1: a second document in one file (put it into a file of its own)"]),
+            (
+                "list as key",
+                "? [a]\n: 1\n",
+                &["f:1:3: a key must be a single word (quote text that begins with a bracket)"],
+            ),
+            (
+                "two documents",
+                "a: 1\n---\nb: 1\n",
+                &["f:2:1: a second document in one file (put it into a file of its own)"],
+            ),
             ("NUL", "a: \0\n", &["f:1:4: NUL byte in a text file"]),
         ] {
             assert_eq!(read(text).1, expected, "{name}");

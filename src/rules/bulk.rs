@@ -1,0 +1,367 @@
+//! Bulk lists: one value a line, or one column of a CSV file, streamed.
+//!
+//! Blank lines and lines that begin with `#` are skipped; there is no header row. Without `column`
+//! a line is one value, commas included. Quoted CSV fields end on their line.
+
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+/// A longer line is no indicator; it is refused and skipped without being kept.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// One read; large enough that system calls do not count.
+const CHUNK: usize = 1024 * 1024;
+
+/// One row of a list.
+#[derive(Debug)]
+pub struct ListRow<'a> {
+    /// Line, from 1.
+    pub line: usize,
+    /// Byte of the file where the line begins.
+    pub offset: usize,
+    /// The line, without its break; empty if it is not text.
+    pub text: &'a str,
+    /// Where in the line the value stands.
+    pub span: Range<usize>,
+    /// The value, or why there is none.
+    pub value: Result<Cow<'a, str>, &'static str>,
+}
+
+impl ListRow<'_> {
+    /// Column in characters, from 1.
+    pub fn column(&self) -> usize {
+        self.text.get(..self.span.start).map_or(1, |before| before.chars().count() + 1)
+    }
+}
+
+/// Where the list of a set lies. It must lie inside the rules tree: a set from elsewhere must not
+/// be able to name files of this machine.
+pub fn resolve(set: &Path, tree: &Path, file: &str) -> Result<PathBuf, &'static str> {
+    let named = Path::new(file);
+    if named.components().any(|part| matches!(part, Component::RootDir | Component::Prefix(_))) {
+        return Err("an absolute path; bulk files are relative to the set");
+    }
+    let path = set.parent().unwrap_or(Path::new("")).join(named);
+    let mut depth = 0_i32;
+    let above = set.parent().and_then(|parent| parent.strip_prefix(tree).ok());
+    depth += above.map_or(0, |path| i32::try_from(path.components().count()).unwrap_or(i32::MAX / 2));
+    for part in named.components() {
+        match part {
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => depth = depth.saturating_add(1),
+            _ => {}
+        }
+        if depth < 0 {
+            return Err("outside of the rules tree");
+        }
+    }
+    let real = path.canonicalize().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        _ => "cannot be read",
+    })?;
+    let inside = tree.canonicalize().is_ok_and(|tree| real.starts_with(tree));
+    if !inside {
+        return Err("outside of the rules tree");
+    }
+    // A pipe or a device would block the loading for ever.
+    if !real.is_file() {
+        return Err("not a regular file");
+    }
+    Ok(path)
+}
+
+/// Digest of a file.
+pub fn digest(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match uninterrupted(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+/// Calls `each` for every row, until it says stop; the digest of what was read.
+pub fn rows(
+    file: &mut impl Read,
+    column: Option<u32>,
+    each: &mut impl FnMut(ListRow<'_>) -> bool,
+) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; LONGEST_LINE + CHUNK];
+    let (mut filled, mut offset, mut line) = (0, 0, 0);
+    // Inside a line that was refused for its length.
+    let mut overlong = false;
+    loop {
+        let read = uninterrupted(file, buffer.get_mut(filled..).unwrap_or_default())?;
+        hasher.update(buffer.get(filled..filled + read).unwrap_or_default());
+        filled += read;
+        let mut rest = buffer.get(..filled).unwrap_or_default();
+        while let Some(end) =
+            memchr::memchr(b'\n', rest).or((read == 0 && !rest.is_empty()).then_some(rest.len()))
+        {
+            let bytes = rest.get(..end).unwrap_or_default();
+            line += 1;
+            let row = if overlong { None } else { row(bytes, column, line, offset) };
+            overlong = false;
+            if let Some(row) = row
+                && !each(row)
+            {
+                return Ok(hasher.finalize().into());
+            }
+            let next = (end + 1).min(rest.len());
+            offset += next;
+            rest = rest.get(next..).unwrap_or_default();
+        }
+        let left = rest.len();
+        if left > LONGEST_LINE || (overlong && left > 0) {
+            let told = overlong;
+            overlong = true;
+            let row = ListRow { line: line + 1, offset, text: "", span: 0..0, value: Err("line too long") };
+            offset += left;
+            filled = 0;
+            if !told && !each(row) {
+                return Ok(hasher.finalize().into());
+            }
+        } else {
+            buffer.copy_within(filled - left..filled, 0);
+            filled = left;
+        }
+        if read == 0 {
+            return Ok(hasher.finalize().into());
+        }
+    }
+}
+
+/// Reads once; a signal is no error.
+fn uninterrupted(file: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn row(bytes: &[u8], column: Option<u32>, line: usize, offset: usize) -> Option<ListRow<'_>> {
+    let refused = |reason| Some(ListRow { line, offset, text: "", span: 0..0, value: Err(reason) });
+    if bytes.len() > LONGEST_LINE {
+        return refused("line too long");
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return refused("not UTF-8") };
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    // Editors begin files with a byte order mark.
+    let skipped = if line == 1 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let content = text.get(skipped..).unwrap_or_default();
+    let trimmed = content.trim();
+    if trimmed.is_empty() || trimmed.starts_with('#') {
+        return None;
+    }
+    let (span, value) = match column {
+        None => {
+            let start = skipped + content.len() - content.trim_start().len();
+            (start..start + trimmed.len(), Ok(Cow::Borrowed(trimmed)))
+        }
+        Some(column) => {
+            let (span, value) = field(content, column);
+            (span.start + skipped..span.end + skipped, value)
+        }
+    };
+    let value = if memchr::memchr(0, bytes).is_some() { Err("NUL byte in a text file") } else { value };
+    Some(ListRow { line, offset, text, span, value })
+}
+
+/// One field of a CSV line, RFC 4180, spaces around it dropped.
+fn field(line: &str, column: u32) -> (Range<usize>, Result<Cow<'_, str>, &'static str>) {
+    let mut at = 0;
+    for current in 1..=column {
+        let rest = line.get(at..).unwrap_or_default();
+        let start = at + rest.len() - rest.trim_start().len();
+        let wanted = current == column;
+        let (span, value, next) = match line.get(start..).unwrap_or_default().strip_prefix('"') {
+            Some(quoted) => match quoted_end(quoted) {
+                None => return (start..line.len(), Err("a quote is not closed")),
+                Some(end) => {
+                    let inside = quoted.get(..end).unwrap_or_default();
+                    let after = start + 1 + end + 1;
+                    let tail = line.get(after..).unwrap_or_default();
+                    let comma = memchr::memchr(b',', tail.as_bytes());
+                    if !tail.get(..comma.unwrap_or(tail.len())).unwrap_or_default().trim().is_empty() {
+                        return (start..line.len(), Err("text behind a closing quote"));
+                    }
+                    let value = match inside.contains('"') {
+                        true => Cow::Owned(inside.replace("\"\"", "\"")),
+                        false => Cow::Borrowed(inside),
+                    };
+                    (start..after, value, comma.map(|comma| after + comma + 1))
+                }
+            },
+            None => {
+                let comma = memchr::memchr(b',', rest.as_bytes());
+                let text = rest.get(..comma.unwrap_or(rest.len())).unwrap_or_default().trim();
+                (
+                    start.min(at + comma.unwrap_or(rest.len()))..start + text.len(),
+                    Cow::Borrowed(text),
+                    comma.map(|comma| at + comma + 1),
+                )
+            }
+        };
+        if wanted {
+            return (span.start..span.end.max(span.start), Ok(value));
+        }
+        match next {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    (0..line.len(), Err("the line has no such column"))
+}
+
+/// Where the quoted text ends: at a quote that is not doubled.
+fn quoted_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        at += memchr::memchr(b'"', bytes.get(at..)?)?;
+        if bytes.get(at + 1) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &[u8], column: Option<u32>) -> Vec<(usize, usize, Result<String, &'static str>)> {
+        let mut found = Vec::new();
+        let mut each = |row: ListRow<'_>| {
+            found.push((row.line, row.column(), row.value.map(Cow::into_owned)));
+            true
+        };
+        let digest = rows(&mut &*content, column, &mut each).unwrap();
+        assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(content)));
+        found
+    }
+
+    #[test]
+    fn plain_lists() {
+        let content = b"\xef\xbb\xbf# heading\n\n one \r\ntwo,2\n\t# x\nlast";
+        assert_eq!(
+            read(content, None),
+            [(3, 2, Ok("one".into())), (4, 1, Ok("two,2".into())), (6, 1, Ok("last".into()))]
+        );
+    }
+
+    #[test]
+    fn csv_columns() {
+        for (name, line, column, at, expected) in [
+            ("first", "a,b,c", 1, 1, Ok("a")),
+            ("second", "a, b ,c", 2, 4, Ok("b")),
+            ("last", "a,b,c", 3, 5, Ok("c")),
+            ("past the end", "a,b,c", 4, 1, Err("the line has no such column")),
+            ("empty", "a,,c", 2, 3, Ok("")),
+            ("empty last", "a,", 2, 3, Ok("")),
+            ("quoted", r#""a,1","b""#, 1, 1, Ok("a,1")),
+            ("behind quoted", r#""a,1","b""#, 2, 7, Ok("b")),
+            ("doubled quotes", r#"x,"say ""hi"", twice",z"#, 2, 3, Ok(r#"say "hi", twice"#)),
+            ("behind doubled quotes", r#"x,"say ""hi"", twice",z"#, 3, 23, Ok("z")),
+            ("open quote", r#"x,"open"#, 2, 3, Err("a quote is not closed")),
+            ("after a quote", r#""a"b,c"#, 2, 1, Err("text behind a closing quote")),
+            ("quote inside", r#"a"b,c"#, 1, 1, Ok(r#"a"b"#)),
+            ("wide characters", "çë,ü", 2, 4, Ok("ü")),
+        ] {
+            assert_eq!(read(line.as_bytes(), Some(column)), [(1, at, expected.map(String::from))], "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_text() {
+        let mut content = b"\xff\xfe\nok\n".to_vec();
+        content.extend(vec![b'a'; LONGEST_LINE + 1]);
+        content.extend(b"\nb\0c\n");
+        content.extend(vec![b'a'; 3 * CHUNK]);
+        content.extend(b"\nend\n");
+        assert_eq!(
+            read(&content, None),
+            [
+                (1, 1, Err("not UTF-8")),
+                (2, 1, Ok("ok".into())),
+                (3, 1, Err("line too long")),
+                (4, 1, Err("NUL byte in a text file")),
+                (5, 1, Err("line too long")),
+                (6, 1, Ok("end".into())),
+            ]
+        );
+    }
+
+    #[test]
+    fn any_chunks_give_the_same_rows() {
+        struct Slow<'a>(&'a [u8], usize);
+        impl Read for Slow<'_> {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                let count = self.1.min(self.0.len()).min(into.len());
+                into[..count].copy_from_slice(&self.0[..count]);
+                self.0 = &self.0[count..];
+                Ok(count)
+            }
+        }
+        let content = b"one\r\n\n# c\ntwo,\"x\"\n\nthree";
+        for step in 1..content.len() + 1 {
+            let mut found = Vec::new();
+            let mut each = |row: ListRow<'_>| {
+                found.push((row.line, row.offset, row.value.unwrap().into_owned()));
+                true
+            };
+            rows(&mut Slow(content, step), Some(1), &mut each).unwrap();
+            let expected = [(1, 0, "one".into()), (4, 10, "two".into()), (6, 19, "three".into())];
+            assert_eq!(found, expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_million_rows() {
+        let content: String = (0..1_000_000).map(|row| format!("{row:064x},x\n")).collect();
+        let mut count = 0;
+        let mut each = |row: ListRow<'_>| {
+            count += usize::from(row.value.is_ok_and(|value| value.len() == 64));
+            true
+        };
+        rows(&mut content.as_bytes(), Some(1), &mut each).unwrap();
+        assert_eq!(count, 1_000_000);
+    }
+
+    #[test]
+    fn lists_stay_inside_the_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("rules.d");
+        std::fs::create_dir_all(tree.join("sub")).unwrap();
+        for file in ["rules.d/top.csv", "rules.d/sub/near.csv", "outside.csv"] {
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path().join("outside.csv"), tree.join("link.csv")).unwrap();
+        let set = tree.join("sub/set.yaml");
+        for (file, expected) in [
+            ("near.csv", Ok(())),
+            ("./near.csv", Ok(())),
+            ("../top.csv", Ok(())),
+            ("../sub/near.csv", Ok(())),
+            ("none.csv", Err("no such file")),
+            ("../../outside.csv", Err("outside of the rules tree")),
+            ("../../rules.d/top.csv", Err("outside of the rules tree")),
+            ("../link.csv", Err("outside of the rules tree")),
+            ("/etc/passwd", Err("an absolute path; bulk files are relative to the set")),
+            ("..", Err("not a regular file")),
+        ] {
+            assert_eq!(resolve(&set, &tree, file).map(drop), expected, "{file}");
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! Loads generation after generation: shares what did not change, keeps what was good.
+
+use super::find::{self, Files, Found};
+use super::inventory::{Stock, token};
+use super::last_good::LastGood;
+use super::load::{self, Lists, Loaded};
+use super::problems::Problems;
+use super::{Generation, LoadedSet, Problem, Refused, RefusedFile, SetChanges, bulk};
+use crate::detect::RuleSet;
+use crate::detect::indicator::Mode;
+use crate::diagnostic::{Diagnostic, Level, Source};
+use crate::input::Nanos;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where rule sets come from, and what was loaded last.
+#[derive(Debug)]
+pub struct Store {
+    paths: Vec<PathBuf>,
+    embedded: &'static [(&'static str, &'static str)],
+    data_dir: Option<PathBuf>,
+    memory_limit: Option<u64>,
+    stock: Stock,
+    last_good: Option<LastGood>,
+    previous: Previous,
+}
+
+/// What the generation before left in force.
+#[derive(Debug, Default)]
+struct Previous {
+    rules: Option<Arc<RuleSet>>,
+    sets: BTreeMap<PathBuf, Arc<LoadedSet>>,
+}
+
+impl Store {
+    /// Sets from files and directories. Nothing is read before [`Store::load`].
+    ///
+    /// With a data directory, last good versions are kept there.
+    pub fn new(paths: Vec<PathBuf>, data_dir: Option<PathBuf>, memory_limit: Option<u64>) -> Store {
+        Store {
+            paths,
+            embedded: &[],
+            data_dir,
+            memory_limit,
+            stock: Stock::default(),
+            last_good: None,
+            previous: Previous::default(),
+        }
+    }
+
+    /// Sets that are part of the program: pairs of a file name and its text.
+    pub fn embedded(sets: &'static [(&'static str, &'static str)]) -> Store {
+        Store { embedded: sets, ..Store::new(Vec::new(), None, None) }
+    }
+
+    /// The same with a memory limit.
+    pub fn with_memory_limit(self, memory_limit: Option<u64>) -> Store {
+        Store { memory_limit, ..self }
+    }
+
+    /// The files and directories to watch.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Reads what changed since the last call and builds the next generation.
+    ///
+    /// Never fails: what cannot be used is in the diagnostics, and what was in force stays.
+    pub fn load(&mut self, now: Nanos) -> Generation {
+        if let (None, Some(dir)) = (&self.last_good, &self.data_dir) {
+            self.last_good = Some(LastGood::open(dir));
+        }
+        let files = find::find(&self.paths);
+        let mut loading = Loading { notes: files.notes.clone(), ..Loading::default() };
+        loading.problems.extend(files.problems.iter().cloned().map(Problem::whole));
+        self.read_embedded(&mut loading);
+        for file in &files.files {
+            self.read(file, &mut loading);
+        }
+        loading.refuse_second_names(&self.previous);
+        self.fall_back(&files, &mut loading);
+        let rules = self.build(&mut loading);
+        never_firing(&loading.sets, now, &mut loading.problems);
+        self.keep_copies(&files, &mut loading);
+        self.finish(rules, loading)
+    }
+
+    fn read_embedded(&self, loading: &mut Loading) {
+        for (name, text) in self.embedded {
+            let path = Path::new(name);
+            match self.previous.sets.get(path) {
+                Some(set) => loading.sets.push(set.clone()),
+                None => {
+                    let found = Found { path: path.to_owned(), tree: PathBuf::new(), named: true };
+                    self.load_text(&found, Source::new(path, *text), &Lists::None, loading);
+                }
+            }
+        }
+    }
+
+    fn read(&self, file: &Found, loading: &mut Loading) {
+        let extension = file.path.extension().and_then(|extension| extension.to_str());
+        if !file.named && !matches!(extension, Some("yaml" | "yml")) {
+            return pass_over(file, loading);
+        }
+        let bytes = match load::read_file(&file.path) {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                let problem = Diagnostic::whole(Level::Error, "unreadable", &file.path, reason);
+                return loading.fail(file, None, Problem::whole(problem));
+            }
+        };
+        let source = match load::text_of(&file.path, &bytes) {
+            Ok(source) => source,
+            Err((problem, source)) => {
+                let (line, start) = source.line(problem.line);
+                return loading.fail(file, None, Problem::with_line(problem, line, start));
+            }
+        };
+        drop(bytes);
+        if let Some(set) = self.previous.sets.get(&file.path)
+            && set.source.text == source.text
+            && lists_unchanged(set, file)
+        {
+            let fresh = LoadedSet { stale: None, stale_at: None, ..LoadedSet::clone(set) };
+            return loading.sets.push(if set.stale.is_none() { set.clone() } else { Arc::new(fresh) });
+        }
+        self.load_text(file, source, &Lists::Tree(&file.tree), loading);
+    }
+
+    fn load_text(&self, file: &Found, source: Source, lists: &Lists<'_>, loading: &mut Loading) {
+        let mut problems = Problems::default();
+        match load::load(source, lists, &self.stock, self.memory_limit, &mut problems) {
+            Loaded::Set(mut set) => {
+                set.problems = Arc::new(problems.finish());
+                loading.sets.push(Arc::from(set));
+            }
+            Loaded::Refused { name, reason, first } => {
+                loading.problems.extend(problems.finish());
+                loading.failures.push(Failure { path: file.path.clone(), name, reason, first });
+            }
+            Loaded::Foreign(format) => loading.foreign(file, format),
+            Loaded::Other if file.named => {
+                let message = "not a rule set";
+                let problem = Diagnostic::whole(Level::Error, "not-a-set", &file.path, message);
+                loading.fail(file, None, Problem::whole(problem.help("a rule set begins with `schema: 1`")));
+            }
+            Loaded::Other if self.held_a_set(&file.path) => {
+                let message = "no rule set any more";
+                let problem = Diagnostic::whole(Level::Error, "not-a-set", &file.path, message);
+                loading.fail(file, None, Problem::whole(problem.help("remove the file to remove its set")));
+            }
+            Loaded::Other => loading.notes.push(format!("{}: no `schema`, ignored", file.path.display())),
+        }
+    }
+
+    /// An emptied file must not disarm the sensor as a removed one does.
+    fn held_a_set(&self, path: &Path) -> bool {
+        self.previous.sets.contains_key(path)
+            || self.last_good.as_ref().is_some_and(|kept| kept.of(path).is_some())
+    }
+
+    /// Puts the last good versions in the place of what failed or cannot be reached.
+    fn fall_back(&self, files: &Files, loading: &mut Loading) {
+        let present: BTreeSet<&Path> = files.files.iter().map(|file| &*file.path).collect();
+        for failure in std::mem::take(&mut loading.failures) {
+            let set = self.last_version(&failure.path).or_else(|| {
+                // Renamed and broken at once.
+                let name = failure.name.as_deref()?;
+                let path = self.path_of(name).filter(|path| !present.contains(path.as_path()))?;
+                self.last_version(&path)
+            });
+            match set.filter(|set| !loading.has(&set.info.name)) {
+                Some(set) => loading.sets.push(stale(&set, failure.reason, failure.first)),
+                None => loading.failures.push(failure),
+            }
+        }
+        for place in &files.unreadable {
+            let kept = self.last_good.iter().flat_map(LastGood::paths);
+            let hidden: BTreeSet<PathBuf> =
+                self.previous.sets.keys().chain(kept).filter(|path| place.hides(path)).cloned().collect();
+            for path in hidden {
+                if present.contains(path.as_path()) || loading.sets.iter().any(|set| set.info.path == path) {
+                    continue;
+                }
+                if let Some(set) = self.last_version(&path).filter(|set| !loading.has(&set.info.name)) {
+                    let first = place.path.display().to_string();
+                    loading.sets.push(stale(&set, place.reason.clone(), first));
+                }
+            }
+        }
+        loading.sets.sort_by(|a, b| a.info.path.cmp(&b.info.path));
+    }
+
+    /// The set that a file held, from memory or from its copy.
+    fn last_version(&self, path: &Path) -> Option<Arc<LoadedSet>> {
+        if let Some(set) = self.previous.sets.get(path) {
+            return Some(set.clone());
+        }
+        let saved = self.last_good.as_ref()?.of(path)?;
+        let bytes = load::read_file(&saved.set).ok()?;
+        let source = load::text_of(path, &bytes).ok()?;
+        let mut problems = Problems::default();
+        match load::load(source, &Lists::Copies(&saved.lists), &self.stock, self.memory_limit, &mut problems)
+        {
+            Loaded::Set(set) => Some(Arc::from(set)),
+            _ => None,
+        }
+    }
+
+    fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let held =
+            self.previous.sets.values().find(|set| set.info.name == name).map(|set| set.info.path.clone());
+        held.or_else(|| self.last_good.as_ref()?.named(name).map(|(path, _)| path.clone()))
+    }
+
+    /// Merges the sets; while they exceed the memory limit, the largest that is new stays out.
+    fn build(&self, loading: &mut Loading) -> Arc<RuleSet> {
+        loop {
+            let compiled: Vec<_> = loading.sets.iter().map(|set| set.compiled.clone()).collect();
+            let same = |rules: &&Arc<RuleSet>| {
+                let old = rules.sets();
+                old.len() == compiled.len()
+                    && old.iter().zip(&compiled).all(|(old, new)| Arc::ptr_eq(old, new))
+            };
+            if let Some(rules) = self.previous.rules.as_ref().filter(same) {
+                return rules.clone();
+            }
+            let rules = RuleSet::new(compiled);
+            let limit = self.memory_limit.unwrap_or(u64::MAX);
+            let needed = rules.memory() as u64;
+            if needed <= limit {
+                return Arc::new(rules);
+            }
+            drop(rules);
+            let previous = |set: &LoadedSet| self.previous.sets.get(&set.info.path);
+            let is_new =
+                |set: &LoadedSet| previous(set).is_none_or(|old| !Arc::ptr_eq(&old.compiled, &set.compiled));
+            let largest = loading
+                .sets
+                .iter()
+                .enumerate()
+                .filter(|(_, set)| is_new(set))
+                .max_by_key(|(_, set)| set.entries());
+            let Some((index, _)) = largest else {
+                // Nothing is new: the limit itself was lowered. What is in force stays.
+                let compiled = loading.sets.iter().map(|set| set.compiled.clone()).collect();
+                return Arc::new(RuleSet::new(compiled));
+            };
+            let set = loading.sets.remove(index);
+            let reason = format!("rule sets would take {needed} bytes, `memory_limit` is {limit}");
+            let problem = Diagnostic::at(
+                Level::Error,
+                "memory-limit",
+                &set.source,
+                set.name_at.clone(),
+                reason.clone(),
+            );
+            let first = problem.place();
+            let (line, start) = set.source.line(problem.line);
+            loading.problems.push(Problem::with_line(
+                problem.help("shorten the set or raise the limit"),
+                line,
+                start,
+            ));
+            match previous(&set) {
+                Some(old) => loading.sets.insert(index, stale(old, reason, first)),
+                None => {
+                    let (path, name) = (set.info.path.clone(), Some(set.info.name.clone()));
+                    loading.failures.push(Failure { path, name, reason, first });
+                }
+            }
+        }
+    }
+
+    /// Keeps copies of what is good, and drops those whose file is gone.
+    fn keep_copies(&mut self, files: &Files, loading: &mut Loading) {
+        let Some(kept) = &mut self.last_good else { return };
+        let mut result = Ok(());
+        for set in loading.sets.iter().filter(|set| set.stale.is_none()) {
+            let embedded = self.embedded.iter().any(|(name, _)| Path::new(name) == set.info.path);
+            if !embedded {
+                result = result.and(kept.save(set));
+            }
+        }
+        let mut present: BTreeSet<&Path> = files.files.iter().map(|file| &*file.path).collect();
+        present.extend(loading.sets.iter().map(|set| &*set.info.path));
+        let keep =
+            |path: &Path| present.contains(path) || files.unreadable.iter().any(|place| place.hides(path));
+        result = result.and(kept.retain(keep));
+        if let (Err(error), Some(dir)) = (result, &self.data_dir) {
+            let message = format!("last good versions of rule sets cannot be kept: {error}");
+            loading.problems.push(Problem::whole(Diagnostic::whole(
+                Level::Warning,
+                "last-good",
+                dir,
+                message,
+            )));
+        }
+    }
+
+    fn finish(&mut self, rules: Arc<RuleSet>, mut loading: Loading) -> Generation {
+        let good = loading.sets.iter().filter(|set| set.stale.is_none());
+        loading.problems.extend(good.flat_map(|set| set.problems.iter().cloned()));
+        loading.problems.sort_by(|a, b| {
+            let (a, b) = (&a.diagnostic, &b.diagnostic);
+            (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column))
+        });
+        let notes = loading.notes(&self.previous);
+        let changes = changes(&loading.sets, &self.previous.sets);
+        let by_path = loading.sets.iter().map(|set| (set.info.path.clone(), set.clone()));
+        self.previous = Previous { rules: Some(rules.clone()), sets: by_path.collect() };
+        Generation {
+            rules,
+            refused: loading.failures.into_iter().map(Failure::into_file).collect(),
+            diagnostics: loading.problems.iter().map(|problem| problem.diagnostic.clone()).collect(),
+            problems: loading.problems,
+            notes,
+            changes,
+            sets: loading.sets,
+        }
+    }
+}
+
+/// A generation in the making.
+#[derive(Debug, Default)]
+struct Loading {
+    sets: Vec<Arc<LoadedSet>>,
+    failures: Vec<Failure>,
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+    /// Files that are no sets; lists are among them.
+    passed: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    path: PathBuf,
+    name: Option<String>,
+    reason: String,
+    first: String,
+}
+
+impl Failure {
+    fn into_file(self) -> RefusedFile {
+        let refused = Refused { reason: self.reason, count: 1, first: self.first };
+        RefusedFile { path: self.path, set: self.name, refused }
+    }
+}
+
+impl Loading {
+    fn has(&self, name: &str) -> bool {
+        self.sets.iter().any(|set| set.info.name == name)
+    }
+
+    fn fail(&mut self, file: &Found, name: Option<String>, problem: Problem) {
+        let (reason, first) = (problem.diagnostic.message.clone(), problem.diagnostic.place());
+        self.failures.push(Failure { path: file.path.clone(), name, reason, first });
+        self.problems.push(problem);
+    }
+
+    fn foreign(&mut self, file: &Found, format: &str) {
+        let message = format!("{format}: not supported in this version");
+        let problem = Diagnostic::whole(Level::Warning, "not-supported", &file.path, message);
+        self.fail(file, None, Problem::whole(problem));
+    }
+
+    /// Of two sets with one name the one that has it already stands, else the first.
+    fn refuse_second_names(&mut self, previous: &Previous) {
+        let established = |set: &LoadedSet| {
+            previous.sets.get(&set.info.path).is_some_and(|old| old.info.name == set.info.name)
+        };
+        let mut sets = std::mem::take(&mut self.sets);
+        sets.sort_by_key(|set| !established(set));
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
+        for set in sets {
+            let problem = |message| {
+                Diagnostic::at(Level::Error, "duplicate-set", &set.source, set.name_at.clone(), message)
+            };
+            let own = problem(String::new()).place();
+            let Some(other) = names.get(&set.info.name) else {
+                names.insert(set.info.name.clone(), own);
+                self.sets.push(set);
+                continue;
+            };
+            let problem = problem(format!("set `{}` is defined already at {other}", set.info.name));
+            let problem = problem.help("set names are unique: give one of them another name");
+            let (line, start) = set.source.line(problem.line);
+            let (path, name) = (set.info.path.clone(), Some(set.info.name.clone()));
+            self.failures.push(Failure { path, name, reason: problem.message.clone(), first: own });
+            self.problems.push(Problem::with_line(problem, line, start));
+        }
+    }
+
+    /// The notes, with the files passed over that are no lists of a set.
+    fn notes(&mut self, previous: &Previous) -> Vec<String> {
+        /// A directory of something else must not flood the log.
+        const LISTED: usize = 100;
+        let sets = self.sets.iter().chain(previous.sets.values());
+        let lists: BTreeSet<PathBuf> =
+            sets.flat_map(|set| &set.bulk).filter_map(|list| list.path.canonicalize().ok()).collect();
+        let is_list = |path: &PathBuf| path.canonicalize().is_ok_and(|path| lists.contains(&path));
+        let mut notes = std::mem::take(&mut self.notes);
+        for path in self.passed.iter().filter(|path| !is_list(path)) {
+            notes.push(format!("{}: not a rule file, ignored", path.display()));
+        }
+        if notes.len() > LISTED {
+            let more = notes.len() - LISTED;
+            notes.truncate(LISTED);
+            notes.push(format!("{more} more files are ignored"));
+        }
+        notes
+    }
+}
+
+/// A file whose name is not that of a set.
+fn pass_over(file: &Found, loading: &mut Loading) {
+    /// Formats show themselves at their beginning.
+    const HEAD: u64 = 64 * 1024;
+    let mut head = Vec::new();
+    // A file that cannot be read is passed over like one that says nothing.
+    let _ = File::open(&file.path).and_then(|opened| opened.take(HEAD).read_to_end(&mut head));
+    match find::sniff(&head) {
+        Some("native set") => {
+            let message = "looks like a rule set, but its name does not end in .yaml: ignored";
+            let problem = Diagnostic::whole(Level::Warning, "not-a-set", &file.path, message);
+            loading.problems.push(Problem::whole(problem.help("rename the file")));
+        }
+        Some(format) => loading.foreign(file, format),
+        None => loading.passed.push(file.path.clone()),
+    }
+}
+
+fn lists_unchanged(set: &LoadedSet, file: &Found) -> bool {
+    set.bulk.iter().all(|list| {
+        let path = bulk::resolve(&file.path, &file.tree, &list.name);
+        path.is_ok_and(|path| bulk::digest(&path).is_ok_and(|digest| digest == list.digest))
+    })
+}
+
+fn stale(set: &LoadedSet, reason: String, first: String) -> Arc<LoadedSet> {
+    Arc::new(LoadedSet { stale: Some(reason), stale_at: Some(first), ..set.clone() })
+}
+
+/// Reports entries that a blocking allow set of the same load covers entirely.
+fn never_firing(sets: &[Arc<LoadedSet>], now: Nanos, problems: &mut Vec<Problem>) {
+    for allow in sets.iter().filter(|set| set.info.mode == Mode::Block) {
+        for set in sets.iter().filter(|set| set.info.mode == Mode::Indicators) {
+            let mut found = Problems::default();
+            set.inventory.covered_by(&allow.inventory, now, |own, by| {
+                let (line, column) = allow.source.position(by as usize);
+                let place = format!("{}:{line}:{column}", allow.info.path.display());
+                let message = format!("can never fire: allow set `{}` blocks it ({place})", allow.info.name);
+                let at = token(&set.source, own);
+                let problem = Diagnostic::at(Level::Warning, "covered-by-allow", &set.source, at, message);
+                found.push(problem.help("remove it here or there"), &set.source);
+            });
+            problems.extend(found.finish());
+        }
+    }
+}
+
+fn changes(sets: &[Arc<LoadedSet>], before: &BTreeMap<PathBuf, Arc<LoadedSet>>) -> Vec<SetChanges> {
+    let before: BTreeMap<&str, &Arc<LoadedSet>> = before.values().map(|set| (&*set.info.name, set)).collect();
+    let mut changes = Vec::new();
+    for set in sets {
+        let old = before.get(&*set.info.name);
+        if old.is_none_or(|old| !Arc::ptr_eq(&old.inventory, &set.inventory)) {
+            changes.push(set.inventory.changes(&set.info.name, old.map(|old| &*old.inventory)));
+        }
+    }
+    let names: BTreeSet<&str> = sets.iter().map(|set| &*set.info.name).collect();
+    for (name, old) in before.into_iter().filter(|(name, _)| !names.contains(name)) {
+        changes.push(SetChanges::removed(name, &old.inventory));
+    }
+    changes.retain(|changes| changes.added + changes.removed + changes.changed > 0);
+    changes
+}
