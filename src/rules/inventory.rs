@@ -18,8 +18,9 @@ const NAMED: usize = 100_000;
 /// Changes listed for a set; the counts are always exact.
 const LISTED: usize = 1000;
 
-/// The least memory that an entry takes here and in the index.
-const LEAST_BYTES: u64 = 32;
+/// The least memory that an entry takes in the index: its hash. Stops a list that cannot fit before
+/// it is read to its end.
+const LEAST_BYTES: u64 = 8;
 
 /// The key of values, one for the life of a store.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +137,7 @@ impl Inventory {
     }
 
     /// How many entries there are.
-    pub fn len(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.entries.len()
     }
 

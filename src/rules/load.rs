@@ -56,8 +56,8 @@ fn too_large() -> String {
     format!("larger than {} MiB; put long lists into files named under `bulk`", MAX_FILE >> 20)
 }
 
-/// The text of a file, or the diagnostic at the first byte that is none.
-pub fn text_of(path: &Path, bytes: &[u8]) -> Result<Source, (Diagnostic, Source)> {
+/// The text of a file, or the diagnostic at the first byte that is none, with the text before it.
+pub fn text_of(path: &Path, bytes: &[u8]) -> Result<Source, Box<(Diagnostic, Source)>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(path, text)),
@@ -70,7 +70,7 @@ pub fn text_of(path: &Path, bytes: &[u8]) -> Result<Source, (Diagnostic, Source)
                 _ => "not UTF-8".to_owned(),
             };
             let problem = Diagnostic::at(Level::Error, "encoding", &source, at..at, message);
-            Err((problem.help("save the file as UTF-8"), source))
+            Err(Box::new((problem.help("save the file as UTF-8"), source)))
         }
     }
 }
@@ -95,23 +95,32 @@ pub fn load(
 ) -> Loaded {
     let mut inner = Problems::default();
     let tree = yaml::parse(&source, &mut inner);
-    if !tree.broken && !native::looks_native(&tree) {
-        return native::looks_foreign(&tree).map_or(Loaded::Other, Loaded::Foreign);
+    if !native::looks_native(&tree) {
+        if !tree.broken {
+            return native::looks_foreign(&tree).map_or(Loaded::Other, Loaded::Foreign);
+        }
+        // It may be a set whose head cannot be read; what else it says is not judged.
+        return refused(None, inner, problems);
     }
     let draft = native::read(&tree, &source, &mut inner);
     let name = native::name_of(&tree).map(str::to_owned);
     drop(tree);
     let fatal = draft.fatal;
     let set = if fatal { None } else { compile(draft, source, lists, stock, memory_limit, &mut inner) };
-    let first = inner.first_error().map(|error| (error.message.clone(), error.place()));
-    problems.absorb(inner);
     match set {
-        Some(set) => Loaded::Set(Box::new(set)),
-        None => {
-            let (reason, first) = first.unwrap_or_default();
-            Loaded::Refused { name, reason, first }
+        Some(set) => {
+            problems.absorb(inner);
+            Loaded::Set(Box::new(set))
         }
+        None => refused(name, inner, problems),
     }
+}
+
+fn refused(name: Option<String>, inner: Problems, problems: &mut Problems) -> Loaded {
+    let first = inner.first_error().map(|error| (error.message.clone(), error.place()));
+    let (reason, first) = first.unwrap_or_default();
+    problems.absorb(inner);
+    Loaded::Refused { name, reason, first }
 }
 
 fn compile(
@@ -168,7 +177,12 @@ fn compile(
         inventory: stock.inventory(memory_limit),
     };
     for row in std::mem::take(&mut draft.rows) {
-        building.add(&draft, &row.value, row.meta, row.id.as_deref(), row.at.start)?;
+        if building.add(&draft, &row.value, row.meta, row.id.as_deref(), row.at.start).is_none() {
+            let message = "the set alone would exceed `memory_limit`";
+            let at = draft.name_at.clone();
+            problems.push(Diagnostic::at(Level::Error, "memory-limit", &source, at, message), &source);
+            return None;
+        }
     }
     let bulk = std::mem::take(&mut draft.bulk);
     for (list, file) in bulk.iter().zip(&files) {

@@ -76,7 +76,7 @@ impl LoadedSet {
 
     /// Entries of any kind, allow entries included.
     pub fn entries(&self) -> usize {
-        self.inventory.len()
+        self.inventory.total()
     }
 }
 

@@ -178,6 +178,8 @@ pub fn looks_foreign(tree: &Tree) -> Option<&'static str> {
         () if has("correlation") && has("title") => Some("Sigma correlation"),
         () if has("title") && (has("detection") || has("logsource")) => Some("Sigma rule"),
         () if has("Event") || has("response") => Some("MISP event"),
+        () if has("matching_attributes") => Some("MISP warninglist"),
+        () if has("objects") && has("type") => Some("STIX bundle"),
         () => None,
     }
 }
@@ -301,7 +303,7 @@ impl Reader<'_> {
         {
             self.tests(entries);
         }
-        if find(entries, "indicators").is_none() && find(entries, "bulk").is_none() && !self.broken {
+        if find(entries, "indicators").is_none() && find(entries, "bulk").is_none() && !self.draft.fatal {
             let at = self.draft.name_at.clone();
             let diagnostic =
                 Diagnostic::at(Level::Warning, "empty-set", self.source, at, "the set has no indicators")
@@ -578,6 +580,15 @@ impl Reader<'_> {
 
     /// Reads a key that rows, lists and defaults share; others are left alone.
     fn policy_key(&mut self, entry: &Entry, kind: Option<Kind>, policy: &mut Policy) {
+        let kinds = match &*entry.key {
+            "where" | "port" => &[Kind::Ip][..],
+            "match" => &[Kind::Domain, Kind::Text],
+            "nocase" => &[Kind::Text],
+            _ => &Kind::ALL,
+        };
+        if !self.only_for(entry, kind, kinds) {
+            return;
+        }
         let node = &entry.value;
         let meta = &mut policy.meta;
         match &*entry.key {
@@ -605,36 +616,23 @@ impl Reader<'_> {
             }
             "throttle" => set(&mut meta.throttle, self.throttle(node)),
             "where" => {
-                if self.only_for(entry, kind, &[Kind::Ip])
-                    && let Some(sides) = self.choices(node, &[("source", 0), ("destination", 1)], "side")
-                {
+                if let Some(sides) = self.choices(node, &[("source", 0), ("destination", 1)], "side") {
                     meta.where_source = sides.contains(&0);
                     meta.where_destination = sides.contains(&1);
                 }
             }
-            "port" => {
-                if self.only_for(entry, kind, &[Kind::Ip]) {
-                    set(&mut meta.ports, self.ports(node));
-                }
-            }
+            "port" => set(&mut meta.ports, self.ports(node)),
             "match" => {
-                if self.only_for(entry, kind, &[Kind::Domain, Kind::Text]) {
-                    let exact = ("exact", MatchMode::Exact);
-                    let (word, substring) =
-                        (("word", MatchMode::Default), ("substring", MatchMode::Substring));
-                    let known = match kind {
-                        Some(Kind::Domain) => vec![exact],
-                        Some(_) => vec![word, substring],
-                        None => vec![exact, word, substring],
-                    };
-                    set(&mut meta.matching, self.choice(node, &known, "comparison"));
-                }
+                let exact = ("exact", MatchMode::Exact);
+                let (word, substring) = (("word", MatchMode::Default), ("substring", MatchMode::Substring));
+                let known = match kind {
+                    Some(Kind::Domain) => vec![exact],
+                    Some(_) => vec![word, substring],
+                    None => vec![exact, word, substring],
+                };
+                set(&mut meta.matching, self.choice(node, &known, "comparison"));
             }
-            "nocase" => {
-                if self.only_for(entry, kind, &[Kind::Text]) {
-                    set(&mut meta.nocase, self.flag(node));
-                }
-            }
+            "nocase" => set(&mut meta.nocase, self.flag(node)),
             "description" => meta.description = self.text(node, LONGEST_TEXT).map(str::to_owned),
             "reference" => meta.reference = self.text(node, LONGEST_TEXT).map(str::to_owned),
             "revoked" => set(&mut meta.revoked, self.flag(node)),
@@ -820,7 +818,7 @@ impl Reader<'_> {
 
     fn text<'n>(&mut self, node: &'n Node, longest: usize) -> Option<&'n str> {
         match &node.value {
-            Value::Scalar { text, plain } if !text.is_empty() && !(*plain && is_missing(text)) => {
+            Value::Scalar { text, plain } if !(text.is_empty() || *plain && &**text == "~") => {
                 if text.len() <= longest {
                     return Some(text);
                 }
@@ -1035,7 +1033,8 @@ fn meant(written: &str) -> Option<Kind> {
     let shapes = hashes.into_iter().chain([Kind::Ip, Kind::Email]);
     let url =
         || (written.contains("://") && normalise(Kind::Url, written, true).is_ok()).then_some(Kind::Url);
-    let domain = || normalise(Kind::Domain, written, true).is_ok().then_some(Kind::Domain);
+    let domain =
+        || (written.contains('.') && normalise(Kind::Domain, written, true).is_ok()).then_some(Kind::Domain);
     shapes.into_iter().find(|kind| normalise(*kind, written, true).is_ok()).or_else(url).or_else(domain)
 }
 
@@ -1083,11 +1082,6 @@ fn alternatives(names: &[&str]) -> String {
     }
 }
 
-/// An unquoted `null` may be a file name, but `~` and nothing are not.
-fn is_missing(plain: &str) -> bool {
-    matches!(plain, "" | "~")
-}
-
 fn is_technique(text: &str) -> bool {
     let digits =
         |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -1112,4 +1106,504 @@ fn duration(text: &str) -> Option<u32> {
         return None;
     }
     number.parse::<u32>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> (Draft, Vec<String>) {
+        let source = Source::new("f.yaml", text);
+        let mut problems = Problems::default();
+        let tree = yaml::parse(&source, &mut problems);
+        let draft = read(&tree, &source, &mut problems);
+        (draft, problems.finish().iter().map(|problem| problem.diagnostic.one_line()).collect())
+    }
+
+    /// A set with one row, or with the given lines instead of the row's.
+    fn row(row: &str) -> String {
+        format!("schema: 1\nset: s\nindicators:\n  - {row}\n")
+    }
+
+    const FULL: &str = "\
+schema: 1
+set: nsoc-c2-weekly
+source: {producer: NSOC, feed: c2, reference: 'https://nsoc.example/c2'}
+defaults:
+  tlp: amber+strict
+  severity: high
+  confidence: 75
+  valid_from: 2026-08-20T00:00:00Z
+  valid_until: 2026-11-20T00:00:00+02:00
+  rsit: malicious-code/c2-server
+  attack: [T1071.004, T1105]
+  status: stable
+  throttle: {by: [indicator, source], window: 2h}
+indicators:
+  - {id: c2-1, type: domain, value: 'evil[.]example', match: exact}
+  - {type: ip, value: 198.51.100.0/24, where: [destination], port: [8443, 443]}
+  - {type: url, value: 'hxxp://evil.example/a', tlp: red, throttle: none}
+  - {type: sha256, value: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}
+  - {type: email, value: x@evil.example, description: panel, reference: 'https://nsoc.example/1'}
+  - {id: t, type: text, value: 1e2030, nocase: false, match: substring, status: test}
+  - {type: ip, value: 10.1.2.3, force: 'our sinkhole'}
+  - {id: c2-0, revoked: true}
+  - {id: t, revoked: true}
+bulk:
+  - {file: hashes.csv, type: sha256, column: 2}
+  - {file: names.txt, type: domain, force: 'checked by hand'}
+tests:
+  hit:  ['query: a.evil.example', 'b']
+  miss: ['query: notevil.example']
+";
+
+    #[test]
+    fn everything_the_format_has() {
+        let (draft, problems) = check(FULL);
+        assert!(problems.is_empty() && !draft.fatal, "{problems:?}");
+        assert_eq!((draft.name.as_str(), draft.producer.as_deref()), ("nsoc-c2-weekly", Some("NSOC")));
+        assert_eq!((draft.rows.len(), draft.total, draft.tlp), (7, 9, Tlp::AmberStrict));
+        let meta = |row: usize| &draft.metas.list[draft.rows[row].meta as usize];
+        assert_eq!(meta(0).matching, MatchMode::Exact);
+        assert_eq!((meta(0).severity, meta(0).confidence), (Severity::High, Some(75)));
+        assert_eq!(meta(0).valid_from, Some(1_787_184_000_000_000_000));
+        assert_eq!(meta(0).valid_until, Some(1_795_125_600_000_000_000));
+        assert_eq!(meta(0).attack, ["T1071.004", "T1105"]);
+        assert_eq!(meta(0).throttle, Throttle::Window { by_source: true, seconds: 7200 });
+        assert_eq!(
+            (meta(1).ports.clone(), meta(1).where_destination, meta(1).where_source),
+            (vec![443, 8443], true, false)
+        );
+        assert_eq!((meta(2).tlp, meta(2).throttle), (Tlp::Red, Throttle::None));
+        assert_eq!(draft.rows[5].value, Normal::Text(b"1e2030".to_vec()));
+        assert_eq!((meta(5).nocase, meta(5).matching, meta(5).test), (false, MatchMode::Substring, true));
+        assert!(meta(5).revoked && !meta(0).revoked);
+        assert_eq!(draft.bulk[0].column, Some(2));
+        assert_eq!((draft.bulk[1].column, draft.bulk[1].forced, draft.bulk[0].forced), (None, true, false));
+        let tests: Vec<_> = draft.tests.iter().map(|test| (test.hit, test.line, test.column)).collect();
+        assert_eq!(tests, [(true, 28, 10), (true, 28, 35), (false, 29, 10)]);
+    }
+
+    #[test]
+    fn five_mistakes_are_five_problems() {
+        let (draft, problems) = check(
+            "\
+schema: 1
+set: broken
+defaults:
+  tpl: amber
+  severity: hihg
+indicators:
+  - {type: domian, value: evil.example}
+  - {type: ip, value: 198.51.100.7/24}
+  - {type: text, value: 'çë', port: [80]}
+  - type: sha256
+    value: abc
+tests:
+  hits: ['x']
+",
+        );
+        assert!(draft.fatal);
+        assert_eq!(
+            problems,
+            [
+                "f.yaml:4:3: unknown key `tpl` in `defaults` (did you mean `tlp`?)",
+                "f.yaml:5:13: `hihg` is not a severity (did you mean `high`?)",
+                "f.yaml:7:12: unknown type `domian` (did you mean `domain`?)",
+                "f.yaml:8:23: host bits are set; the prefix is 198.51.100.0/24 (write `198.51.100.0/24`)",
+                "f.yaml:9:25: text under 6 bytes: it would match far too much (if it is meant, add `force: 'reason'` to the row)",
+                "f.yaml:9:31: `port` has no meaning for type `text`",
+                "f.yaml:11:12: expected 64 hexadecimal digits, found 3",
+                "f.yaml:13:3: unknown key `hits` in `tests` (did you mean `hit`?)",
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_of_the_set() {
+        for (name, text, expected) in [
+            (
+                "no schema",
+                "set: s\nindicators: []\n",
+                "f.yaml:1:1: `schema` is missing (a rule set begins with `schema: 1`)",
+            ),
+            (
+                "a later schema",
+                "schema: 2\nset: s\nbulk: []\n",
+                "f.yaml:1:9: schema 2 is not supported in this version",
+            ),
+            (
+                "quoted schema",
+                "schema: '1'\nset: s\nbulk: []\n",
+                "f.yaml:1:9: expected the number 1, found a single value",
+            ),
+            (
+                "no name",
+                "schema: 1\nbulk: []\n",
+                "f.yaml:1:1: `set` is missing (give the set a unique name: `set: my-list`)",
+            ),
+            ("empty name", "schema: 1\nset:\nbulk: []\n", "f.yaml:2:4: expected text, found nothing"),
+            (
+                "unknown top key",
+                "schema: 1\nset: s\nindicator: []\n",
+                "f.yaml:3:1: unknown key `indicator` in a rule set (did you mean `indicators`?)",
+            ),
+            (
+                "not a list",
+                "schema: 1\nset: s\nindicators: {}\n",
+                "f.yaml:3:13: expected a list, found a mapping",
+            ),
+            (
+                "allow set without reason",
+                "schema: 1\nset: s\nmode: block\nbulk: []\n",
+                "f.yaml:3:1: an allow set needs a `reason` (say why: `reason: 'public resolvers'`)",
+            ),
+            (
+                "unknown mode",
+                "schema: 1\nset: s\nmode: allow\nreason: r\nbulk: []\n",
+                "f.yaml:3:7: `allow` is not a mode",
+            ),
+            (
+                "reason without mode",
+                "schema: 1\nset: s\nreason: r\nbulk: []\n",
+                "f.yaml:3:1: `reason` stands without `mode` (only allow sets have a reason: add `mode: block` or `mode: inform`)",
+            ),
+            (
+                "bad default",
+                "schema: 1\nset: s\ndefaults: {confidence: 101}\nbulk: []\n",
+                "f.yaml:3:24: `101` is not a confidence",
+            ),
+            (
+                "value as default",
+                "schema: 1\nset: s\ndefaults: {type: ip}\nbulk: []\n",
+                "f.yaml:3:12: `type` cannot have a default (write it in each row)",
+            ),
+            (
+                "list without file",
+                "schema: 1\nset: s\nbulk:\n  - {type: ip}\n",
+                "f.yaml:4:6: `file` is missing (name the list: `file: hashes.csv`)",
+            ),
+            (
+                "column 0",
+                "schema: 1\nset: s\nbulk:\n  - {file: a, type: ip, column: 0}\n",
+                "f.yaml:4:33: `0` is not a column",
+            ),
+            (
+                "unknown source key",
+                "schema: 1\nset: s\nsource: {producr: x}\nbulk: []\n",
+                "f.yaml:3:10: unknown key `producr` in `source` (did you mean `producer`?)",
+            ),
+            (
+                "unknown key in a row",
+                &row("{type: domain, value: a.example, valu: x}"),
+                "f.yaml:4:38: unknown key `valu` in an indicator (did you mean `value`?)",
+            ),
+            (
+                "unknown type in a row",
+                &row("{type: cidr, value: 192.0.2.0/24}"),
+                "f.yaml:4:12: unknown type `cidr`",
+            ),
+        ] {
+            let (draft, problems) = check(text);
+            assert_eq!(problems, [expected], "{name}");
+            assert!(draft.fatal, "{name}");
+        }
+    }
+
+    #[test]
+    fn mistakes_of_a_row() {
+        for (name, text, column, expected) in [
+            ("not a mapping", "evil.example", 5, "expected a mapping, found a single value"),
+            (
+                "no type",
+                "{value: evil.example}",
+                5,
+                "`type` is missing (say what the value is, such as `type: domain`)",
+            ),
+            ("no value", "{type: domain}", 5, "`value` is missing (a row needs a value, or `revoked: true`)"),
+            ("empty value", "{type: domain, value: }", 25, "expected text, found nothing"),
+            ("list as value", "{type: ip, value: [192.0.2.1]}", 23, "expected text, found a list"),
+            (
+                "unknown marking",
+                "{type: ip, value: 192.0.2.1, tlp: amber-strict}",
+                39,
+                "`amber-strict` is not a marking (did you mean `amber+strict`?)",
+            ),
+            (
+                "confidence in words",
+                "{type: ip, value: 192.0.2.1, confidence: high}",
+                46,
+                "`high` is not a confidence",
+            ),
+            (
+                "quoted number",
+                "{type: ip, value: 192.0.2.1, confidence: '75'}",
+                46,
+                "`75` is not a confidence (write 75 without quotes)",
+            ),
+            (
+                "date without time",
+                "{type: ip, value: 192.0.2.1, valid_until: 2026-08-20}",
+                47,
+                "`2026-08-20` is not a time (write `2026-08-20T00:00:00Z`)",
+            ),
+            (
+                "time without zone",
+                "{type: ip, value: 192.0.2.1, valid_from: 2026-08-20T10:00:00}",
+                46,
+                "`2026-08-20T10:00:00` is not a time (write `2026-08-20T00:00:00Z`)",
+            ),
+            (
+                "never valid",
+                "{type: ip, value: 192.0.2.1, valid_from: 2026-08-20T00:00:00Z, valid_until: 2026-08-20T00:00:00Z}",
+                81,
+                "`valid_until` is not after `valid_from`: this can never fire",
+            ),
+            (
+                "unknown class",
+                "{type: ip, value: 192.0.2.1, rsit: malicious-code/c2server}",
+                40,
+                "`malicious-code/c2server` is not a class of the ENISA reference taxonomy (did you mean `malicious-code/c2-server`?)",
+            ),
+            (
+                "technique as text",
+                "{type: ip, value: 192.0.2.1, attack: T1071}",
+                42,
+                "expected a list, found a single value (write `[T1071]`)",
+            ),
+            (
+                "bad technique",
+                "{type: ip, value: 192.0.2.1, attack: [T1071.4]}",
+                43,
+                "`T1071.4` is not an ATT&CK technique",
+            ),
+            (
+                "unknown status",
+                "{type: ip, value: 192.0.2.1, status: tests}",
+                42,
+                "`tests` is not a status (did you mean `test`?)",
+            ),
+            (
+                "throttle as window",
+                "{type: ip, value: 192.0.2.1, throttle: 1h}",
+                44,
+                "expected `none` or `{by: [indicator, source], window: 1h}`, found a single value",
+            ),
+            (
+                "bad window",
+                "{type: ip, value: 192.0.2.1, throttle: {window: 1 hour}}",
+                53,
+                "`1 hour` is not a window",
+            ),
+            (
+                "endless window",
+                "{type: ip, value: 192.0.2.1, throttle: {window: 31d}}",
+                53,
+                "`31d` is not a window",
+            ),
+            (
+                "throttle without indicator",
+                "{type: ip, value: 192.0.2.1, throttle: {by: [source]}}",
+                49,
+                "`by` does not name `indicator`",
+            ),
+            (
+                "side of a domain",
+                "{type: domain, value: evil.example, where: [source]}",
+                41,
+                "`where` has no meaning for type `domain`",
+            ),
+            ("unknown side", "{type: ip, value: 192.0.2.1, where: [dst]}", 42, "`dst` is not a side"),
+            ("port 0", "{type: ip, value: 192.0.2.1, port: [0]}", 41, "`0` is not a port"),
+            ("port 65536", "{type: ip, value: 192.0.2.1, port: [65536]}", 41, "`65536` is not a port"),
+            ("no ports", "{type: ip, value: 192.0.2.1, port: []}", 40, "expected 1 to 64 values, found 0"),
+            (
+                "substring of a domain",
+                "{type: domain, value: evil.example, match: substring}",
+                48,
+                "`substring` is not a comparison",
+            ),
+            ("exact text", "{type: text, value: evil.exe, match: exact}", 42, "`exact` is not a comparison"),
+            (
+                "match of a hash",
+                "{type: md5, value: 00000000000000000000000000000000, match: exact}",
+                58,
+                "`match` has no meaning for type `md5`",
+            ),
+            (
+                "nocase of a URL",
+                "{type: url, value: 'http://evil.example/', nocase: true}",
+                48,
+                "`nocase` has no meaning for type `url`",
+            ),
+            (
+                "nocase in words",
+                "{type: text, value: evil.exe, nocase: yes}",
+                43,
+                "expected true or false, found a single value",
+            ),
+            (
+                "force without reason",
+                "{type: domain, value: evil.example, force: }",
+                46,
+                "expected text, found nothing",
+            ),
+            (
+                "md5 as sha256",
+                "{type: sha256, value: 00000000000000000000000000000000}",
+                27,
+                "expected 64 hexadecimal digits, found 32 (is it `type: md5`?)",
+            ),
+            (
+                "private address",
+                "{type: ip, value: 10.0.0.1}",
+                23,
+                "special-purpose address space: it would match far too much (if it is meant, add `force: 'reason'` to the row)",
+            ),
+            ("revoked without id", "{revoked: true}", 5, "`id` is missing (name the row that is revoked)"),
+        ] {
+            let (draft, problems) = check(&row(text));
+            assert_eq!(problems, [format!("f.yaml:4:{column}: {expected}")], "{name}");
+            assert!(!draft.fatal, "{name}");
+            assert_eq!((draft.rows.len(), draft.refused.total, draft.total), (0, 1, 1), "{name}");
+            let refused = draft.refused.into_list();
+            assert_eq!((refused.len(), refused[0].count), (1, 1), "{name}");
+            assert_eq!(refused[0].first, format!("f.yaml:4:{column}"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_recognised() {
+        for (written, kind, meant) in [
+            ("192.0.2.1", "domain", "ip"),
+            ("x@evil.example", "domain", "email"),
+            ("evil.example", "ip", "domain"),
+            ("http://evil.example/a", "ip", "url"),
+        ] {
+            let (_, problems) = check(&row(&format!("{{type: {kind}, value: '{written}'}}")));
+            assert_eq!(problems.len(), 1, "{written}");
+            assert!(problems[0].ends_with(&format!("(is it `type: {meant}`?)")), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_unique_and_revoked_once() {
+        let (draft, problems) = check(
+            "\
+schema: 1
+set: s
+indicators:
+  - {id: a, type: domain, value: a.example}
+  - {id: a, type: domain, value: b.example}
+  - {id: b, revoked: true}
+  - {id: b, revoked: true}
+  - {id: c, type: domain, value: c.example, revoked: true}
+",
+        );
+        assert_eq!(
+            problems,
+            [
+                "f.yaml:5:10: id `a` is taken by line 4, column 10 (ids are unique in a set)",
+                "f.yaml:7:10: `b` is revoked already, in line 6 (remove one of the rows)",
+            ]
+        );
+        assert_eq!((draft.rows.len(), draft.refused.total), (2, 1));
+        assert!(draft.metas.list[draft.rows[1].meta as usize].revoked);
+    }
+
+    #[test]
+    fn a_syntax_error_does_not_hide_the_rest() {
+        let (draft, problems) = check(
+            "\
+schema: 1
+set: s
+indicators:
+  - {type: domain, value: a.example, tlp: purple}
+  - {type: domain, value: 'b.example}
+  - {type: domain, value: c.example, severity: grave}
+",
+        );
+        assert!(draft.fatal);
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        for (problem, place) in problems.iter().zip(["f.yaml:4:43", "f.yaml:5:", "f.yaml:6:48"]) {
+            assert!(problem.starts_with(place), "{problem}");
+        }
+    }
+
+    #[test]
+    fn defaults_apply_where_they_have_a_meaning() {
+        let (draft, problems) = check(
+            "\
+schema: 1
+set: s
+indicators:
+  - {type: ip, value: 192.0.2.1}
+  - {type: domain, value: a.example}
+  - {type: text, value: Evil.exe}
+defaults: {where: [source], port: [53], match: exact, nocase: false, force: 'lab'}
+",
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+        let meta = |row: usize| &draft.metas.list[draft.rows[row].meta as usize];
+        assert!(meta(0).where_source && !meta(1).where_source && meta(1).ports.is_empty());
+        assert_eq!(meta(0).matching, MatchMode::Default);
+        assert_eq!(meta(1).matching, MatchMode::Exact);
+        assert_eq!((meta(2).matching, meta(2).nocase), (MatchMode::Default, false));
+        assert_eq!(draft.rows[2].value, Normal::Text(b"Evil.exe".to_vec()));
+    }
+
+    #[test]
+    fn a_hundred_thousand_rows() {
+        let mut text = String::from("schema: 1\nset: s\nindicators:\n");
+        for row in 0..100_000 {
+            text.push_str(&format!("  - {{id: r{row}, type: domain, value: 'h{row}[.]example'}}\n"));
+        }
+        let (draft, problems) = check(&text);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!((draft.rows.len(), draft.metas.list.len()), (100_000, 1));
+    }
+
+    #[test]
+    fn problems_of_one_kind_are_capped_but_counted() {
+        let mut text = String::from("schema: 1\nset: s\nindicators:\n");
+        (0..5000).for_each(|_| text.push_str("  - {type: ip, value: x}\n"));
+        let (draft, problems) = check(&text);
+        assert_eq!(draft.refused.total, 5000);
+        assert_eq!(problems.len(), 101);
+        assert_eq!(problems[100], "f.yaml: 4900 more problems `bad-value` are not listed");
+    }
+
+    #[test]
+    fn mutations_never_panic() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 16).unwrap_or(0)
+        };
+        for _ in 0..5000 {
+            let mut bytes = FULL.as_bytes().to_vec();
+            for _ in 0..1 + random() % 5 {
+                let at = random() % bytes.len();
+                let noise = b"\0\n\t {}[]:,-&*!|>'\"%@#?\\~0\xc3";
+                match random() % 4 {
+                    0 => bytes[at] = noise[random() % noise.len()],
+                    1 => bytes.insert(at, noise[random() % noise.len()]),
+                    2 => drop(bytes.remove(at)),
+                    _ => drop(bytes.drain(at..(at + random() % 20).min(bytes.len()))),
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            let (draft, problems) = check(&text);
+            // A row is kept or refused or revokes; none vanishes.
+            assert!(draft.rows.len() + draft.refused.total <= draft.total, "{problems:?}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_taxonomy_is_sorted_and_names_are_unique() {
+        assert!(RSIT.is_sorted());
+        assert_eq!(RSIT.len(), 39);
+    }
 }

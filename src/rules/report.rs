@@ -18,30 +18,35 @@ pub fn report(generation: &Generation, now: Nanos, hits: Option<&HashMap<String,
     for set in &generation.sets {
         let row = Row::of(set, now, hits);
         total.add(&row);
-        sets.push(row.json(
-            json!(set.info.name),
-            json!(set.info.path.to_string_lossy()),
-            json!(set.info.producer),
-            json!(set.tlp.name()),
-            json!(set.stale.is_some()),
-        ));
+        sets.push(row.json(&Labels {
+            set: json!(set.info.name),
+            source: json!(set.info.path.to_string_lossy()),
+            producer: json!(set.info.producer),
+            tlp: json!(set.tlp.name()),
+            stale: json!(set.stale.is_some()),
+        }));
     }
     for file in &generation.refused {
         let row = Row { refused: vec![file.refused.clone()], hits: hits.map(|_| 0), ..Row::default() };
         total.add(&row);
         let name = file.set.clone().or_else(|| Some(file.path.file_name()?.to_string_lossy().into_owned()));
-        sets.push(row.json(
-            json!(name),
-            json!(file.path.to_string_lossy()),
-            Value::Null,
-            Value::Null,
-            json!(false),
-        ));
+        let source = json!(file.path.to_string_lossy());
+        sets.push(row.json(&Labels { set: json!(name), source, stale: json!(false), ..Labels::default() }));
     }
     let stale = generation.sets.iter().filter(|set| set.stale.is_some()).count();
-    let totals =
-        total.json(json!(generation.sets.len()), Value::Null, Value::Null, Value::Null, json!(stale));
+    let count = generation.sets.len();
+    let totals = total.json(&Labels { set: json!(count), stale: json!(stale), ..Labels::default() });
     json!({ "sets": sets, "totals": totals })
+}
+
+/// What stands before the numbers.
+#[derive(Debug, Default)]
+struct Labels {
+    set: Value,
+    source: Value,
+    producer: Value,
+    tlp: Value,
+    stale: Value,
 }
 
 /// The numbers of a set, or of all.
@@ -90,7 +95,7 @@ impl Row {
         };
     }
 
-    fn json(&self, set: Value, source: Value, producer: Value, tlp: Value, stale: Value) -> Value {
+    fn json(&self, labels: &Labels) -> Value {
         let indicators: Map<String, Value> = Kind::ALL
             .iter()
             .zip(self.indicators)
@@ -104,11 +109,11 @@ impl Row {
             )
             .collect();
         json!({
-            "set": set,
-            "source": source,
-            "producer": producer,
-            "tlp": tlp,
-            "stale": stale,
+            "set": labels.set,
+            "source": labels.source,
+            "producer": labels.producer,
+            "tlp": labels.tlp,
+            "stale": labels.stale,
             "indicators": indicators,
             "allow": self.allow,
             "expired": self.expired,

@@ -115,7 +115,8 @@ impl Store {
         };
         let source = match load::text_of(&file.path, &bytes) {
             Ok(source) => source,
-            Err((problem, source)) => {
+            Err(failed) => {
+                let (problem, source) = *failed;
                 let (line, start) = source.line(problem.line);
                 return loading.fail(file, None, Problem::with_line(problem, line, start));
             }
@@ -478,4 +479,420 @@ fn changes(sets: &[Arc<LoadedSet>], before: &BTreeMap<PathBuf, Arc<LoadedSet>>) 
     }
     changes.retain(|changes| changes.added + changes.removed + changes.changed > 0);
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChangeKind, report};
+    use super::*;
+    use crate::detect::indicator::Tlp;
+    use std::fs;
+
+    /// 2026-09-01T00:00:00Z
+    const NOW: Nanos = 1_788_220_800_000_000_000;
+
+    struct Site {
+        dir: tempfile::TempDir,
+    }
+
+    impl Site {
+        fn new() -> Site {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("rules.d")).unwrap();
+            Site { dir }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join("rules.d").join(name)
+        }
+
+        fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+            fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+            fs::write(self.path(name), text).unwrap();
+        }
+
+        /// A sensor that starts: nothing in memory, the data directory as it was left.
+        fn store(&self) -> Store {
+            Store::new(vec![self.path("")], Some(self.dir.path().join("data")), None)
+        }
+
+        fn lines(&self, generation: &Generation) -> Vec<String> {
+            let root = format!("{}", self.path("").display());
+            generation.diagnostics.iter().map(|problem| problem.one_line().replace(&root, "")).collect()
+        }
+    }
+
+    fn set(name: &str, domains: &[&str]) -> String {
+        let mut text = format!("schema: 1\nset: {name}\nindicators:\n");
+        for domain in domains {
+            text += &format!("  - {{type: domain, value: {domain}}}\n");
+        }
+        text
+    }
+
+    fn in_force(generation: &Generation) -> Vec<(&str, usize, bool)> {
+        generation.sets.iter().map(|set| (&*set.info.name, set.entries(), set.stale.is_some())).collect()
+    }
+
+    #[test]
+    fn unchanged_sets_are_shared_and_changes_are_told() {
+        let site = Site::new();
+        site.write("a.yaml", set("a", &["one.example", "two.example"]));
+        site.write("b/b.yml", set("b", &["three.example"]));
+        let mut store = site.store();
+        let first = store.load(NOW);
+        assert_eq!(in_force(&first), [("a", 2, false), ("b", 1, false)]);
+        assert_eq!(first.rules.sets().len(), 2);
+        let second = store.load(NOW);
+        assert!(Arc::ptr_eq(&first.rules, &second.rules) && second.changes.is_empty());
+        site.write("a.yaml", set("a", &["two.example", "four.example"]) + "defaults: {tlp: clear}\n");
+        let third = store.load(NOW);
+        assert!(
+            Arc::ptr_eq(&second.sets[1], &third.sets[1]) && !Arc::ptr_eq(&second.sets[0], &third.sets[0])
+        );
+        let [changes] = &third.changes[..] else { panic!("{:?}", third.changes) };
+        assert_eq!((changes.added, changes.removed, changes.changed), (1, 1, 1));
+        let mut list: Vec<_> = changes
+            .list
+            .iter()
+            .map(|change| (change.value.as_deref().unwrap(), change.change, change.tlp))
+            .collect();
+        list.sort_unstable_by_key(|(value, ..)| *value);
+        assert_eq!(
+            list,
+            [
+                ("four.example", ChangeKind::Added, Tlp::Clear),
+                ("one.example", ChangeKind::Removed, Tlp::Amber),
+                ("two.example", ChangeKind::Changed, Tlp::Clear),
+            ]
+        );
+        fs::remove_file(site.path("a.yaml")).unwrap();
+        let fourth = store.load(NOW);
+        assert_eq!(in_force(&fourth), [("b", 1, false)]);
+        assert_eq!((fourth.changes[0].set.as_str(), fourth.changes[0].removed), ("a", 2));
+    }
+
+    #[test]
+    fn a_broken_set_keeps_its_last_good_version_across_a_restart() {
+        let site = Site::new();
+        let good = set("a", &["one.example"]) + "bulk: [{file: list.csv, type: domain, column: 1}]\n";
+        site.write("a.yaml", &good);
+        site.write("list.csv", "two.example,x\nthree.example,x\n");
+        let mut store = site.store();
+        assert_eq!(in_force(&store.load(NOW)), [("a", 3, false)]);
+        site.write("a.yaml", good.replace("indicators", "indicator"));
+        site.write("list.csv", "gone.example\n");
+        for (name, mut store) in [("in memory", store), ("after a restart", site.store())] {
+            let generation = store.load(NOW);
+            assert_eq!(in_force(&generation), [("a", 3, true)], "{name}");
+            assert_eq!(
+                site.lines(&generation),
+                ["a.yaml:3:1: unknown key `indicator` in a rule set (did you mean `indicators`?)"],
+                "{name}"
+            );
+            let set = &generation.sets[0];
+            assert_eq!(set.stale.as_deref(), Some("unknown key `indicator` in a rule set"), "{name}");
+            assert!(set.stale_at.as_ref().unwrap().ends_with("a.yaml:3:1"), "{name}");
+            assert_eq!(set.info.path, site.path("a.yaml"), "{name}");
+            assert!(generation.refused.is_empty(), "{name}");
+            // It stays so until the file is good again.
+            assert_eq!(in_force(&store.load(NOW)), [("a", 3, true)], "{name}");
+        }
+        let mut store = site.store();
+        store.load(NOW);
+        site.write("a.yaml", &good);
+        let generation = store.load(NOW);
+        assert_eq!(in_force(&generation), [("a", 2, false)]);
+        assert_eq!((generation.changes[0].added, generation.changes[0].removed), (1, 2));
+    }
+
+    #[test]
+    fn every_way_to_break_a_file_leaves_its_set_armed() {
+        for (name, broken) in [
+            ("emptied", &b""[..]),
+            ("other content", b"hello: world\n"),
+            ("cut", b"schema: 1\nset: a\nindicators:\n  - {type: dom"),
+            ("NUL", b"schema: 1\nset: a\0\n"),
+            ("UTF-16", b"\xff\xfes\0c\0"),
+            ("not UTF-8", b"schema: 1\nset: \xc3\x28\n"),
+            ("without schema", b"set: a\nindicators: []\n"),
+            ("JSON", br#"{"type": "bundle", "objects": []}"#),
+            ("a missing list", b"schema: 1\nset: a\nbulk: [{file: none.csv, type: ip}]\n"),
+        ] {
+            let site = Site::new();
+            site.write("a.yaml", set("a", &["one.example"]));
+            site.store().load(NOW);
+            site.write("a.yaml", broken);
+            let generation = site.store().load(NOW);
+            assert_eq!(in_force(&generation), [("a", 1, true)], "{name}");
+            assert_eq!(generation.diagnostics.len(), 1, "{name}: {:?}", site.lines(&generation));
+        }
+    }
+
+    #[test]
+    fn what_vanished_is_removed_and_what_is_hidden_is_kept() {
+        let site = Site::new();
+        site.write("a.yaml", set("a", &["one.example"]));
+        site.write("sub/b.yaml", set("b", &["two.example"]));
+        site.store().load(NOW);
+        let copies = || fs::read_dir(site.dir.path().join("data/rules/last-good")).unwrap().count();
+        assert_eq!(copies(), 2);
+        // The whole tree is not mounted: nobody took the sets away.
+        fs::rename(site.path(""), site.dir.path().join("away")).unwrap();
+        let generation = site.store().load(NOW);
+        assert_eq!(in_force(&generation), [("a", 1, true), ("b", 1, true)]);
+        assert_eq!(copies(), 2);
+        fs::rename(site.dir.path().join("away"), site.path("")).unwrap();
+        fs::remove_file(site.path("a.yaml")).unwrap();
+        assert_eq!(in_force(&site.store().load(NOW)), [("b", 1, false)]);
+        assert_eq!(copies(), 1);
+        // Renamed and broken at once.
+        fs::remove_file(site.path("sub/b.yaml")).unwrap();
+        site.write("c.yaml", "schema: 1\nset: b\nindicators: [{type: domian, value: x.example}]\n");
+        for _ in 0..2 {
+            assert_eq!(in_force(&site.store().load(NOW)), [("b", 1, true)]);
+        }
+    }
+
+    #[test]
+    fn one_version_of_each_set_is_kept() {
+        let site = Site::new();
+        let mut store = site.store();
+        for domain in ["one.example", "two.example", "three.example"] {
+            site.write("a.yaml", set("a", &[domain]));
+            store.load(NOW);
+        }
+        let folders: Vec<_> = fs::read_dir(site.dir.path().join("data/rules/last-good")).unwrap().collect();
+        assert_eq!(folders.len(), 1);
+        let folder = folders.into_iter().next().unwrap().unwrap().path();
+        assert_eq!(fs::read_to_string(folder.join("set.yaml")).unwrap(), set("a", &["three.example"]));
+        // A damaged copy is passed over.
+        fs::write(folder.join("meta.json"), "{").unwrap();
+        site.write("a.yaml", "schema: 1\nset: [\n");
+        let generation = site.store().load(NOW);
+        assert!(generation.sets.is_empty());
+        assert_eq!(generation.refused.len(), 1);
+    }
+
+    #[test]
+    fn set_names_are_unique() {
+        let site = Site::new();
+        site.write("b.yaml", set("same", &["one.example"]));
+        let mut store = site.store();
+        store.load(NOW);
+        site.write("a.yaml", set("same", &["two.example"]));
+        let generation = store.load(NOW);
+        // The one that stands stays, though the other is first by name.
+        assert_eq!(generation.sets[0].info.path, site.path("b.yaml"));
+        let root = site.path("");
+        let expected = format!(
+            "a.yaml:2:6: set `same` is defined already at {}b.yaml:2:6 (set names are unique: give one of them another name)",
+            root.display()
+        )
+        .replace(&format!("{}", root.display()), "");
+        assert_eq!(site.lines(&generation), [expected]);
+        assert_eq!(generation.refused[0].set.as_deref(), Some("same"));
+    }
+
+    #[test]
+    fn bad_rows_refuse_themselves_until_they_are_too_many() {
+        for (good, bad, kept) in
+            [(10, 10, true), (10, 20, true), (10, 21, false), (420, 21, true), (398, 21, false)]
+        {
+            let site = Site::new();
+            let mut text = set("a", &[]) + "bulk:\n  - {file: list.txt, type: ip}\n";
+            text = text.replace("indicators:\n", "");
+            let mut list = String::from("# addresses\n");
+            (0..good).for_each(|row| list += &format!("192.0.2.{}/32\n", row % 256));
+            (0..bad).for_each(|_| list += "  not an address\n");
+            site.write("a.yaml", text);
+            site.write("list.txt", list);
+            let generation = site.store().load(NOW);
+            assert_eq!(generation.sets.len(), usize::from(kept), "{good} good, {bad} bad");
+            let place = format!("list.txt:{}:3: not an address or prefix", good + 2);
+            assert!(
+                site.lines(&generation).iter().any(|line| line.starts_with(&place)),
+                "{:?}",
+                site.lines(&generation)
+            );
+            match generation.sets.first() {
+                Some(set) => {
+                    assert_eq!(
+                        (set.refused[0].reason.as_str(), set.refused[0].count),
+                        ("not an address or prefix", bad)
+                    );
+                    assert!(set.refused[0].first.ends_with(&format!("list.txt:{}:3", good + 2)));
+                }
+                None => assert!(
+                    site.lines(&generation)[0].starts_with("a.yaml:2:6: "),
+                    "{:?}",
+                    site.lines(&generation)
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn problems_of_lists_show_their_line() {
+        let site = Site::new();
+        site.write("a.yaml", "schema: 1\nset: a\nbulk:\n  - {file: l.csv, type: sha256, column: 2}\n");
+        site.write("l.csv", "x,\"abc\"\n");
+        let generation = site.store().load(NOW);
+        let shown = generation.problems[0].render(false).replace(&format!("{}", site.path("").display()), "");
+        assert_eq!(
+            shown,
+            "error[bad-value]: expected 64 hexadecimal digits, found 3
+ --> l.csv:1:3
+  |
+1 | x,\"abc\"
+  |   ^^^^^
+"
+        );
+    }
+
+    #[test]
+    fn files_that_are_no_sets() {
+        let site = Site::new();
+        site.write("README.md", "# rules\n");
+        site.write("other.yaml", "a: &x 1\nb: *x\n");
+        site.write("stix.json", r#"{"type": "bundle", "id": "bundle--1", "objects": []}"#);
+        site.write("sigma.yml", "title: x\nlogsource: {}\ndetection: {}\n");
+        site.write("set.txt", "schema: 1\nset: x\n");
+        site.write("list.csv", "192.0.2.1\n");
+        site.write("a.yaml", "schema: 1\nset: a\nbulk: [{file: list.csv, type: ip}]\n");
+        let generation = site.store().load(NOW);
+        assert_eq!(
+            site.lines(&generation),
+            [
+                "set.txt: looks like a rule set, but its name does not end in .yaml: ignored (rename the file)",
+                "sigma.yml: Sigma rule: not supported in this version",
+                "stix.json: STIX bundle: not supported in this version",
+            ]
+        );
+        let notes: Vec<&str> = generation.notes.iter().map(|note| note.rsplit('/').next().unwrap()).collect();
+        assert_eq!(notes, ["other.yaml: no `schema`, ignored", "README.md: not a rule file, ignored"]);
+        assert_eq!(generation.refused.len(), 2);
+        let named = Store::new(vec![site.path("README.md")], None, None).load(NOW);
+        assert_eq!(site.lines(&named), ["README.md: not a rule set (a rule set begins with `schema: 1`)"]);
+    }
+
+    #[test]
+    fn rules_that_can_never_fire() {
+        let site = Site::new();
+        site.write(
+            "a.yaml",
+            "schema: 1
+set: a
+indicators:
+  - {type: domain, value: good.example}
+  - {type: domain, value: sub.good.example}
+  - {type: ip, value: 192.0.2.1, tlp: red}
+  - {type: ip, value: 192.0.2.1}
+  - {type: ip, value: 192.0.2.53}
+",
+        );
+        site.write(
+            "b.yaml",
+            "schema: 1
+set: b
+mode: block
+reason: ours
+indicators:
+  - {type: domain, value: good.example}
+  - {type: ip, value: 192.0.2.53, port: [53]}
+  - {type: ip, value: 192.0.2.1, valid_until: 2030-01-01T00:00:00Z}
+",
+        );
+        let generation = site.store().load(NOW);
+        assert_eq!(
+            site.lines(&generation),
+            [
+                "a.yaml:4:27: can never fire: allow set `b` blocks it (b.yaml:6:27) (remove it here or there)",
+                "a.yaml:6:23: never acts: line 7, column 23 has the same value and wins (keep one of the rows)",
+            ]
+        );
+        assert_eq!((generation.sets[1].allow, generation.sets[1].indicators), (3, [0; 9]));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let site = Site::new();
+        site.write("a.yaml", set("a", &["one.example"]));
+        let mut unbounded = site.store();
+        let needed = unbounded.load(NOW).rules.memory() as u64;
+        let mut store = Store::new(vec![site.path("")], None, Some(needed));
+        assert_eq!(in_force(&store.load(NOW)), [("a", 1, false)]);
+        site.write("a.yaml", set("a", &["one.example", "two.example", "three.example"]));
+        let generation = store.load(NOW);
+        assert_eq!(in_force(&generation), [("a", 1, true)]);
+        assert_eq!(generation.diagnostics[0].code, "memory-limit");
+        let mut store = Store::new(vec![site.path("")], None, Some(1));
+        let generation = store.load(NOW);
+        assert!(generation.sets.is_empty() && generation.rules.sets().is_empty());
+        assert_eq!(generation.refused.len(), 1);
+    }
+
+    #[test]
+    fn embedded_sets() {
+        const SETS: &[(&str, &str)] =
+            &[("default/a.yaml", "schema: 1\nset: a\nindicators:\n  - {type: domain, value: a.example}\n")];
+        let mut store = Store::embedded(SETS);
+        let first = store.load(NOW);
+        assert_eq!((in_force(&first), first.diagnostics.len()), (vec![("a", 1, false)], 0));
+        assert!(Arc::ptr_eq(&first.rules, &store.load(NOW).rules));
+    }
+
+    #[test]
+    fn the_report_has_the_keys_of_the_interface() {
+        let site = Site::new();
+        site.write(
+            "a.yaml",
+            "schema: 1
+set: a
+source: {producer: NSOC}
+defaults: {tlp: green}
+indicators:
+  - {type: domain, value: a.example, valid_until: 2026-08-01T00:00:00Z}
+  - {type: ip, value: 192.0.2.1}
+  - {type: ip, value: 10.0.0.1}
+",
+        );
+        site.write("b.yaml", "schema: 1\nset: b\nunknown: 1\n");
+        let generation = site.store().load(NOW);
+        let shown = report(&generation, NOW, None);
+        let place = |name: &str| site.path(name).to_string_lossy().into_owned();
+        assert_eq!(
+            shown,
+            serde_json::json!({
+                "sets": [
+                    {
+                        "set": "a", "source": place("a.yaml"), "producer": "NSOC", "tlp": "green", "stale": false,
+                        "indicators": {"ip": 1, "domain": 1, "url": 0, "email": 0, "md5": 0, "sha1": 0, "sha256": 0, "sha512": 0, "text": 0},
+                        "allow": 0, "expired": 1,
+                        "refused": [{"reason": "special-purpose address space", "count": 1, "first": place("a.yaml") + ":8:23"}],
+                        "hits": null,
+                    },
+                    {
+                        "set": "b", "source": place("b.yaml"), "producer": null, "tlp": null, "stale": false,
+                        "indicators": {"ip": 0, "domain": 0, "url": 0, "email": 0, "md5": 0, "sha1": 0, "sha256": 0, "sha512": 0, "text": 0},
+                        "allow": 0, "expired": 0,
+                        "refused": [{"reason": "unknown key `unknown` in a rule set", "count": 1, "first": place("b.yaml") + ":3:1"}],
+                        "hits": null,
+                    },
+                ],
+                "totals": {
+                    "set": 1, "source": null, "producer": null, "tlp": null, "stale": 0,
+                    "indicators": {"ip": 1, "domain": 1, "url": 0, "email": 0, "md5": 0, "sha1": 0, "sha256": 0, "sha512": 0, "text": 0},
+                    "allow": 0, "expired": 1,
+                    "refused": [
+                        {"reason": "special-purpose address space", "count": 1, "first": place("a.yaml") + ":8:23"},
+                        {"reason": "unknown key `unknown` in a rule set", "count": 1, "first": place("b.yaml") + ":3:1"},
+                    ],
+                    "hits": null,
+                },
+            })
+        );
+        let hits = std::collections::HashMap::from([("a".to_owned(), 3)]);
+        assert_eq!(report(&generation, NOW, Some(&hits))["totals"]["hits"], 3);
+    }
 }

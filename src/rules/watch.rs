@@ -151,6 +151,8 @@ fn place(path: &Path) -> (PathBuf, RecursiveMode) {
 }
 
 /// The kernel is silent about what other machines change.
+// The type of the number differs between C libraries.
+#[allow(clippy::useless_conversion)]
 fn is_remote(path: &Path) -> bool {
     use nix::sys::statfs::{FsType, statfs};
     const NFS: i64 = 0x6969;
@@ -211,7 +213,9 @@ mod tests {
         let (file, missing) = (dir.path().join("a.yaml"), dir.path().join("later"));
         fs::write(&file, "one").unwrap();
         let (told, calls) = unbounded();
-        let changed = move || drop(told.send(()));
+        let changed = move || {
+            let _ = told.send(());
+        };
         let watch = start(vec![file.clone(), missing.clone()], Duration::from_millis(50), changed).unwrap();
         fs::write(&file, "two").unwrap();
         assert!(wait(&calls));

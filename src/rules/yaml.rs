@@ -39,6 +39,7 @@ impl Node {
     pub fn describe(&self) -> &'static str {
         match &self.value {
             Value::Scalar { text, plain: true } if is_null(text) => "nothing",
+            Value::Scalar { text, .. } if text.is_empty() => "empty text",
             Value::Scalar { .. } => "a single value",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
