@@ -59,6 +59,14 @@ impl Shown {
         if flow.sampling > 0 {
             out.push(FieldId::FlowSamplingRate, Value::Unsigned(flow.sampling.into()));
         }
+        for (key, address) in [
+            ("tunnelSourceAddress", flow.tunnel_source),
+            ("tunnelDestinationAddress", flow.tunnel_destination),
+        ] {
+            if let Some(address) = address {
+                push_extra(out, key, Value::Ip(address));
+            }
+        }
         if self.tcp_flags {
             out.push(FieldId::FlowTcpFlags, Value::Unsigned(flow.tcp_flags.into()));
         }
@@ -147,7 +155,9 @@ fn is_told(field: &Field, octets: &[u8], flow: &Flow) -> bool {
     };
     match field.target {
         Target::SourceV4 | Target::SourceV6 | Target::DestinationV4 | Target::DestinationV6 => {
-            is_address(flow.source) || is_address(flow.destination)
+            [flow.source, flow.destination, flow.tunnel_source, flow.tunnel_destination]
+                .into_iter()
+                .any(is_address)
         }
         Target::TranslatedSourceV4
         | Target::TranslatedSourceV6

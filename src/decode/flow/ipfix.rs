@@ -1,6 +1,6 @@
 //! IPFIX (RFC 7011): the message header; its sets are read in [`sets`].
 
-use super::cache::{Cache, ExporterKey};
+use super::cache::{Cache, ExporterKey, Scope};
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
 use super::template::Spec;
@@ -50,8 +50,11 @@ fn decode_message<'a>(
     let (body, rest) = body.split_at_checked(length).unwrap_or((body, &[]));
     let exported = Nanos::from(header.seconds) * SECOND;
     let message = Message {
-        key: ExporterKey { address: exporter.ip(), port: exporter.port(), version: 10 },
-        domain: header.domain,
+        scope: Scope {
+            exporter: ExporterKey { address: exporter.ip(), version: 10 },
+            session: exporter.port(),
+            domain: header.domain,
+        },
         clock: Clock { exported, uptime: None, boot: None },
         base: Flow { exporter: exporter.ip(), domain: header.domain, version: 10, ..Flow::default() },
         body,
@@ -64,8 +67,8 @@ fn decode_message<'a>(
         Ok(outcome) if outcome.missing_templates == 0 && !outcome.truncated => Some(outcome.exported),
         _ => None,
     };
-    let account = match cache.domain(message.key, message.domain) {
-        Some(domain) => domain.sequence.account(header.sequence, advance, None, REACH),
+    let account = match cache.sequence(message.scope) {
+        Some(sequence) => sequence.account(header.sequence, advance, None, REACH),
         None => Default::default(),
     };
     let outcome = outcome?;

@@ -43,6 +43,10 @@ pub struct Flow {
     pub translated_source: Option<IpAddr>,
     /// Destination address after translation.
     pub translated_destination: Option<IpAddr>,
+    /// Source of the tunnel (GRE, VXLAN, IP in IP) that the flow was seen in.
+    pub tunnel_source: Option<IpAddr>,
+    /// Destination of the tunnel.
+    pub tunnel_destination: Option<IpAddr>,
     /// Source port, 0 where the record has none.
     pub source_port: u16,
     /// Destination port, 0 where the record has none.
@@ -84,6 +88,8 @@ impl Default for Flow {
             destination: None,
             translated_source: None,
             translated_destination: None,
+            tunnel_source: None,
+            tunnel_destination: None,
             source_port: 0,
             destination_port: 0,
             protocol: 0,
@@ -160,6 +166,11 @@ impl Record<'_> {
             }
             Detail::Sflow(sample) => sample.fields(self, out),
         }
+    }
+
+    /// Whether it is the second record of a biflow (RFC 5103), from the destination to the source.
+    pub fn is_reverse(&self) -> bool {
+        matches!(self.detail, Detail::Template { reversed: true, .. })
     }
 
     /// When the exporter sent it; the receive time for sFlow, which does not say.
@@ -322,7 +333,7 @@ struct Sequences<'a> {
 
 impl Sequences<'_> {
     fn account(self, domain: u32, number: u32, advance: u32, uptime: u32, reach: u32) -> Account {
-        let key = (ExporterKey { address: self.exporter.ip(), port: 0, version: self.version }, domain);
+        let key = (ExporterKey { address: self.exporter.ip(), version: self.version }, domain);
         if self.of.peek(&key).is_none() {
             if self.of.len() >= MAX_SEQUENCES {
                 self.of.pop_oldest();

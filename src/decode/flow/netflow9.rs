@@ -1,6 +1,6 @@
 //! NetFlow v9 (RFC 3954): the header; its sets are read in [`sets`].
 
-use super::cache::{Cache, ExporterKey};
+use super::cache::{Cache, ExporterKey, Scope};
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
 use super::template::Spec;
@@ -24,8 +24,11 @@ pub(super) fn decode(
     let (body, header) = header(datagram).map_err(|_| DecodeError::Truncated)?;
     let exported = Nanos::from(header.seconds) * SECOND;
     let message = Message {
-        key: ExporterKey { address: exporter.ip(), port: 0, version: 9 },
-        domain: header.source_id,
+        scope: Scope {
+            exporter: ExporterKey { address: exporter.ip(), version: 9 },
+            session: 0,
+            domain: header.source_id,
+        },
         clock: Clock { exported, uptime: Some(header.uptime), boot: None },
         base: Flow { exporter: exporter.ip(), domain: header.source_id, version: 9, ..Flow::default() },
         body,
@@ -33,8 +36,8 @@ pub(super) fn decode(
     };
     let outcome = sets::decode(cache, specs, &message, each);
     // The number counts packets, so that one which could not be read has its place too.
-    let account = match cache.domain(message.key, message.domain) {
-        Some(domain) => domain.sequence.account(header.sequence, Some(1), Some(header.uptime), REACH),
+    let account = match cache.sequence(message.scope) {
+        Some(sequence) => sequence.account(header.sequence, Some(1), Some(header.uptime), REACH),
         None => Default::default(),
     };
     let outcome = outcome?;

@@ -35,8 +35,8 @@ pub(super) struct Packet {
     pub(super) flow_label: u32,
     pub(super) fragment_id: u32,
     pub(super) fragment_offset: u16,
-    /// The addresses inside a tunnel (GRE, VXLAN, IP in IP), source first.
-    pub(super) inner: Option<(IpAddr, IpAddr)>,
+    /// The outermost addresses, source first, if the packet came in a tunnel: GRE, VXLAN, IP in IP.
+    pub(super) tunnel: Option<(IpAddr, IpAddr)>,
 }
 
 /// Reads a packet that begins with its Ethernet header.
@@ -259,7 +259,8 @@ fn read_transport<'a>(input: &'a [u8], protocol: u8, packet: &mut Packet, depth:
     }
 }
 
-/// Reads a packet inside a tunnel; only its addresses are kept.
+/// Reads a packet inside a tunnel, which then is what the packet says; the tunnel's own addresses
+/// stand beside it.
 fn read_inside<'a>(
     input: &'a [u8],
     packet: &mut Packet,
@@ -267,7 +268,16 @@ fn read_inside<'a>(
 ) -> Progress<'a> {
     let mut inside = Packet::default();
     let progress = read(input, &mut inside);
-    packet.inner = inside.source.zip(inside.destination);
+    if inside.source.is_some() {
+        *packet = Packet {
+            macs: packet.macs,
+            vlan: packet.vlan,
+            inner_vlan: packet.inner_vlan,
+            mpls_label: packet.mpls_label,
+            tunnel: packet.source.zip(packet.destination),
+            ..inside
+        };
+    }
     progress
 }
 
@@ -353,12 +363,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_keeps_its_outer_addresses() {
-        let outer = joined(&[&IPV4_TCP[..9], &[47], &IPV4_TCP[10..20]]);
-        let gre = ip(&joined(&[&outer, &[0x20, 0, 0x86, 0xdd, 0, 0, 0, 1], IPV6_UDP]));
-        assert_eq!(gre.source, Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(gre.protocol, 47);
-        assert_eq!(gre.inner, Some(("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap())));
+    fn a_tunnel_is_entered() {
+        let outer = |protocol| joined(&[&IPV4_TCP[..9], &[protocol], &IPV4_TCP[10..20]]);
+        let gre = ip(&joined(&[&outer(47), &[0x20, 0, 0x86, 0xdd, 0, 0, 0, 1], IPV6_UDP]));
+        assert_eq!(gre, Packet { tunnel: gre.tunnel, ..ip(IPV6_UDP) });
+        assert_eq!(gre.tunnel, Some(("192.0.2.1".parse().unwrap(), "198.51.100.2".parse().unwrap())));
+        let twice = ip(&joined(&[&outer(4), &outer(41), IPV6_UDP]));
+        assert_eq!(twice, gre);
+        let vxlan: &[u8] = &[0xd4, 0x31, 0x12, 0xb5, 0, 8, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0];
+        let vxlan = ip(&joined(&[&outer(17), vxlan, MACS, &[0x08, 0x00], IPV4_TCP]));
+        assert_eq!((vxlan.source_port, vxlan.protocol, vxlan.tunnel), (443, 6, gre.tunnel));
+        let cut = ip(&joined(&[&outer(47), &[0, 0, 0x86, 0xdd, 0x60]]));
+        assert_eq!((cut.protocol, cut.tunnel), (47, None));
     }
 
     #[test]

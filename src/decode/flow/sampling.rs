@@ -1,7 +1,7 @@
 //! What exporters tell about sampling, and which rate holds for a record.
 //!
-//! The ladder: the record's own rate, its sampler, its input interface, the domain, else unknown
-//! (0). Nothing is ever taken for unsampled because nobody said otherwise.
+//! The ladder: the record's own rate, its sampler, its input interface, its template, the domain,
+//! else unknown (0). Nothing is ever taken for unsampled because nobody said otherwise.
 
 use std::collections::HashMap;
 
@@ -21,6 +21,8 @@ pub(super) enum Scope {
     Sampler(u64),
     /// An input interface.
     Interface(u32),
+    /// The records of a template.
+    Template(u16),
 }
 
 /// The ways in which a record states a rate; zero where it does not.
@@ -41,7 +43,7 @@ pub(super) struct Stated {
 /// Rates kept for one domain. Line cards have a sampler or two; a chassis, hundreds of interfaces.
 const MAX_SCOPES: usize = 1024;
 /// What one of them costs in memory, about.
-pub(super) const SCOPE_BYTES: usize = 40;
+const SCOPE_BYTES: usize = 40;
 
 impl Sampling {
     /// Remembers a rate; gives the memory that took.
@@ -62,13 +64,14 @@ impl Sampling {
     }
 
     /// The rate that holds for a record that states none itself.
-    pub(super) fn rate(&self, sampler: Option<u64>, interface: Option<u32>) -> u32 {
+    pub(super) fn rate(&self, sampler: Option<u64>, interface: Option<u32>, template: u16) -> u32 {
         if self.scoped.is_empty() {
             return self.domain.unwrap_or(0);
         }
         let known = |scope: Option<Scope>| scope.and_then(|scope| self.scoped.get(&scope).copied());
         known(sampler.map(Scope::Sampler))
             .or_else(|| known(interface.map(Scope::Interface)))
+            .or_else(|| known(Some(Scope::Template(template))))
             .or(self.domain)
             .or_else(|| if sampler.is_none() { self.only_sampler() } else { None })
             .unwrap_or(0)
@@ -133,16 +136,16 @@ mod tests {
     #[test]
     fn the_nearest_rung_holds() {
         let mut sampling = Sampling::default();
-        assert_eq!(sampling.rate(None, Some(1)), 0, "nothing known");
+        assert_eq!(sampling.rate(None, Some(1), 256), 0, "nothing known");
         sampling.learn(Scope::Sampler(7), 100);
-        assert_eq!(sampling.rate(None, None), 100, "the only sampler");
-        assert_eq!(sampling.rate(Some(8), None), 0, "another sampler");
+        assert_eq!(sampling.rate(None, None, 256), 100, "the only sampler");
+        assert_eq!(sampling.rate(Some(8), None, 256), 0, "another sampler");
         sampling.learn(Scope::Interface(3), 300);
-        assert_eq!(sampling.rate(None, None), 0, "no longer the only scope");
+        assert_eq!(sampling.rate(None, None, 256), 0, "no longer the only scope");
         sampling.learn(Scope::Domain, 400);
-        assert_eq!(sampling.rate(Some(7), Some(3)), 100, "sampler");
-        assert_eq!(sampling.rate(Some(8), Some(3)), 300, "interface");
-        assert_eq!(sampling.rate(Some(8), Some(4)), 400, "domain");
+        assert_eq!(sampling.rate(Some(7), Some(3), 256), 100, "sampler");
+        assert_eq!(sampling.rate(Some(8), Some(3), 256), 300, "interface");
+        assert_eq!(sampling.rate(Some(8), Some(4), 256), 400, "domain");
         for scope in 0..5000 {
             sampling.learn(Scope::Sampler(scope), 1);
         }

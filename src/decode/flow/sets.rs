@@ -4,9 +4,9 @@
 //! they are one. An IPFIX message may hold template sets in the manner of v9 (some exporters convert
 //! only the header), so both spellings are here.
 
-use super::cache::{Cache, Domain, ExporterKey};
+use super::cache::{Cache, Domain, Scope};
 use super::clock::Clock;
-use super::sampling::Scope;
+use super::sampling;
 use super::template::{Draft, Spec, Target, Template, Traits};
 use super::{DecodeError, Detail, Flow, Record};
 use nom::number::complete::{be_u16, be_u32};
@@ -14,8 +14,7 @@ use nom::{IResult, Parser};
 
 /// A message, its header read.
 pub(super) struct Message<'a> {
-    pub(super) key: ExporterKey,
-    pub(super) domain: u32,
+    pub(super) scope: Scope,
     pub(super) clock: Clock,
     /// The parts of a flow that all records share.
     pub(super) base: Flow,
@@ -123,8 +122,8 @@ fn learn(
     while let Ok((rest, (id, count))) = set_header(set) {
         if spelling == Spelling::Ipfix && count == 0 {
             match id {
-                IPFIX_TEMPLATES | IPFIX_OPTIONS => cache.withdraw_all(message.key, message.domain, options),
-                FIRST_TEMPLATE.. => cache.withdraw(message.key, message.domain, id),
+                IPFIX_TEMPLATES | IPFIX_OPTIONS => cache.withdraw_all(message.scope, options),
+                FIRST_TEMPLATE.. => cache.withdraw(message.scope, id),
                 _ => break,
             }
             read = true;
@@ -141,7 +140,7 @@ fn learn(
         };
         set = rest;
         if whole {
-            read |= cache.learn(message.key, message.domain, id, specs, traits);
+            read |= cache.learn(message.scope, id, specs, traits);
         } else {
             cache.refuse();
         }
@@ -210,7 +209,7 @@ fn read_data(
     outcome: &mut Outcome,
     each: &mut impl FnMut(Record<'_>),
 ) -> bool {
-    let Some((template, domain)) = cache.find(message.key, message.domain, id) else {
+    let Some((template, domain)) = cache.find(message.scope, id) else {
         outcome.missing_templates += 1;
         return false;
     };
@@ -226,7 +225,7 @@ fn read_data(
         let Some(length) = template.read(rest, &mut draft, &clock) else { break };
         let Some((bytes, next)) = rest.split_at_checked(length) else { break };
         rest = next;
-        template.finish(&mut draft, &clock, &domain.sampling);
+        template.finish(id, &mut draft, &clock, &domain.sampling);
         if options {
             learned += learn_options(domain, template, &draft);
         }
@@ -242,7 +241,7 @@ fn read_data(
         }
     }
     if learned > 0 {
-        cache.charge_scopes(message.key, learned);
+        cache.charge_sampling(message.scope.exporter, learned);
     }
     outcome.exported != before
 }
@@ -256,10 +255,11 @@ fn learn_options(domain: &mut Domain, template: &Template, draft: &Draft) -> usi
     if rate == 0 {
         return 0;
     }
-    let scope = match (draft.rare.sampler, draft.interface) {
-        (Some(sampler), _) => Scope::Sampler(sampler),
-        (None, Some(interface)) => Scope::Interface(interface),
-        (None, None) => Scope::Domain,
+    let scope = match (draft.rare.sampler, draft.interface, draft.template) {
+        (Some(sampler), _, _) => sampling::Scope::Sampler(sampler),
+        (None, Some(interface), _) => sampling::Scope::Interface(interface),
+        (None, None, Some(template)) => sampling::Scope::Template(template),
+        (None, None, None) => sampling::Scope::Domain,
     };
     domain.sampling.learn(scope, rate)
 }

@@ -167,6 +167,8 @@ impl Sample {
                     destination: packet.destination,
                     translated_source: sample.translated.0,
                     translated_destination: sample.translated.1,
+                    tunnel_source: packet.tunnel.map(|(source, _)| source),
+                    tunnel_destination: packet.tunnel.map(|(_, destination)| destination),
                     source_port: packet.source_port,
                     destination_port: packet.destination_port,
                     protocol: packet.protocol,
@@ -441,8 +443,6 @@ impl FlowSample {
             ("fragmentOffset", number((packet.fragment_offset > 0).then_some(packet.fragment_offset.into()))),
             ("icmpType", number(packet.icmp.map(|(kind, _)| kind.into()))),
             ("icmpCode", number(packet.icmp.map(|(_, code)| code.into()))),
-            ("tunnelledSource", packet.inner.map(|(source, _)| Value::Ip(source))),
-            ("tunnelledDestination", packet.inner.map(|(_, destination)| Value::Ip(destination))),
         ];
         for (key, value) in extras {
             if let Some(value) = value {

@@ -28,6 +28,8 @@ pub(super) struct Spec {
 pub(super) const VARIABLE: u16 = u16::MAX;
 /// The enterprise of the reverse direction (RFC 5103): the elements of IANA once more.
 const REVERSE: u32 = 29305;
+/// Cisco's elements, among them the client and the server of a connection.
+const CISCO: u32 = 9;
 /// CERT's elements, whose reverse direction is a bit of the number.
 const CERT: u32 = 6871;
 const CERT_REVERSE_BIT: u16 = 0x4000;
@@ -101,6 +103,8 @@ pub(super) enum Target {
     Input,
     Output,
     Interface,
+    /// The template that an options record is about.
+    ScopedTemplate,
     // From here on, what only some templates have; see [`Rare`].
     DurationMilliseconds,
     DurationMicroseconds,
@@ -137,6 +141,8 @@ pub(super) struct Draft {
     pub(super) output: Option<u32>,
     /// The interface that an options record is about.
     pub(super) interface: Option<u32>,
+    /// The template that an options record is about.
+    pub(super) template: Option<u16>,
     start: (Unit, u64),
     end: (Unit, u64),
     pub(super) rare: Rare,
@@ -157,6 +163,23 @@ pub(super) struct Rare {
     reverse_start: (Unit, u64),
     reverse_end: (Unit, u64),
     reverse_delay: Option<Nanos>,
+}
+
+impl Target {
+    /// Whether a template that names it twice means an outer packet and the one inside (RFC 7011,
+    /// section 8: repeated elements follow the order of their treatment).
+    fn is_layered(self) -> bool {
+        matches!(
+            self,
+            Target::SourceV4
+                | Target::SourceV6
+                | Target::DestinationV4
+                | Target::DestinationV6
+                | Target::SourcePort
+                | Target::DestinationPort
+                | Target::Protocol
+        )
+    }
 }
 
 impl Targets {
@@ -193,6 +216,12 @@ impl Template {
         self.traits == traits
             && self.fields.len() == specs.len()
             && self.fields.iter().zip(specs).all(|(field, spec)| field.spec == *spec)
+    }
+
+    /// Whether it is the same as another.
+    pub(super) fn is_like(&self, other: &Template) -> bool {
+        self.traits == other.traits
+            && self.fields.iter().map(|field| field.spec).eq(other.fields.iter().map(|field| field.spec))
     }
 
     /// The memory it takes.
@@ -243,7 +272,7 @@ impl Template {
     /// Resets the draft that this template fills, for its next record.
     pub(super) fn reset(&self, draft: &mut Draft, base: &Flow) {
         draft.flow = *base;
-        (draft.input, draft.output, draft.interface) = (None, None, None);
+        (draft.input, draft.output, draft.interface, draft.template) = (None, None, None, None);
         (draft.start, draft.end) = Default::default();
         if self.has.any_rare() {
             draft.rare = Rare::default();
@@ -251,7 +280,7 @@ impl Template {
     }
 
     /// Completes the flow of a record that was read: times, sampling, sampled headers.
-    pub(super) fn finish(&self, draft: &mut Draft, clock: &Clock, sampling: &Sampling) {
+    pub(super) fn finish(&self, id: u16, draft: &mut Draft, clock: &Clock, sampling: &Sampling) {
         let clock = Clock { boot: draft.rare.boot.or(clock.boot), ..*clock };
         let flow = &mut draft.flow;
         (flow.start, flow.end) = interval(&clock, draft.start, draft.end);
@@ -264,7 +293,7 @@ impl Template {
             flow.sampling = draft.rare.stated.rate();
         }
         if flow.sampling == 0 {
-            flow.sampling = sampling.rate(draft.rare.sampler, draft.input);
+            flow.sampling = sampling.rate(draft.rare.sampler, draft.input, id);
         }
     }
 
@@ -283,6 +312,8 @@ impl Template {
             destination: forward.source,
             translated_source: forward.translated_destination,
             translated_destination: forward.translated_source,
+            tunnel_source: forward.tunnel_destination,
+            tunnel_destination: forward.tunnel_source,
             source_port: forward.destination_port,
             destination_port: forward.source_port,
             tcp_flags: rare.reverse_tcp_flags,
@@ -329,12 +360,16 @@ impl Field {
     /// What it would fill, how it is written, and how well it suits: the lowest rank is taken.
     fn wish(&self) -> (Target, Unit, u8) {
         let Spec { enterprise, id, length, scope } = self.spec;
-        /// The scope "interface" of a NetFlow v9 options template (RFC 3954, section 6.1).
+        /// Scopes of a NetFlow v9 options template (RFC 3954, section 6.1).
         const NETFLOW9_INTERFACE: u16 = 2;
+        const NETFLOW9_TEMPLATE: u16 = 5;
         let (enterprise, id) = match self.element {
             Some(element) => (element.enterprise, element.id),
             None if scope && id == NETFLOW9_INTERFACE && enterprise == 0 => {
                 return (Target::Interface, Unit::None, 0);
+            }
+            None if scope && id == NETFLOW9_TEMPLATE && enterprise == 0 => {
+                return (Target::ScopedTemplate, Unit::None, 0);
             }
             None => (enterprise, id),
         };
@@ -363,6 +398,12 @@ fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
         (0, 27) => (Target::SourceV6, Unit::None, 0),
         (0, 12) => (Target::DestinationV4, Unit::None, 0),
         (0, 28) => (Target::DestinationV6, Unit::None, 0),
+        (CISCO, 12236) => (Target::SourceV4, Unit::None, 1),
+        (CISCO, 12237) => (Target::DestinationV4, Unit::None, 1),
+        (CISCO, 12238) => (Target::SourceV6, Unit::None, 1),
+        (CISCO, 12239) => (Target::DestinationV6, Unit::None, 1),
+        (CISCO, 12240) => (Target::SourcePort, Unit::None, 2),
+        (CISCO, 12241) => (Target::DestinationPort, Unit::None, 2),
         (0, 225) => (Target::TranslatedSourceV4, Unit::None, 0),
         (element::NETFLOW9, 40001) => (Target::TranslatedSourceV4, Unit::None, 1),
         (0, 281) => (Target::TranslatedSourceV6, Unit::None, 0),
@@ -404,6 +445,7 @@ fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
         (0, 159) => (Target::End, Unit::Delta, 3),
         (0, 151) => (Target::End, Unit::Seconds, 4),
         (0, 21) => (Target::End, Unit::Uptime, 5),
+        (0, 145) if scope => (Target::ScopedTemplate, Unit::None, 0),
         (0, 10) if scope => (Target::Interface, Unit::None, 0),
         (0, 10) => (Target::Input, Unit::None, 0),
         (0, 252) => (Target::Input, Unit::None, 1),
@@ -452,19 +494,23 @@ fn wish_reverse(enterprise: u32, id: u16) -> (Target, Unit, u8) {
 }
 
 /// Leaves each target to one field, the best by rank and the first of equals; says which are filled.
+/// What a packet has once for each of its layers is left to every field that names it.
 fn choose(fields: &mut [Field]) -> Targets {
     let mut best = [(u8::MAX, usize::MAX); u64::BITS as usize];
     for (at, field) in fields.iter().enumerate() {
-        let (target, _, rank) = field.wish();
-        if let Some(known) = best.get_mut(target as usize) {
+        let rank = field.wish().2;
+        if let Some(known) = best.get_mut(field.target as usize) {
             *known = (*known).min((rank, at));
         }
     }
     let mut has = Targets::default();
     for (at, field) in fields.iter_mut().enumerate() {
-        match best.get(field.target as usize) {
-            Some((_, chosen)) if *chosen == at && field.target != Target::None => has.insert(field.target),
-            _ => field.target = Target::None,
+        let (rank, chosen) = best.get(field.target as usize).copied().unwrap_or_default();
+        let fills = chosen == at || (field.target.is_layered() && field.wish().2 == rank);
+        if fills && field.target != Target::None {
+            has.insert(field.target);
+        } else {
+            field.target = Target::None;
         }
     }
     has
@@ -531,14 +577,14 @@ impl Draft {
     fn put(&mut self, step: &Step, value: &[u8], clock: &Clock) {
         let flow = &mut self.flow;
         match step.target {
-            Target::SourceV4 => put_v4(&mut flow.source, value),
-            Target::SourceV6 => put_v6(&mut flow.source, value),
-            Target::DestinationV4 => put_v4(&mut flow.destination, value),
-            Target::DestinationV6 => put_v6(&mut flow.destination, value),
-            Target::TranslatedSourceV4 => put_v4(&mut flow.translated_source, value),
-            Target::TranslatedSourceV6 => put_v6(&mut flow.translated_source, value),
-            Target::TranslatedDestinationV4 => put_v4(&mut flow.translated_destination, value),
-            Target::TranslatedDestinationV6 => put_v6(&mut flow.translated_destination, value),
+            Target::SourceV4 => put_v4(&mut flow.source, &mut flow.tunnel_source, value),
+            Target::SourceV6 => put_v6(&mut flow.source, &mut flow.tunnel_source, value),
+            Target::DestinationV4 => put_v4(&mut flow.destination, &mut flow.tunnel_destination, value),
+            Target::DestinationV6 => put_v6(&mut flow.destination, &mut flow.tunnel_destination, value),
+            Target::TranslatedSourceV4 => put_v4(&mut flow.translated_source, &mut None, value),
+            Target::TranslatedSourceV6 => put_v6(&mut flow.translated_source, &mut None, value),
+            Target::TranslatedDestinationV4 => put_v4(&mut flow.translated_destination, &mut None, value),
+            Target::TranslatedDestinationV6 => put_v6(&mut flow.translated_destination, &mut None, value),
             Target::Frame => self.put_packet(&packet::ethernet(value)),
             Target::IpHeader => self.put_packet(&packet::ip(value)),
             Target::Probability => self.rare.stated.probability = float(value).unwrap_or(0.0),
@@ -554,6 +600,10 @@ impl Draft {
         let (flow, rare) = (&mut self.flow, &mut self.rare);
         let nanoseconds = |unit: Nanos| Nanos::try_from(number).ok()?.checked_mul(unit);
         match target {
+            // As with addresses, zero does not replace what an outer layer has.
+            Target::SourcePort if number == 0 => {}
+            Target::DestinationPort if number == 0 => {}
+            Target::Protocol if number == 0 => {}
             Target::SourcePort => flow.source_port = number as u16,
             Target::DestinationPort => flow.destination_port = number as u16,
             Target::Protocol => flow.protocol = number as u8,
@@ -569,6 +619,7 @@ impl Draft {
             Target::Input => self.input = Some(number as u32),
             Target::Output => self.output = Some(number as u32),
             Target::Interface => self.interface = Some(number as u32),
+            Target::ScopedTemplate => self.template = Some(number as u16),
             Target::DurationMilliseconds => rare.duration = nanoseconds(MILLISECOND),
             Target::DurationMicroseconds => rare.duration = nanoseconds(MICROSECOND),
             Target::Observed => rare.observed = clock.resolve(unit, number),
@@ -603,6 +654,7 @@ impl Draft {
         flow.source_port = packet.source_port;
         flow.destination_port = packet.destination_port;
         flow.tcp_flags = packet.tcp_flags;
+        (flow.tunnel_source, flow.tunnel_destination) = packet.tunnel.unzip();
         if flow.bytes == 0 {
             flow.bytes = packet.length;
         }
@@ -610,24 +662,28 @@ impl Draft {
     }
 }
 
-/// Templates may have the addresses of both families, the one that is not meant being zero; they may
-/// also have inner ones behind the outer ones. The first that is not zero is kept.
-fn put_v4(slot: &mut Option<IpAddr>, value: &[u8]) {
+/// Templates may have the addresses of both families, the one that is not meant being zero; or those
+/// of a tunnel before those of the packet inside, which are the ones that talk to each other. So the
+/// last that is not zero is kept, and what it replaces is the tunnel.
+fn put_v4(slot: &mut Option<IpAddr>, outer: &mut Option<IpAddr>, value: &[u8]) {
     if let Ok(octets) = <[u8; 4]>::try_from(value) {
-        put_address(slot, IpAddr::V4(Ipv4Addr::from(octets)));
+        put_address(slot, outer, IpAddr::V4(Ipv4Addr::from(octets)));
     }
 }
 
-fn put_v6(slot: &mut Option<IpAddr>, value: &[u8]) {
+fn put_v6(slot: &mut Option<IpAddr>, outer: &mut Option<IpAddr>, value: &[u8]) {
     if let Ok(octets) = <[u8; 16]>::try_from(value) {
-        put_address(slot, IpAddr::V6(Ipv6Addr::from(octets)));
+        put_address(slot, outer, IpAddr::V6(Ipv6Addr::from(octets)));
     }
 }
 
-fn put_address(slot: &mut Option<IpAddr>, address: IpAddr) {
-    let vacant = slot.is_none_or(|known| known.is_unspecified() && !address.is_unspecified());
-    if vacant {
-        *slot = Some(address);
+fn put_address(slot: &mut Option<IpAddr>, outer: &mut Option<IpAddr>, address: IpAddr) {
+    if slot.is_some() && address.is_unspecified() {
+        return;
+    }
+    let before = slot.replace(address);
+    if outer.is_none() {
+        *outer = before.filter(|before| !before.is_unspecified() && *before != address);
     }
 }
 
