@@ -459,6 +459,12 @@ pub(super) fn host_and_port(text: &[u8]) -> (&[u8], Option<u16>) {
         let after = inside.get(close + 1..).unwrap_or_default();
         return (&inside[..close], after.strip_prefix(b":").and_then(port));
     }
+    if let Some(at) = memchr::memrchr(b'/', text)
+        && let Some(port) = port(&text[at + 1..])
+        && address(&text[..at]).is_some()
+    {
+        return (&text[..at], Some(port));
+    }
     let Some(at) = text.iter().position(|byte| matches!(byte, b':' | b'/' | b'(' | b'#')) else { return (text, None) };
     let (host, rest) = text.split_at(at);
     let digits = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();

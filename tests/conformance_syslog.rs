@@ -1,0 +1,669 @@
+//! Compares what `decode` writes with what other projects expect of the same lines.
+//!
+//! Needs the folder that `ROJE_DATA` names. The result is a table, kept in
+//! `docs/conformance-syslog.md`, whose numbers may only rise; `ROJE_BLESS=1` writes it anew. With
+//! `ROJE_SHOW=source` the differences of one source are printed.
+#![cfg(feature = "real-data")]
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use roje::decode::syslog::{Reference, decode, header};
+use roje::decode::{FieldId, Fields, ecs};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Columns of the table, and the ECS names that each stands for.
+const COLUMNS: [(&str, &[&str]); 5] = [
+    ("time", &["@timestamp"]),
+    ("host", &["host.name", "host.hostname"]),
+    ("app", &["process.name"]),
+    ("pid", &["process.pid", "log.syslog.procid"]),
+    ("message", &["message"]),
+];
+
+/// Why numbers are not equal.
+const DEVIATIONS: &[(&str, &str)] = &[];
+
+/// What one source came to: equal and compared.
+#[derive(Default, Clone)]
+struct Tally {
+    lines: usize,
+    /// Lines without header, matched raw and kept.
+    headless: usize,
+    columns: [(usize, usize); COLUMNS.len()],
+    fields: (usize, usize),
+}
+
+struct Sources {
+    root: PathBuf,
+    tallies: BTreeMap<String, Tally>,
+    show: Option<String>,
+}
+
+/// The moment of receipt where the expected result tells none.
+const NOW: i64 = 1_795_266_000_000_000_000;
+
+impl Sources {
+    fn open() -> Self {
+        let root = std::env::var_os("ROJE_DATA").expect("ROJE_DATA names the folder of the data");
+        let root = PathBuf::from(root).join("syslog");
+        assert!(root.is_dir(), "no folder syslog under ROJE_DATA");
+        Sources { root, tallies: BTreeMap::new(), show: std::env::var("ROJE_SHOW").ok() }
+    }
+
+    fn json(&self, path: &str) -> Value {
+        read_json(&self.root.join(path))
+    }
+
+    /// Decodes one line and compares it with the expected flat names.
+    fn compare(&mut self, source: &str, line: &[u8], expected: &Map<String, Value>, zone: Option<&str>) {
+        let time = expected.get("@timestamp").and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
+        // Received when it was sent, so that the year of a stamp without one is the expected one.
+        let now = time.map_or(NOW, |time| time.as_nanosecond() as i64);
+        let got = flat(line, &Reference { now, timezone: zone_of(zone) });
+        let show = self.show.as_deref() == Some(source);
+        let tally = self.tallies.entry(source.to_owned()).or_default();
+        tally.lines += 1;
+        tally.headless += usize::from(header(line).is_err());
+        let mut differ = |name: &str, have: Option<&Value>, want: &Value| {
+            if show {
+                println!("{name}: {} != {want}\n    {}", have.unwrap_or(&Value::Null), String::from_utf8_lossy(line));
+            }
+        };
+        for ((name, fields), counts) in COLUMNS.iter().zip(&mut tally.columns) {
+            let Some(want) = fields.iter().find_map(|field| expected.get(*field)) else { continue };
+            let have = fields.iter().find_map(|field| got.get(*field));
+            let equal = have.is_some_and(|have| same(have, want));
+            counts.0 += usize::from(equal);
+            counts.1 += 1;
+            if !equal {
+                differ(name, have, want);
+            }
+        }
+        for (name, want) in expected.iter().filter(|(name, _)| compared(name)) {
+            let Some(have) = got.get(name) else { continue };
+            let equal = same(have, want);
+            tally.fields.0 += usize::from(equal);
+            tally.fields.1 += 1;
+            if !equal {
+                differ(name, Some(have), want);
+            }
+        }
+    }
+
+    /// Reads a line for which nothing is expected: it has a header or a reason, and a message.
+    fn read(&mut self, source: &str, line: &[u8]) {
+        let tally = self.tallies.entry(source.to_owned()).or_default();
+        tally.lines += 1;
+        let mut fields = Fields::default();
+        let decoded = decode(line, &Reference { now: NOW, timezone: TimeZone::UTC }, &mut fields);
+        tally.headless += usize::from(decoded.is_err());
+        assert!(line.trim_ascii().is_empty() || fields.find(FieldId::Message).is_some());
+    }
+}
+
+/// Whether a field says the same thing on both sides: not about the pipeline, not of a column.
+fn compared(name: &str) -> bool {
+    !COLUMNS.iter().any(|(_, fields)| fields.contains(&name))
+        && !["event.original", "event.kind", "host.ip", "tags", "log.level"].contains(&name)
+        && !["related.", "ecs.", "event.category", "event.type", "json.", "kv.", "cef.", "leef."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+fn read_json(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A zone by name, `-02:00` or `-0500`.
+fn zone_of(zone: Option<&str>) -> TimeZone {
+    let Some(zone) = zone else { return TimeZone::UTC };
+    let offset = jiff::fmt::strtime::parse("%:z", zone).or_else(|_| jiff::fmt::strtime::parse("%z", zone));
+    match offset.ok().and_then(|parsed| parsed.offset()) {
+        Some(offset) => TimeZone::fixed(offset),
+        None => TimeZone::get(zone).unwrap_or(TimeZone::UTC),
+    }
+}
+
+fn flat(line: &[u8], reference: &Reference) -> BTreeMap<String, Value> {
+    let mut fields = Fields::default();
+    // Without a header the message is still there to compare.
+    let _ = decode(line, reference, &mut fields);
+    let mut object = Map::new();
+    ecs::to_json(&fields, line, &mut object);
+    let mut flat = BTreeMap::new();
+    flatten("", &Value::Object(object), &mut flat);
+    flat
+}
+
+fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, out);
+            }
+        }
+        other => {
+            out.insert(path.to_owned(), other.clone());
+        }
+    }
+}
+
+/// Equal, or the same instant, number or word in another notation.
+fn same(have: &Value, want: &Value) -> bool {
+    let (have, want) = (scalar(have), scalar(want));
+    if have.trim() == want.trim() {
+        return true;
+    }
+    match (have.parse::<Timestamp>(), want.parse::<Timestamp>()) {
+        // Most pipelines keep milliseconds only.
+        (Ok(have), Ok(want)) => have.as_nanosecond() / 1_000_000 == want.as_nanosecond() / 1_000_000,
+        _ => have.len() <= 32 && have.eq_ignore_ascii_case(&want),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.len() == 1 => scalar(&items[0]),
+        other => other.to_string(),
+    }
+}
+
+/// The pairs whose value is there.
+fn expect(pairs: &[(&str, Option<&Value>)]) -> Map<String, Value> {
+    pairs.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.clone()))).collect()
+}
+
+fn syslog_report() -> String {
+    let mut sources = Sources::open();
+    for compare in [go_syslog, telegraf, vrl, beats_modules, elastic, sc4s, loghub, cef, unexpected] {
+        compare(&mut sources);
+    }
+    let mut report = String::from(
+        "# Syslog against other projects' expectations\n\n\
+         Written by `tests/conformance_syslog.rs`; a number that falls fails the test. A cell is equal/compared: a\n\
+         column is compared where the other side has it, another field where both sides have it.\n\n\
+         | source | lines | without header |",
+    );
+    for (name, _) in COLUMNS {
+        let _ = write!(report, " {name} |");
+    }
+    report.push_str(" other fields |\n|---|---|---|");
+    report.push_str(&"---|".repeat(COLUMNS.len() + 1));
+    report.push('\n');
+    for (source, tally) in &sources.tallies {
+        let _ = write!(report, "| {source} | {} | {} |", tally.lines, tally.headless);
+        for (equal, compared) in tally.columns.iter().chain([&tally.fields]) {
+            let _ = match compared {
+                0 => write!(report, " – |"),
+                _ => write!(report, " {equal}/{compared} |"),
+            };
+        }
+        report.push('\n');
+    }
+    report.push_str("\nDeviations, with the reason:\n\n");
+    for (source, reason) in DEVIATIONS {
+        let _ = writeln!(report, "- {source}: {reason}");
+    }
+    report
+}
+
+#[test]
+fn numbers_only_rise() {
+    let report = syslog_report();
+    println!("{report}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance-syslog.md");
+    if std::env::var_os("ROJE_BLESS").is_some() {
+        std::fs::write(&path, &report).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).expect("docs/conformance-syslog.md; ROJE_BLESS=1 writes it");
+    let equal = |cell: &str| cell.split('/').next().and_then(|number| number.trim().parse::<usize>().ok()).unwrap_or(0);
+    for line in committed.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| source")) {
+        let before: Vec<_> = line.split('|').collect();
+        let now = report.lines().find(|line| line.split('|').nth(1) == before.get(1).copied());
+        let now = now.unwrap_or_else(|| panic!("{} is no longer compared", before[1]));
+        for (before, now) in line.split('|').zip(now.split('|')).skip(4) {
+            assert!(equal(now) >= equal(before), "{line}\nhad {before}, now {now}");
+        }
+    }
+}
+
+#[test]
+fn every_valid_vector_of_go_syslog_is_equal() {
+    let mut sources = Sources::open();
+    go_syslog(&mut sources);
+    for (source, tally) in sources.tallies {
+        assert!(tally.lines > 3, "{source}");
+        assert_eq!(tally.headless, 0, "{source}");
+        for ((equal, compared), (column, _)) in tally.columns.iter().zip(COLUMNS) {
+            assert_eq!(equal, compared, "{source}: {column}");
+        }
+        assert_eq!(tally.fields.0, tally.fields.1, "{source}: other fields");
+    }
+}
+
+fn go_syslog(sources: &mut Sources) {
+    for (file, source) in [("rfc5424", "go-syslog rfc5424"), ("rfc3164", "go-syslog rfc3164")] {
+        for row in sources.json(&format!("go-syslog/{file}.json")).as_array().unwrap() {
+            let line = bytes_of(row["input_hex"].as_str().unwrap());
+            let message = &row["message"];
+            if row["valid"] != json!(true) {
+                // Invalid is tolerated or refused, either is right; it must not be lost.
+                sources.read("go-syslog invalid", &line);
+                continue;
+            }
+            let mut expected = expect(&[
+                ("host.name", message.get("hostname")),
+                ("process.name", message.get("appname")),
+                ("log.syslog.procid", message.get("procid")),
+                ("log.syslog.msgid", message.get("msgid")),
+                ("log.syslog.version", message.get("version")),
+                ("log.syslog.priority", message.get("priority")),
+                ("log.syslog.facility.code", message.get("facility")),
+                ("log.syslog.severity.code", message.get("severity")),
+            ]);
+            if let Some(text) = message.get("message").and_then(Value::as_str) {
+                expected.insert("message".into(), json!(text.strip_prefix('\u{feff}').unwrap_or(text)));
+            }
+            if let Some(time) = message.get("timestamp").and_then(Value::as_str) {
+                let known = time.parse::<Timestamp>().is_ok();
+                let time = if known { time.to_owned() } else { with_year(time, 2026) };
+                expected.insert("@timestamp".into(), json!(time));
+            }
+            if let Some(Value::Object(data)) = message.get("structured_data") {
+                for (id, parameters) in data {
+                    for (name, text) in parameters.as_object().unwrap() {
+                        let plain = unescaped(text.as_str().unwrap());
+                        expected.insert(format!("log.syslog.structured_data.{id}.{name}"), json!(plain));
+                    }
+                }
+            }
+            sources.compare(source, &line, &expected, None);
+        }
+    }
+}
+
+/// RFC 5424, 6.3.3.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::new();
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, characters.peek()) {
+            ('\\', Some('"' | '\\' | ']')) => plain.extend(characters.next()),
+            _ => plain.push(character),
+        }
+    }
+    plain
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+/// `Jan 12 06:30:00` in a year.
+fn with_year(stamp: &str, year: i16) -> String {
+    let time = jiff::civil::DateTime::strptime("%Y %b %d %H:%M:%S", format!("{year} {stamp}")).unwrap();
+    time.to_zoned(TimeZone::UTC).unwrap().timestamp().to_string()
+}
+
+fn telegraf(sources: &mut Sources) {
+    for case in entries(&sources.root.join("telegraf")).into_iter().filter(|path| path.is_dir()) {
+        let expected = std::fs::read_to_string(case.join("expected.out")).unwrap_or_default();
+        let input = std::fs::read(case.join("input.txt")).unwrap_or_default();
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let messages = match name.as_str() {
+            name if name.contains("octet_counting") => counted(&input),
+            name if name.contains("non_transparent") => lines(&input),
+            _ => vec![input],
+        };
+        let rows: Vec<_> = expected.lines().filter(|line| line.starts_with("syslog,")).collect();
+        // Of broken frames it keeps fewer; those are the framer's matter.
+        if messages.len() < rows.len() {
+            continue;
+        }
+        for (message, row) in messages.iter().zip(&rows) {
+            sources.compare("telegraf", message, &line_protocol(row), None);
+        }
+    }
+}
+
+fn counted(input: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut rest = input.trim_ascii_start();
+    while let Some(space) = rest.iter().position(|byte| *byte == b' ') {
+        let Ok(length) = std::str::from_utf8(&rest[..space]).unwrap_or("").parse::<usize>() else { break };
+        let frame = &rest[space + 1..];
+        found.push(frame[..length.min(frame.len())].to_vec());
+        rest = frame.get(length..).unwrap_or_default().trim_ascii_start();
+    }
+    found
+}
+
+/// Tags and fields of a line of InfluxDB's protocol under the names of ECS.
+fn line_protocol(row: &str) -> Map<String, Value> {
+    let mut pairs = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = row.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => pairs.last_mut().unwrap().extend(characters.next()),
+            '"' => quoted = !quoted,
+            ',' | ' ' if !quoted => pairs.push(String::new()),
+            other => pairs.last_mut().unwrap().push(other),
+        }
+    }
+    let mut expected = Map::new();
+    for (name, value) in pairs.iter().filter_map(|pair| pair.split_once('=')) {
+        let number = value.trim_end_matches(['i', 'u']).parse::<i64>();
+        let (name, value) = match (name, number) {
+            ("hostname", _) => ("host.name", json!(value)),
+            ("appname", _) => ("process.name", json!(value)),
+            ("procid", _) => ("log.syslog.procid", json!(value)),
+            ("msgid", _) => ("log.syslog.msgid", json!(value)),
+            ("message", _) => ("message", json!(value.strip_prefix('\u{feff}').unwrap_or(value))),
+            ("facility", _) => ("log.syslog.facility.name", json!(value)),
+            ("severity", _) => ("log.syslog.severity.name", json!(value)),
+            ("version", Ok(number)) => ("log.syslog.version", json!(number)),
+            ("timestamp", Ok(number)) => {
+                ("@timestamp", json!(Timestamp::from_nanosecond(i128::from(number)).unwrap().to_string()))
+            }
+            _ => continue,
+        };
+        expected.insert(name.to_owned(), value);
+    }
+    expected
+}
+
+/// Files of documented examples, with the names of what they return and those of ECS.
+const VRL: &[(&str, &[(&str, &str)])] = &[
+    (
+        "parse_syslog",
+        &[
+            ("hostname", "host.name"),
+            ("appname", "process.name"),
+            ("procid", "process.pid"),
+            ("message", "message"),
+            ("msgid", "log.syslog.msgid"),
+            ("facility", "log.syslog.facility.name"),
+            ("severity", "log.syslog.severity.name"),
+            ("timestamp", "@timestamp"),
+        ],
+    ),
+    (
+        "parse_linux_authorization",
+        &[("hostname", "host.name"), ("appname", "process.name"), ("procid", "process.pid"), ("message", "message")],
+    ),
+    (
+        "parse_apache_log",
+        &[
+            ("host", "source.ip"),
+            ("method", "http.request.method"),
+            ("status", "http.response.status_code"),
+            ("path", "url.original"),
+            ("agent", "user_agent.original"),
+            ("referrer", "http.request.referrer"),
+        ],
+    ),
+    (
+        "parse_cef",
+        &[
+            ("src", "source.ip"),
+            ("dst", "destination.ip"),
+            ("deviceVendor", "observer.vendor"),
+            ("deviceProduct", "observer.product"),
+            ("deviceVersion", "observer.version"),
+            ("deviceEventClassId", "event.code"),
+            ("shost", "source.domain"),
+            ("dhost", "destination.domain"),
+            ("suser", "source.user.name"),
+            ("duser", "destination.user.name"),
+            ("spt", "source.port"),
+            ("request", "url.original"),
+        ],
+    ),
+];
+
+fn vrl(sources: &mut Sources) {
+    for (file, names) in VRL {
+        for example in sources.json(&format!("vrl/{file}.json"))["examples"].as_array().unwrap() {
+            let Some(line) = vrl_string(example["source"].as_str().unwrap()) else { continue };
+            let Value::Object(returned) = &example["return"] else { continue };
+            let pairs: Vec<_> = names.iter().map(|(theirs, ours)| (*ours, returned.get(*theirs))).collect();
+            sources.compare(&format!("vrl {file}"), line.as_bytes(), &expect(&pairs), None);
+        }
+    }
+}
+
+/// The first string of an expression: `"…"` with escapes or `s'…'`.
+fn vrl_string(source: &str) -> Option<String> {
+    if let Some(start) = source.find("s'") {
+        let text = &source[start + 2..];
+        return Some(text[..text.rfind('\'')?].to_owned());
+    }
+    let mut out = String::new();
+    let mut characters = source[source.find('"')? + 1..].chars();
+    loop {
+        match characters.next()? {
+            '\\' => match characters.next()? {
+                'n' => out.push('\n'),
+                other => out.push(other),
+            },
+            '"' => return Some(out),
+            other => out.push(other),
+        }
+    }
+}
+
+fn beats_modules(sources: &mut Sources) {
+    for path in files(&sources.root.join("beats-modules"), "-expected.json") {
+        let log = path.to_str().unwrap().trim_end_matches("-expected.json").to_owned();
+        let Ok(bytes) = std::fs::read(log) else { continue };
+        for event in read_json(&path).as_array().unwrap() {
+            // Lines that the pipeline joined are not lines here.
+            if event.get("log.flags").is_some() {
+                continue;
+            }
+            let Some(offset) = event["log.offset"].as_u64() else { continue };
+            let Some(rest) = bytes.get(offset as usize..) else { continue };
+            let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let mut expected = event.as_object().unwrap().clone();
+            expected.retain(|_, value| !value.is_null());
+            let folder = path.strip_prefix(sources.root.join("beats-modules")).unwrap();
+            let module = folder.iter().next().unwrap().to_str().unwrap().to_owned();
+            sources.compare(&format!("beats {module}"), line, &expected, event["event.timezone"].as_str());
+        }
+    }
+}
+
+fn elastic(sources: &mut Sources) {
+    let folder = sources.root.join("elastic-integrations");
+    for case in sources.json("elastic-integrations/cases.json").as_array().unwrap() {
+        let input = case["input"].as_str().unwrap();
+        let expected = read_json(&folder.join(format!("{input}-expected.json")));
+        let bytes = std::fs::read(folder.join(input)).unwrap_or_default();
+        let lines = lines(&bytes);
+        let package = input.split('/').next().unwrap();
+        let line_per_event = case["line_per_event"] == json!(true) && input.ends_with(".log");
+        for (index, event) in expected["expected"].as_array().unwrap().iter().enumerate() {
+            let original = event.pointer("/event/original").and_then(Value::as_str).map(str::as_bytes);
+            let line = original.or(lines.get(index).map(Vec::as_slice).filter(|_| line_per_event));
+            let Some(line) = line.filter(|_| !event.is_null()) else { continue };
+            let mut expected = BTreeMap::new();
+            flatten("", event, &mut expected);
+            let expected: Map<_, _> = expected.into_iter().filter(|(_, value)| !value.is_null()).collect();
+            let zone = event.pointer("/event/timezone").and_then(Value::as_str);
+            sources.compare(&format!("elastic {package}"), line, &expected, zone);
+        }
+    }
+}
+
+/// Marks of the templates and what fills them.
+const MARKS: &[(&str, &str)] = &[
+    ("bsd", "Nov 21 13:00:05"),
+    ("bsdyear", "Nov 21 13:00:05 2026"),
+    ("iso_header", "2026-11-21T13:00:05"),
+    ("iso", "2026-11-21T13:00:05"),
+    ("timestamp", "2026-11-21T13:00:05Z"),
+    ("host", "alpha-host"),
+    ("epoch", "1795266005"),
+    ("date", "2026-11-21"),
+    ("time", "13:00:05"),
+    ("pid", "4242"),
+    ("year", "2026"),
+    ("millisec", "123"),
+    ("microsec", "123456"),
+    ("tzname", "UTC"),
+    ("seq", "4711"),
+    ("node_id", "RP/0/RSP0/CPU0"),
+    ("app", "mail_logs"),
+];
+
+fn sc4s(sources: &mut Sources) {
+    for path in files(&sources.root.join("sc4s"), ".json") {
+        for test in read_json(&path).as_array().unwrap() {
+            let mark = test["mark"].as_str().unwrap_or("<134>");
+            for template in test["templates"].as_array().unwrap() {
+                let mut line = template.as_str().unwrap().to_owned();
+                for (name, text) in MARKS.iter().chain(&[("mark", mark)]) {
+                    for spelling in ["{{ % }}", "{{%}}", "{{% }}"] {
+                        line = line.replace(&spelling.replace('%', name), text);
+                    }
+                }
+                let mut expected = Map::new();
+                let stamp = line.find("Nov 21").or(line.find("2026-11-21T")).filter(|stamp| *stamp < 16);
+                if let Some(stamp) = stamp {
+                    expected.insert("@timestamp".into(), json!("2026-11-21T13:00:05Z"));
+                    // Right behind the stamp it is the host; elsewhere it is text.
+                    let host = line.find(" alpha-host ").filter(|host| (stamp..stamp + 24).contains(host));
+                    if host.is_some() {
+                        expected.insert("host.name".into(), json!("alpha-host"));
+                    }
+                }
+                sources.compare("sc4s", line.as_bytes(), &expected, None);
+            }
+        }
+    }
+}
+
+fn loghub(sources: &mut Sources) {
+    let table = |sources: &Sources, system: &str| {
+        let folder = sources.root.join("loghub");
+        let rows = csv(&std::fs::read_to_string(folder.join(format!("{system}_2k.log_structured.csv"))).unwrap());
+        let lines = lines(&std::fs::read(folder.join(format!("{system}_2k.log"))).unwrap());
+        rows.into_iter().skip(1).zip(lines).collect::<Vec<_>>()
+    };
+    for (row, line) in table(sources, "Linux") {
+        let time = with_year(&format!("{} {} {}", row[1], row[2], row[3]), 2025);
+        let mut expected = Map::from_iter([
+            ("@timestamp".into(), json!(time)),
+            ("host.name".into(), json!(row[4])),
+            ("process.name".into(), json!(row[5])),
+            ("process.pid".into(), json!(row[6])),
+            ("message".into(), json!(row[7])),
+        ]);
+        expected.retain(|_, value| value != "");
+        sources.compare("loghub Linux", &line, &expected, None);
+    }
+    for (row, line) in table(sources, "Apache") {
+        let time = jiff::civil::DateTime::strptime("%a %b %d %H:%M:%S %Y", &row[1]).unwrap();
+        let time = time.to_zoned(TimeZone::UTC).unwrap().timestamp().to_string();
+        let expected = Map::from_iter([("@timestamp".into(), json!(time))]);
+        sources.compare("loghub Apache", &line, &expected, None);
+    }
+}
+
+fn csv(text: &str) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    let (mut row, mut cell, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => cell.extend(characters.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => row.push(std::mem::take(&mut cell)),
+            '\r' => {}
+            '\n' if !quoted => {
+                row.push(std::mem::take(&mut cell));
+                rows.push(std::mem::take(&mut row));
+            }
+            other => cell.push(other),
+        }
+    }
+    rows
+}
+
+fn cef(sources: &mut Sources) {
+    for event in sources.json("beats-cef/samples.log.golden.json").as_array().unwrap() {
+        let Some(line) = event.pointer("/event/original").and_then(Value::as_str) else { continue };
+        let mut expected = BTreeMap::new();
+        flatten("", event, &mut expected);
+        sources.compare("beats-cef", line.as_bytes(), &expected.into_iter().collect(), None);
+    }
+    for vector in sources.json("logstash-cef/cef-vectors.json").as_array().unwrap() {
+        let line = vector["input"].as_str().unwrap();
+        let got = flat(line.as_bytes(), &Reference { now: NOW, timezone: TimeZone::UTC });
+        let tally = sources.tallies.entry("logstash-cef".into()).or_default();
+        tally.lines += 1;
+        tally.headless += usize::from(header(line.as_bytes()).is_err());
+        for (name, want) in vector["expect"].as_object().unwrap() {
+            // Long names there, short ones here: by value, for each occurs once. Empty is absent, and
+            // what precedes CEF is in no field of its own.
+            let want = scalar(want);
+            if want.is_empty() || name == "syslog" {
+                continue;
+            }
+            let equal = got.values().any(|have| scalar(have) == want);
+            tally.fields.0 += usize::from(equal);
+            tally.fields.1 += 1;
+            if !equal && sources.show.as_deref() == Some("logstash-cef") {
+                println!("{name}: {want}\n    {line}\n    {got:?}");
+            }
+        }
+    }
+}
+
+fn unexpected(sources: &mut Sources) {
+    for path in files(&sources.root.join("rsyslog"), "") {
+        for line in lines(&std::fs::read(path).unwrap()) {
+            sources.read("rsyslog", &line);
+        }
+    }
+    for path in files(&sources.root.join("wazuh"), ".ini") {
+        for line in lines(&std::fs::read(path).unwrap()) {
+            let text = String::from_utf8_lossy(&line);
+            if let Some((_, log)) = text.split_once("pass = ").filter(|_| text.starts_with("log")) {
+                sources.read("wazuh", log.as_bytes());
+            }
+        }
+    }
+}
+
+fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+/// Every file under a folder whose name ends so, licences apart.
+fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in entries(folder) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            found.extend(files(&path, suffix));
+        } else if name.ends_with(suffix) && !name.starts_with("LICENSE") && !name.starts_with("COPYING") {
+            found.push(path);
+        }
+    }
+    found
+}
