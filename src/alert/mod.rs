@@ -233,3 +233,8 @@ impl Alert {
         reason::reason(self)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::compose::tests::sample;
+}

@@ -1,6 +1,37 @@
 //! Delivers alerts: on disk first, then to each output at its own pace.
+//!
+//! [`Delivery`] appends alerts to the [`spool`] and runs one thread for each output, which reads
+//! at its own cursor, lets [`release`] decide what may leave, and hands the rest to its
+//! [`Output`]. A slow or dead output holds up neither the input nor another output.
 
+pub mod delivery;
+mod file;
+pub mod release;
+pub mod spool;
+mod stdout;
+mod stream;
+
+pub use delivery::{Delivery, OutputSpec, OutputStats, Undelivered};
+pub use file::File;
+pub use release::{Release, Withheld, release};
+pub use stdout::Stdout;
+
+use crate::alert::Alert;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Where alerts go.
+///
+/// Implementations know one protocol. What may leave was decided before, what comes back decides
+/// whether to try again; order, backoff and bookkeeping are the caller's.
+pub trait Output: Send {
+    /// Delivers alerts in order; `Ok(n)` says that the first `n` arrived for good, and the caller
+    /// comes again with the rest. An error says that none of them did, and concerns the first.
+    fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError>;
+
+    /// Opens its destination anew, after SIGHUP.
+    fn reopen(&mut self) {}
+}
 
 /// Why a batch, or its next alert, was not delivered.
 #[derive(Debug, thiserror::Error)]
@@ -19,4 +50,19 @@ pub enum DeliveryError {
         /// What happened.
         reason: String,
     },
+}
+
+impl DeliveryError {
+    fn retry(reason: impl Into<String>) -> DeliveryError {
+        DeliveryError::Retry { reason: reason.into(), after: None }
+    }
+}
+
+/// Where an output writes; the destinations of this version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// `stdout:`
+    Stdout,
+    /// `file:///…`
+    File(PathBuf),
 }
