@@ -11,7 +11,7 @@ use crate::decode::syslog::{self, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
 use crate::detect::{Match, Matcher, RuleSet, Validity, ValueId};
-use crate::input::{Format, Message, Nanos};
+use crate::input::{Format, Message};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
 use arc_swap::{ArcSwap, Cache};
 use crossbeam_channel::{Sender, TrySendError};

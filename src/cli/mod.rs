@@ -271,6 +271,9 @@ pub struct SendArgs {
     /// Messages a second [default: as fast as possible]
     #[arg(long, value_name = "N")]
     pub rate: Option<u64>,
+    /// On TCP, frame messages by octet counting (RFC 6587) instead of newlines
+    #[arg(long)]
+    pub octet_counted: bool,
     /// Stop after so many messages, repeating the input as often as needed [default: the input once]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,

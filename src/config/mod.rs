@@ -400,7 +400,8 @@ fn no_place(path: &Path, reason: &str) -> Diagnostic {
     }
 }
 
-fn host_name() -> String {
+/// The name of this machine: the default of `agent.name`.
+pub fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }

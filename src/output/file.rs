@@ -81,7 +81,7 @@ impl File {
         let start = length.saturating_sub(MAX_REMNANT);
         reader.seek(SeekFrom::Start(length.saturating_sub(1)))?;
         let mut last = Vec::new();
-        reader.by_ref().take(1).read_to_end(&mut last)?;
+        Read::by_ref(&mut reader).take(1).read_to_end(&mut last)?;
         if matches!(last.as_slice(), [] | [b'\n']) {
             return Ok(true);
         }

@@ -33,6 +33,15 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The sets inside the binary: file name and text.
+pub const EMBEDDED: &[(&str, &str)] = &[
+    ("homeland-justice-c0038.yaml", include_str!("../../rules/homeland-justice-c0038.yaml")),
+    ("destructive-commands.yaml", include_str!("../../rules/destructive-commands.yaml")),
+    ("web-shells.yaml", include_str!("../../rules/web-shells.yaml")),
+    ("public-resolvers.yaml", include_str!("../../rules/public-resolvers.yaml")),
+    ("update-hosts.yaml", include_str!("../../rules/update-hosts.yaml")),
+];
+
 /// A set in force.
 #[derive(Clone, Debug)]
 pub struct LoadedSet {
@@ -124,6 +133,17 @@ pub enum ChangeKind {
     Removed,
     /// Its policy is another.
     Changed,
+}
+
+impl ChangeKind {
+    /// The word in a log line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Changed => "changed",
+        }
+    }
 }
 
 /// One value that differs from the generation before. Values stricter than `clear` must be masked

@@ -61,6 +61,11 @@ impl Store {
         Store { memory_limit, ..self }
     }
 
+    /// Sets from other files and directories from the next load on.
+    pub fn set_paths(&mut self, paths: Vec<PathBuf>) {
+        self.paths = paths;
+    }
+
     /// The files and directories to watch.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
