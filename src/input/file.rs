@@ -29,7 +29,7 @@ pub struct FileError {
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Messages, framed as INTERFACE says for files.
+    /// Messages: lines, or counted as a TCP stream has them.
     Log,
     /// Packets: pcap or pcapng.
     Capture,
@@ -187,11 +187,14 @@ fn is_capture(start: &[u8]) -> bool {
 }
 
 /// Reads the first bytes and puts them back.
-fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, io::Chain<Cursor<Vec<u8>>, R>)> {
+fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
     let mut start = Vec::new();
     reader.by_ref().take(MAGIC).read_to_end(&mut start)?;
     Ok((start.clone(), Cursor::new(start).chain(reader)))
 }
+
+/// A reader whose first bytes were looked at.
+type Peeked<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
 /// The longest sequence of magic bytes.
 const MAGIC: u64 = 6;

@@ -368,7 +368,7 @@ mod tests {
         (directory, vec![path])
     }
 
-    fn options(target: String, rate: u64, count: Option<u64>) -> Options {
+    fn options(target: &str, rate: u64, count: Option<u64>) -> Options {
         Options { target: target.parse().unwrap(), rate, count, framing: Framing::OctetCounting }
     }
 
@@ -378,7 +378,7 @@ mod tests {
         let target = format!("udp://{}", socket.address().unwrap());
         let (_directory, inputs) = log("<1>a\n<1>bb\n<1>ccc\n");
         for rate in [0, 20_000, 100] {
-            let summary = send(&inputs, &options(target.clone(), rate, Some(100)), &Stop::new()).unwrap();
+            let summary = send(&inputs, &options(&target, rate, Some(100)), &Stop::new()).unwrap();
             assert_eq!((summary.sent, summary.bytes, summary.errors), (100, 33 * 15 + 4, 0));
             let mut receiver = udp::Receiver::new(socket.clone(), 64, 2048);
             let mut found = Vec::new();
@@ -395,7 +395,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let target = format!("udp://{}", socket.local_addr().unwrap());
         let (_directory, inputs) = log("<1>a\n");
-        let summary = send(&inputs, &options(target, 10_000, Some(1001)), &Stop::new()).unwrap();
+        let summary = send(&inputs, &options(&target, 10_000, Some(1001)), &Stop::new()).unwrap();
         // 5 messages a batch, each batch 0.5 ms after the last: the last is due after 100 ms.
         assert!(summary.elapsed >= Duration::from_millis(99), "{:?}", summary.elapsed);
     }
@@ -408,7 +408,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let target = format!("tcp://{}", listener.local_addr().unwrap());
             let (_directory, inputs) = log("<1>a\nplain\n<1>bb\n");
-            let options = Options { framing, ..options(target, 0, None) };
+            let options = Options { framing, ..options(&target, 0, None) };
             let summary = send(&inputs, &options, &Stop::new()).unwrap();
             assert_eq!((summary.sent, summary.bytes), (3, 14));
             let mut text = String::new();
@@ -435,10 +435,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = format!("tcp://{}", listener.local_addr().unwrap());
         let (_directory, inputs) = log("\n\n");
-        let error = send(&inputs, &options(target.clone(), 0, Some(5)), &Stop::new()).unwrap_err();
+        let error = send(&inputs, &options(&target, 0, Some(5)), &Stop::new()).unwrap_err();
         assert_eq!(error.to_string(), "nothing to send: the inputs hold no message");
         drop(listener);
-        let error = send(&inputs, &options(target.clone(), 0, None), &Stop::new()).unwrap_err();
+        let error = send(&inputs, &options(&target, 0, None), &Stop::new()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{target}: Connection refused")), "{error}");
     }
 }

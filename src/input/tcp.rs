@@ -418,10 +418,13 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::thread::{self, JoinHandle};
 
+    /// Bytes, sender, truncated.
+    type Entry = (Vec<u8>, SocketAddr, bool);
+
     /// What the handlers of a test saw.
     #[derive(Debug, Default)]
     struct Seen {
-        messages: Mutex<Vec<(Vec<u8>, SocketAddr, bool)>>,
+        messages: Mutex<Vec<Entry>>,
         full: AtomicBool,
         deny: AtomicBool,
     }
@@ -479,7 +482,7 @@ mod tests {
             panic!("waited in vain: {what}: {:?}", self.stats);
         }
 
-        fn stop(self) -> (Vec<(Vec<u8>, SocketAddr, bool)>, Arc<TcpStats>) {
+        fn stop(self) -> (Vec<Entry>, Arc<TcpStats>) {
             self.stop.set();
             for thread in self.threads {
                 thread.join().unwrap().unwrap();
@@ -489,7 +492,7 @@ mod tests {
         }
     }
 
-    fn texts(messages: &[(Vec<u8>, SocketAddr, bool)]) -> Vec<(String, bool)> {
+    fn texts(messages: &[Entry]) -> Vec<(String, bool)> {
         messages.iter().map(|(bytes, _, cut)| (String::from_utf8_lossy(bytes).into_owned(), *cut)).collect()
     }
 
