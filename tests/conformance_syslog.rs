@@ -23,6 +23,26 @@ const COLUMNS: [(&str, &[&str]); 5] = [
     ("message", &["message"]),
 ];
 
+/// Values that indicators are matched with and alerts are assigned by.
+const WANTED: [&str; 16] = [
+    "source.ip",
+    "source.port",
+    "destination.ip",
+    "destination.port",
+    "user.name",
+    "source.user.name",
+    "url.original",
+    "url.domain",
+    "url.path",
+    "dns.question.name",
+    "network.transport",
+    "file.name",
+    "file.hash.md5",
+    "file.hash.sha1",
+    "file.hash.sha256",
+    "email.from.address",
+];
+
 /// Why numbers are not equal.
 const DEVIATIONS: &[(&str, &str)] = &[];
 
@@ -34,6 +54,8 @@ struct Tally {
     headless: usize,
     columns: [(usize, usize); COLUMNS.len()],
     fields: (usize, usize),
+    /// Of [`WANTED`], whether both sides have them or not.
+    wanted: (usize, usize),
 }
 
 struct Sources {
@@ -67,7 +89,7 @@ impl Sources {
         let tally = self.tallies.entry(source.to_owned()).or_default();
         tally.lines += 1;
         tally.headless += usize::from(header(line).is_err());
-        let mut differ = |name: &str, have: Option<&Value>, want: &Value| {
+        let differ = |name: &str, have: Option<&Value>, want: &Value| {
             if show {
                 println!("{name}: {} != {want}\n    {}", have.unwrap_or(&Value::Null), String::from_utf8_lossy(line));
             }
@@ -80,6 +102,13 @@ impl Sources {
             counts.1 += 1;
             if !equal {
                 differ(name, have, want);
+            }
+        }
+        for (name, want) in WANTED.iter().filter_map(|name| expected.get_key_value(*name)) {
+            tally.wanted.0 += usize::from(got.get(name).is_some_and(|have| same(have, want)));
+            tally.wanted.1 += 1;
+            if got.get(name).is_none() {
+                differ(name, None, want);
             }
         }
         for (name, want) in expected.iter().filter(|(name, _)| compared(name)) {
@@ -187,18 +216,19 @@ fn syslog_report() -> String {
     let mut report = String::from(
         "# Syslog against other projects' expectations\n\n\
          Written by `tests/conformance_syslog.rs`; a number that falls fails the test. A cell is equal/compared: a\n\
-         column is compared where the other side has it, another field where both sides have it.\n\n\
+         column is compared where the other side has it, another field where both sides have it. \"Wanted\" are\n\
+         addresses, ports, users, URLs, names and hashes that the other side has, whether or not they were found.\n\n\
          | source | lines | without header |",
     );
     for (name, _) in COLUMNS {
         let _ = write!(report, " {name} |");
     }
-    report.push_str(" other fields |\n|---|---|---|");
-    report.push_str(&"---|".repeat(COLUMNS.len() + 1));
+    report.push_str(" wanted | other fields |\n|---|---|---|");
+    report.push_str(&"---|".repeat(COLUMNS.len() + 2));
     report.push('\n');
     for (source, tally) in &sources.tallies {
         let _ = write!(report, "| {source} | {} | {} |", tally.lines, tally.headless);
-        for (equal, compared) in tally.columns.iter().chain([&tally.fields]) {
+        for (equal, compared) in tally.columns.iter().chain([&tally.wanted, &tally.fields]) {
             let _ = match compared {
                 0 => write!(report, " – |"),
                 _ => write!(report, " {equal}/{compared} |"),
@@ -239,7 +269,7 @@ fn every_valid_vector_of_go_syslog_is_equal() {
     go_syslog(&mut sources);
     for (source, tally) in sources.tallies {
         assert!(tally.lines > 3, "{source}");
-        assert_eq!(tally.headless, 0, "{source}");
+        assert!(tally.headless == 0 || source.ends_with("invalid"), "{source}");
         for ((equal, compared), (column, _)) in tally.columns.iter().zip(COLUMNS) {
             assert_eq!(equal, compared, "{source}: {column}");
         }
@@ -536,7 +566,13 @@ fn sc4s(sources: &mut Sources) {
                 }
                 let mut expected = Map::new();
                 let stamp = line.find("Nov 21").or(line.find("2026-11-21T")).filter(|stamp| *stamp < 16);
-                if let Some(stamp) = stamp {
+                // Where the template adds a zone or a fraction, what follows is not the plain stamp.
+                let plain = |stamp: usize| {
+                    let rest = line[stamp..].trim_start_matches("Nov 21 13:00:05").trim_start_matches("2026-11-21T13:00:05");
+                    rest.starts_with([':', 'Z']) || (rest.starts_with(' ') && !rest[1..].starts_with(|c: char| c.is_ascii_uppercase()))
+                };
+                let year = line.find("2020 Nov").is_none();
+                if let Some(stamp) = stamp.filter(|stamp| plain(*stamp) && year) {
                     expected.insert("@timestamp".into(), json!("2026-11-21T13:00:05Z"));
                     // Right behind the stamp it is the host; elsewhere it is text.
                     let host = line.find(" alpha-host ").filter(|host| (stamp..stamp + 24).contains(host));

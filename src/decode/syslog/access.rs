@@ -61,7 +61,9 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     if let Some(vhost) = vhost {
         put(names, out, FieldId::UrlDomain, Form::Site, vhost);
     }
-    put(names, out, FieldId::Timestamp, Form::Stamp, stamp);
+    if !names.is_timed() {
+        put(names, out, FieldId::Timestamp, Form::Stamp, stamp);
+    }
     let Some((request, rest)) = quoted(rest) else { return true };
     decode_request(request, names, out);
     let mut rest = rest.trim_ascii_start();

@@ -1,7 +1,7 @@
 //! What stands behind the header: tells the bodies apart and hands them to their decoders.
 
 use super::vocabulary::Names;
-use super::{Header, Shape, access, cef, cisco, json, kv, leef, linux, squid, text_of};
+use super::{Header, Shape, access, cef, cisco, haproxy, json, kv, leef, linux, squid, text_of, weberror};
 use crate::decode::Fields;
 use memchr::memmem;
 
@@ -80,7 +80,12 @@ pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'
             return;
         }
     }
+    if let Some(stamp) = cisco::segment_stamp(app, text) {
+        names.word_stamp(out, stamp);
+    }
     let known = cisco::decode(mnemonic, text, names, out)
+        || weberror::decode(text, names, out)
+        || haproxy::decode(app, text, names, out)
         || access::decode(text, names, out)
         || squid::decode(text, names, out)
         || linux::decode(app, text, names, out);

@@ -145,7 +145,7 @@ fn is_key_byte(byte: u8) -> bool {
 }
 
 fn value(text: &[u8]) -> Text<'_> {
-    let text = plain(text.trim_ascii(), b"=\\nr|");
+    let text = plain(text.trim_ascii(), b"=\\nr");
     match &text {
         // CyberArk quotes what needs no quotes.
         Cow::Borrowed([b'"', inside @ .., b'"']) => Cow::Borrowed(inside),

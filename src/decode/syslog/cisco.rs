@@ -1,6 +1,7 @@
 //! Cisco ASA, FTD and IOS: messages behind a mnemonic, with addresses in their sentences.
 
 use super::kv;
+use super::stamp::stamp;
 use super::vocabulary::{Form, Names, address, host_and_port, number};
 use crate::decode::{FieldId, Fields, Value};
 use memchr::memchr;
@@ -17,6 +18,22 @@ pub(super) fn decode<'a>(mnemonic: &'a [u8], text: &'a [u8], names: &mut Names<'
     }
     sentence(text, names, out);
     true
+}
+
+/// ISE and ACS write the number and the parts of the message, then its stamp:
+/// `0000081797 1 0 2022-03-03 06:43:59.935 +00:00 …`
+pub(super) fn segment_stamp<'a>(app: &[u8], text: &'a [u8]) -> Option<&'a [u8]> {
+    if !app.starts_with(b"CISE_") && !app.starts_with(b"CSCOacs_") {
+        return None;
+    }
+    let mut rest = text;
+    for _ in 0..3 {
+        let space = memchr(b' ', rest)?;
+        number(&rest[..space])?;
+        rest = &rest[space + 1..];
+    }
+    let (after, _) = stamp(rest).ok()?;
+    rest.get(..rest.len() - after.len())
 }
 
 /// `ASA-session-4-106023` is level 4 and code 106023.
@@ -39,16 +56,33 @@ enum Side {
 fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     // `Built outbound … for outside:A to inside:B`: the connection goes from B to A.
     let built_outbound = text.starts_with(b"Built outbound");
+    let built_inbound = text.starts_with(b"Built inbound");
+    let mut foreign = false;
     let mut side = None;
     for word in text.split(|byte| matches!(byte, b' ' | b',' | b'[' | b']')).take(WORDS_MAX) {
         let bare = word.strip_suffix(b":").unwrap_or(word);
         match bare {
             b"" | b"by" | b"on" | b"at" | b"interface" => continue,
-            b"src" | b"from" | b"for" | b"Source" | b"source" | b"faddr" => {
+            b"faddr" => {
+                side = Some(if built_inbound { Side::Source } else { Side::Destination });
+                foreign = true;
+                continue;
+            }
+            b"laddr" => {
+                side = Some(if built_inbound { Side::Destination } else { Side::Source });
+                foreign = true;
+                continue;
+            }
+            // The translated address; the local one follows.
+            b"gaddr" => {
+                side = None;
+                continue;
+            }
+            b"src" | b"from" | b"for" | b"Source" | b"source" => {
                 side = Some(Side::Source);
                 continue;
             }
-            b"dst" | b"to" | b"->" | b"destination" | b"laddr" => {
+            b"dst" | b"to" | b"->" | b"destination" => {
                 side = Some(Side::Destination);
                 continue;
             }
@@ -58,16 +92,20 @@ fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
                 side = side.or(Some(Side::Source));
                 continue;
             }
-            b"Deny" | b"Denied" | b"denied" | b"permitted" | b"Permitted" | b"est-allowed" => {
-                names.word(out, FieldId::EventAction, bare);
+            b"Deny" | b"Denied" | b"denied" => {
+                names.word(out, FieldId::EventAction, b"deny");
+                continue;
+            }
+            b"permitted" | b"Permitted" | b"est-allowed" => {
+                names.word(out, FieldId::EventAction, b"allow");
                 continue;
             }
             _ => {}
         }
         let Some((host, port, interface)) = endpoint(bare) else { continue };
         let turned = match side {
-            Some(Side::Source) if built_outbound => Side::Destination,
-            Some(Side::Destination) if built_outbound => Side::Source,
+            Some(Side::Source) if built_outbound && !foreign => Side::Destination,
+            Some(Side::Destination) if built_outbound && !foreign => Side::Source,
             Some(side) => side,
             // `(10.0.0.1/80)` behind an endpoint is its translation; one without a word is neither.
             None => continue,

@@ -21,16 +21,18 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     for (key, value) in object {
         flatten(key, value, 1, &mut flat);
     }
+    // `event.duration` of another schema has another unit; ECS events have a time or a version.
+    let whole = flat.iter().any(|(path, _)| path == "@timestamp" || path == "ecs.version");
     let mut left = Vec::new();
     for (path, text) in flat {
-        if !ecs(&path, &text, names, out) {
+        if (!whole && path.starts_with("event.")) || !ecs(&path, &text, names, out) {
             left.push((path, text));
         }
     }
     // Shallow names before deep ones: `src_ip` of the event before `flow.src_ip`.
     let mut deep = Vec::new();
     for (path, text) in left {
-        match known(path.as_bytes()) {
+        match known(path.as_bytes()).or_else(|| known(unwrapped(&path)?.as_bytes())) {
             Some((field, form)) if put(field, form, &path, &text, names, out) => {}
             _ => deep.push((path, text)),
         }
@@ -78,6 +80,15 @@ fn flatten(path: String, value: Value, depth: usize, flat: &mut Vec<(String, Tex
 
 /// An index refuses objects nested deeper than twenty; what lies deeper is kept as text.
 const DEPTH_MAX: usize = 16;
+
+/// The path without the object that wraps the whole event.
+fn unwrapped(path: &str) -> Option<&str> {
+    let (wrapper, rest) = path.split_once('.')?;
+    WRAPPERS.contains(&wrapper).then_some(rest)
+}
+
+const WRAPPERS: [&str; 9] =
+    ["event", "data", "result", "record", "fields", "_source", "payload", "properties", "transaction"];
 
 fn ecs(path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields) -> bool {
     match FieldId::from_name(path) {

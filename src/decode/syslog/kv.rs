@@ -5,8 +5,8 @@
 //! that lets keys and values hold blanks). Words that belong to no pair stay in `message`.
 
 use super::PAIRS_MAX;
-use super::vocabulary::{Names, Text};
-use crate::decode::{Fields, Group};
+use super::vocabulary::{Form, Names, Text};
+use crate::decode::{FieldId, Fields, Group};
 use memchr::{memchr, memchr2};
 use std::borrow::Cow;
 
@@ -61,6 +61,14 @@ fn pair<'a>(names: &mut Names<'a>, out: &mut Fields, budget: &mut usize, key: &'
         });
         return;
     }
+    // `msg=audit(1492752520.441:8832):` has the time and the serial number.
+    if let Some(stamp) = value.strip_prefix(b"audit(") {
+        let end = memchr(b':', stamp).unwrap_or(stamp.len());
+        let stamp = Cow::Owned(stamp[..end].to_vec());
+        names.put(out, None, FieldId::Timestamp, Form::Stamp, &Cow::Borrowed(key), &stamp);
+        names.keep(out, Group::Kv, &Cow::Borrowed(key), &value);
+        return;
+    }
     names.pair(out, Group::Kv, &Cow::Borrowed(key), &value);
 }
 
@@ -96,7 +104,7 @@ fn colons(text: &[u8], separator: u8) -> bool {
         let part = part.trim_ascii().strip_prefix(b"[").unwrap_or(part.trim_ascii());
         let Some(colon) = memchr(b':', part) else { continue };
         let (key, value) = part.split_at(colon);
-        let spaced = matches!(value, [b':', b' ' | b'"' | b':', ..]);
+        let spaced = matches!(value, [b':'] | [b':', b' ' | b'"' | b':', ..]);
         pairs += usize::from(spaced && is_phrase(key));
     }
     pairs >= 2 && pairs * 2 >= parts

@@ -12,6 +12,7 @@ mod access;
 mod body;
 mod cef;
 mod cisco;
+mod haproxy;
 mod json;
 mod kv;
 mod leef;
@@ -22,6 +23,7 @@ mod rfc5424;
 mod squid;
 mod stamp;
 mod vocabulary;
+mod weberror;
 
 use super::{FieldId, Fields, Span, Value};
 use crate::input::Nanos;

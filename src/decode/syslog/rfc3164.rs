@@ -5,7 +5,7 @@
 //! APP-NAME, process id and mnemonic off the front of what is left, which is the message.
 
 use super::stamp::stamp;
-use super::{Header, Shape, body, fail, rfc5424, span};
+use super::{Header, Shape, body, fail, rfc5424, span, text_of};
 use memchr::memchr;
 use nom::bytes::complete::{take_while, take_while1};
 use nom::character::complete::{char, one_of};
@@ -76,9 +76,12 @@ fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
                 && inner.shape == Shape::Rfc5424
                 && inner.stamp.is_some()
             {
-                return Some(inner);
+                // The relay knows a name where the device has but an address.
+                let named = inner.host.and_then(|host| text_of(message, host)).is_some_and(is_address);
+                let host = if named { header.host } else { inner.host };
+                return Some(Header { host, ..inner });
             }
-            tag(message, rest, header);
+            tag(message, inner_stamp(message, after, header), header);
         }
         Place::HostInside(lead, trail) => {
             header.host = start
@@ -90,6 +93,23 @@ fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
         Place::Nowhere => tag(message, start, header),
     }
     None
+}
+
+/// `host : 2023 May  2 15:21:27.206 UTC: %AUTHPRIV-5-SYSTEM_MSG: …`: NX-OS behind a relay has a stamp
+/// of its own, which is the better one. Gives what follows it.
+fn inner_stamp<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> &'a [u8] {
+    let start = skip_blanks(input.strip_prefix(b": ").unwrap_or(input));
+    if !matches!(start.first(), Some(b'0'..=b'9' | b'A'..=b'Z' | b'*' | b'.')) {
+        return input;
+    }
+    match marked_stamp(start) {
+        Ok(([b':', b' ', rest @ ..], from)) => {
+            let after = start.get(start.len() - rest.len() - 2..).unwrap_or_default();
+            header.stamp = Some(span(message, from, after));
+            rest
+        }
+        _ => input,
+    }
 }
 
 enum Place {
@@ -195,6 +215,7 @@ fn prefixed<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> Option<
         rest = skip_blanks(rest.strip_prefix(b":").unwrap_or(rest));
         if let Ok((after, start)) = marked_stamp(rest) {
             let follows = skip_blanks(after);
+            let follows = without_zone(follows);
             let colon = follows.strip_prefix(b":");
             // `app: 2026-01-01 00:00:00 started` is a tag; Cisco ends the stamp or goes on with `%`.
             if (host.is_some() || task.is_some()) && colon.is_none() && mnemonic(follows).is_none() {
@@ -219,7 +240,7 @@ fn prefixed<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> Option<
         if name.iter().all(u8::is_ascii_digit) {
             // A sequence number, or nothing.
         } else if let Some(bare) = name.strip_prefix(b"*") {
-            if bare.iter().any(|byte| *byte <= b' ') {
+            if bare.len() > TASK_MAX || bare.iter().any(|byte| *byte < b' ') {
                 return None;
             }
             let start = rest.get(1..)?;
@@ -234,6 +255,18 @@ fn prefixed<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> Option<
     }
     None
 }
+
+/// Skips an abbreviation of a zone that is in no table (`DST`, `VIENNA`), where `: %` follows it.
+fn without_zone(input: &[u8]) -> &[u8] {
+    let letters = input.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    match input.get(letters..) {
+        Some(rest @ [b':', after @ ..]) if letters >= 2 && mnemonic(skip_blanks(after)).is_some() => rest,
+        _ => input,
+    }
+}
+
+/// Tasks of wireless controllers have up to three words: `SISF BT Process`.
+const TASK_MAX: usize = 48;
 
 /// Sequence number, host, second sequence number, task, stamp; one more for a colon of its own.
 const PREFIXES_MAX: usize = 6;
@@ -278,6 +311,7 @@ pub(super) fn tag(message: &[u8], input: &[u8], header: &mut Header) {
             }
             rest = start.get(found.end..).unwrap_or_default();
             rest = rest.strip_prefix(b" ").unwrap_or(rest);
+            rest = subject(message, rest, found.procid.is_some(), header);
         }
     }
     let lead = skip_blanks(rest);
@@ -288,6 +322,19 @@ pub(super) fn tag(message: &[u8], input: &[u8], header: &mut Header) {
     }
     let rest = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest);
     header.message = span(message, rest, &[]);
+}
+
+/// `launchd[1] (com.apple.quicklook[21498]): …`: whom macOS speaks of stands behind the tag; it is
+/// kept as the message's id.
+fn subject<'a>(message: &[u8], rest: &'a [u8], tagged: bool, header: &mut Header) -> &'a [u8] {
+    let Some(inside) = rest.strip_prefix(b"(").filter(|_| tagged) else { return rest };
+    let window = inside.get(..TAG_MAX.min(inside.len())).unwrap_or_default();
+    let Some(close) = memchr::memmem::find(window, b"): ") else { return rest };
+    if window[..close].contains(&b' ') {
+        return rest;
+    }
+    header.msgid = inside.get(close..).map(|after| span(message, inside, after));
+    inside.get(close + 3..).unwrap_or_default()
 }
 
 /// A tag: where its name ends, where the process id lies, and where the message begins.

@@ -42,6 +42,13 @@ pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Opti
     match fields_and_data(message, rest) {
         Some((names, data, text)) => {
             [header.app, header.procid, header.msgid] = names;
+            // `PulseSecure: - - -` has the colon of a tag.
+            if let Some(app) = &mut header.app
+                && ends_in_colon(message, *app)
+                && app.end > app.start + 1
+            {
+                app.end -= 1;
+            }
             header.structured_data = data;
             header.message = span(message, without_bom(text), &[]);
         }
@@ -106,7 +113,7 @@ fn fields_and_data<'a>(message: &[u8], input: &'a [u8]) -> Option<(Names, Option
     let (app, rest) = field(message, input)?;
     let (procid, rest) = field(message, rest)?;
     // `DriveArray: Smart Array - Drive is failed` is a tag and a sentence, not four fields.
-    let tagged = app.is_some_and(|app| message.get(app.end as usize - 1) == Some(&b':'));
+    let tagged = app.is_some_and(|app| ends_in_colon(message, app));
     if tagged && procid.is_some_and(|pid| !digits(message, pid)) {
         return None;
     }
@@ -125,6 +132,10 @@ fn fields_and_data<'a>(message: &[u8], input: &'a [u8]) -> Option<(Names, Option
         },
         _ => None,
     }
+}
+
+fn ends_in_colon(message: &[u8], span: Span) -> bool {
+    message.get(..span.end as usize).is_some_and(|text| text.ends_with(b":"))
 }
 
 fn digits(message: &[u8], span: Span) -> bool {

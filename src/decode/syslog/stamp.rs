@@ -131,7 +131,7 @@ fn zoned(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
 fn numeric(input: &[u8]) -> Parsed<'_, Stamp> {
     let (after, lead) = take_while(|byte: u8| byte.is_ascii_digit()).parse(input)?;
     match (lead.len(), after.first()) {
-        (4, Some(b'-' | b'/')) => year_month_day(input),
+        (4, Some(b'-' | b'/' | b':')) => year_month_day(input),
         (4, Some(b' ')) => {
             let (rest, year) = year(input)?;
             let (rest, _) = blanks(rest)?;
@@ -148,11 +148,12 @@ fn numeric(input: &[u8]) -> Parsed<'_, Stamp> {
 /// no zone, a zone after a space.
 fn year_month_day(input: &[u8]) -> Parsed<'_, Stamp> {
     let (rest, year) = year(input)?;
-    let (rest, separator) = one_of("-/").parse(rest)?;
+    let (rest, separator) = one_of("-/:").parse(rest)?;
     let (rest, month) = number(rest, 1, 12)?;
     let (rest, _) = char(separator).parse(rest)?;
     let (rest, day) = number(rest, 1, 31)?;
-    let (rest, _) = one_of("Tt _").parse(rest)?;
+    // Sophos UTM writes `2019:04:08-11:21:55`.
+    let (rest, _) = one_of("Tt _-").parse(rest)?;
     let (rest, (hour, minute, second)) = time_of_day(rest)?;
     let (rest, nanos) = fraction(rest)?;
     let (rest, zone) = zone(rest)?;

@@ -41,7 +41,9 @@ pub(super) enum Form {
     Direction,
     /// `user`, `DOMAIN\user`; the other field takes the domain.
     User(FieldId),
-    /// The host of a URL, if a path is told, too; else the host of the event.
+    /// The host of a URL.
+    SureSite,
+    /// The host of a URL, if a path is told, too, and no surer one; else the host of the event.
     Site,
     /// The host of a URL, if a path is told, too; else nothing.
     WeakSite,
@@ -79,6 +81,11 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     pub(super) fn new(message: &'a [u8], reference: &'a Reference) -> Self {
         Names { message, reference, header_stamp: None, body_stamp: None, pending: Vec::new() }
+    }
+
+    /// Whether the header told the time.
+    pub(super) fn is_timed(&self) -> bool {
+        self.header_stamp.is_some()
     }
 
     /// Notes the stamp of the header.
@@ -127,6 +134,16 @@ impl<'a> Names<'a> {
         self.put(out, None, FieldId::DestinationIp, form, &Cow::Borrowed(b""), &Cow::Borrowed(text))
     }
 
+    /// Writes the event's time.
+    pub(super) fn word_stamp(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
+        self.put(out, None, FieldId::Timestamp, Form::Stamp, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Writes a number to a field that nothing has been written to.
+    pub(super) fn count(&mut self, out: &mut Fields, field: FieldId, text: &'a [u8]) -> bool {
+        self.put(out, None, field, Form::Count, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
     /// Replaces `message` by what the device says in words.
     pub(super) fn say(&mut self, out: &mut Fields, text: &Text<'a>) {
         let said = value(self.message, text, out);
@@ -149,11 +166,11 @@ impl<'a> Names<'a> {
         }
         let free = |out: &Fields, field| out.find(field).is_none();
         match form {
-            Form::Site | Form::WeakSite | Form::Target | Form::Query | Form::Date | Form::Clock | Form::Zone => {
+            Form::SureSite | Form::Site | Form::WeakSite | Form::Target | Form::Query | Form::Date | Form::Clock | Form::Zone => {
                 if self.pending.iter().any(|(other, ..)| *other == form) {
                     return false;
                 }
-                if form == Form::Site && is_path(trimmed) {
+                if matches!(form, Form::Site | Form::SureSite) && is_path(trimmed) {
                     return false;
                 }
                 self.pending.push((form, group, key.clone(), text.clone()));
@@ -241,7 +258,13 @@ impl<'a> Names<'a> {
         let pending = std::mem::take(&mut self.pending);
         let told = |form| pending.iter().find(|(other, ..)| *other == form);
         let target = told(Form::Target);
-        let site = told(Form::Site).or(told(Form::WeakSite).filter(|_| target.is_some()));
+        let sure = told(Form::SureSite);
+        let site = sure.or(told(Form::Site).or(told(Form::WeakSite)).filter(|_| target.is_some()));
+        let is_site = |form: &Form| site.is_some_and(|(other, ..)| other == form);
+        if let (None, Some((.., text))) = (target, site) {
+            let written = value(self.message, text, out);
+            out.push(FieldId::UrlDomain, written);
+        }
         if let Some((.., text)) = target {
             self.url(out, site.map(|(.., text)| text), text, told(Form::Query).map(|(.., text)| text));
         }
@@ -256,9 +279,8 @@ impl<'a> Names<'a> {
         for (form, group, key, text) in &pending {
             let used = match form {
                 Form::Target => true,
-                Form::Site if target.is_some() => site.is_some_and(|(form, ..)| *form == Form::Site),
-                Form::Site => header.host.is_none() && self.host(out, text),
-                Form::WeakSite => site.is_some_and(|(form, ..)| *form == Form::WeakSite),
+                Form::Site => is_site(form) || (header.host.is_none() && self.host(out, text)),
+                Form::SureSite | Form::WeakSite => is_site(form),
                 Form::Query => target.is_some(),
                 Form::Date | Form::Clock => self.body_stamp.is_some(),
                 _ => false,
@@ -757,7 +779,8 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "websiteurl", "urloriginal",
     ]),
     (FieldId::UrlQuery, Form::Query, &["csuriquery", "uriquery", "querystring", "urlquery"]),
-    (FieldId::UrlDomain, Form::Site, &["host", "hostname", "httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost"]),
+    (FieldId::UrlDomain, Form::SureSite, &["httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost"]),
+    (FieldId::UrlDomain, Form::Site, &["host", "hostname"]),
     (FieldId::UrlDomain, Form::WeakSite, &["domain", "site", "website", "fqdn", "domainname", "server"]),
     (FieldId::HttpRequestMethod, Form::Name, &["requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "verb", "httpverb"]),
     (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode"]),
