@@ -7,11 +7,15 @@
 use crate::decode::{flow, syslog};
 use crate::detect::indicator::Severity;
 use crate::detect::{RuleSet, Suppression};
+use crate::input::Nanos;
+use crate::output::{OutputStats, Withheld};
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Receive to alert: from a batch that is gathered for a millisecond to a disk that hangs.
@@ -106,7 +110,7 @@ metrics! {
     alerts_pending: IntGaugeVec = "roje_alerts_pending" ["output"] "Alerts waiting for delivery.";
     delivery_errors: IntCounterVec = "roje_delivery_errors_total" ["output"] "Failed attempts at delivery.";
     spool_bytes: IntGaugeVec = "roje_spool_bytes" ["output"] "Bytes of the spool that wait for this output.";
-    spool_oldest: IntGaugeVec = "roje_spool_oldest_seconds" ["output"] "Age of the oldest alert that waits for this output.";
+    spool_oldest: GaugeVec = "roje_spool_oldest_seconds" ["output"] "Age of the oldest alert that waits for this output.";
     spool_dropped: IntCounterVec = "roje_spool_dropped_total" ["output"] "Alerts lost to the limits of the spool.";
     alerts_unspooled: IntCounterVec = "roje_alerts_unspooled_total" ["output"] "Alerts that could not be written to disk first.";
     rules_loaded: IntGaugeVec = "roje_rules_loaded" ["ruleset"] "Entries in force.";
@@ -138,9 +142,26 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 
-    /// Adds a collector that lives elsewhere.
-    pub fn register<C: Collector + Clone + 'static>(&self, collector: C) {
-        self.registry.register(Box::new(collector)).ok();
+    /// Takes over what the outputs counted.
+    pub fn outputs(&self, outputs: &[(String, Arc<OutputStats>)], now: Nanos) {
+        for (name, stats) in outputs {
+            let label = [name.as_str()];
+            for (family, count) in [
+                (&self.alerts_delivered, &stats.delivered),
+                (&self.alerts_rejected, &stats.rejected),
+                (&self.delivery_errors, &stats.errors),
+                (&self.spool_dropped, &stats.dropped),
+                (&self.alerts_unspooled, &stats.unspooled),
+            ] {
+                raise(&family.with_label_values(&label), count.load(Ordering::Relaxed));
+            }
+            for reason in Withheld::ALL {
+                raise(&self.alerts_withheld.with_label_values(&[name, reason.name()]), stats.withheld(reason));
+            }
+            self.alerts_pending.with_label_values(&label).set(stats.pending.load(Ordering::Relaxed) as i64);
+            self.spool_bytes.with_label_values(&label).set(stats.spool_bytes.load(Ordering::Relaxed) as i64);
+            self.spool_oldest.with_label_values(&label).set(stats.oldest_seconds(now));
+        }
     }
 
     /// Notes the outcome of a reload.
@@ -149,6 +170,11 @@ impl Metrics {
         self.reload_timestamp.with_label_values(&[result]).set(at_seconds);
         self.reload_duration.with_label_values(&[result]).set(took.as_secs_f64());
     }
+}
+
+/// Brings a counter up to a total that is counted elsewhere.
+pub fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 /// What one worker counted of one input since the last flush.

@@ -2,11 +2,12 @@
 
 use super::{DemoArgs, Exit, terminal};
 use crate::alert;
-use crate::config::{Config, Destination, Rules};
+use crate::config::{Config, Rules};
 use crate::input::listen::{Address, Transport};
 use crate::input::pcap::Capture;
 use crate::input::send::{Framing, Sender};
 use crate::input::{MAX_MESSAGE, file};
+use crate::output::Destination;
 use crate::pipeline::{self, Options, Sensor, StartError, Totals};
 use crate::rules::EMBEDDED;
 use anyhow::Context;

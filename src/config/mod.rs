@@ -20,6 +20,7 @@ use crate::alert::{Constituent, Encoding, Sector};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::Format;
+use crate::output::Destination;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::fmt;
@@ -164,15 +165,6 @@ pub struct Output {
     pub sectors: Vec<Sector>,
 }
 
-/// Where an output writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to and reopened on SIGHUP.
-    File(PathBuf),
-}
-
 /// `[metrics]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metrics {
@@ -305,7 +297,7 @@ impl Output {
     pub fn standard(name: &str, to: Destination) -> Output {
         Output {
             name: name.to_owned(),
-            tlp: to.default_tlp(),
+            tlp: default_tlp(&to),
             to,
             encoding: Encoding::Ecs,
             sectors: Vec::new(),
@@ -313,21 +305,11 @@ impl Output {
     }
 }
 
-impl Destination {
-    /// What may leave there unless the output says otherwise: everything stays on this machine.
-    pub fn default_tlp(&self) -> Tlp {
-        match self {
-            Destination::Stdout | Destination::File(_) => Tlp::Red,
-        }
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Destination::Stdout => f.write_str("stdout:"),
-            Destination::File(path) => write!(f, "file://{}", path.display()),
-        }
+/// What may leave to a destination unless the output says otherwise: what stays on this machine,
+/// everything.
+pub fn default_tlp(to: &Destination) -> Tlp {
+    match to {
+        Destination::Stdout | Destination::File(_) => Tlp::Red,
     }
 }
 

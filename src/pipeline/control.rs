@@ -43,6 +43,7 @@ pub fn serve(sensor: Sensor, until: impl Future<Output = ()> + Send + 'static) -
                 () = &mut until => break,
                 _ = hangup.recv() => { requests.send(Request::All).ok(); }
                 _ = upkeep.tick() => {
+                    state.delivery.tick();
                     state.refresh();
                     sd_notify::notify(&[NotifyState::Status(&state.status())]).ok();
                 }

@@ -15,8 +15,9 @@ use crate::detect::RuleSet;
 use crate::detect::indicator::{Mode, Severity};
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::{Stop, now, tcp, udp};
-use crate::metrics::Metrics;
-use crate::output::{Delivery, OutputSpec};
+use crate::metrics::{Metrics, raise};
+use crate::output::spool::Limits;
+use crate::output::{Delivery, OutputSpec, Release};
 use crate::rules::{self, Generation, Problem, Store};
 use crate::worker::{InputPolicy, Shared};
 use anyhow::Context;
@@ -314,9 +315,28 @@ pub fn agent(name: String) -> Agent {
 }
 
 fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
-    let outputs = config.outputs.iter().map(OutputSpec::from).collect();
+    let outputs = config.outputs.iter().map(|output| OutputSpec {
+        name: output.name.clone(),
+        destination: output.to.clone(),
+        encoding: output.encoding,
+        release: Release {
+            tlp: output.tlp,
+            sectors: (!output.sectors.is_empty()).then(|| output.sectors.clone()),
+        },
+    });
     let folder = &config.sensor.data_dir;
-    Delivery::start(folder, outputs).with_context(|| format!("spool in {}", folder.display()))
+    let (delivery, recovery) = Delivery::start(outputs.collect(), folder, Limits::default())
+        .with_context(|| format!("spool in {}", folder.display()))?;
+    if recovery.torn > 0 {
+        tracing::warn!(bytes = recovery.torn, "spool: an unfinished record was cut off; it had not counted as raised");
+    }
+    for path in &recovery.damaged {
+        tracing::error!("spool: a damaged segment was set aside: {}", path.display());
+    }
+    for problem in &recovery.problems {
+        tracing::warn!("spool: {problem}");
+    }
+    Ok(delivery)
 }
 
 /// Starts the thread that turns hits into alerts, on disk before they count as raised.
@@ -386,7 +406,8 @@ impl State {
         if batch.is_empty() {
             return;
         }
-        self.delivery.append(batch);
+        // On an error they go on from memory; it was logged, and the counters of the outputs say so.
+        self.delivery.append(batch).ok();
         for alert in batch.drain(..) {
             self.metrics.alerts.with_label_values(&[alert.severity().name()]).inc();
             if let Some(observe) = observe {
@@ -440,17 +461,17 @@ impl State {
             let label = [input.name.as_str()];
             let counter = self.metrics.input_kernel_dropped.with_label_values(&label);
             let drops: u64 = input.drops.iter().filter_map(|drops| drops.read().ok()).sum();
-            counter.inc_by(drops.saturating_sub(counter.get()));
+            raise(&counter, drops);
             if let Some(stats) = &input.connections {
                 let open = stats.connections.load(Ordering::Relaxed);
                 self.metrics.input_connections.with_label_values(&label).set(open as i64);
                 for (reason, count) in [("limit", &stats.refused), ("denied", &stats.denied), ("idle", &stats.idle)] {
                     let closed = self.metrics.input_connections_closed.with_label_values(&[&input.name, reason]);
-                    closed.inc_by(count.load(Ordering::Relaxed).saturating_sub(closed.get()));
+                    raise(&closed, count.load(Ordering::Relaxed));
                 }
             }
         }
-        self.metrics.outputs(&self.delivery.stats());
+        self.metrics.outputs(&self.delivery.stats(), now());
     }
 
     /// One line for `systemctl status`.
