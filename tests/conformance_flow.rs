@@ -79,8 +79,29 @@ const SOURCES: &[Source] = &[
     ("tcpdump", tcpdump),
 ];
 
-/// Deviations that were looked into: part of their description, and the reason.
-const REASONS: &[(&str, &str)] = &[];
+/// Deviations that were looked into: what their description contains, and the reason.
+const REASONS: &[(&[&str], &str)] = &[
+    (
+        &["Netflow 5 valid 01", "start"],
+        "expected times are a second late where a second is borrowed, and wrong where the uptime wrapped",
+    ),
+    (&["end ", "start ", "expected"], "expected times are a second late where a second is borrowed"),
+    (&["IPFIX: 0 records expected, 6 decoded"], "the datagram holds a second message, not expected there"),
+    (&["Netflow 9 invalid 01: not expected"], "the records are sound; refused there as a whole"),
+    (
+        &["ipfix_cisco", "bytes", "packets"],
+        "client and server are known, so their counters are not exchanged",
+    ),
+    (&["sflow_issue_15918", "flow.input"], "expected input of a packet sampled on its way out is its output"),
+    (&["TestDecodeNFv5", "sampling 1 expected, 0 decoded"], "the header tells no rate; none is assumed"),
+    (&["TestJuniperCPIDDrop"], "the packet inside the tunnel is reported, with the tunnel beside it"),
+    (&["it_parses_0_length_fields_ipfix"], "a field without length is read as nothing; refused there"),
+    (
+        &["it_parses_ipfix_with_v9_options_template_packet"],
+        "v9 options template in IPFIX is read; refused there",
+    ),
+    (&["it_parses_ipfix_multiple_flow_records"], "the templates are not among the files"),
+];
 
 #[derive(Default)]
 struct Comparison {
@@ -133,7 +154,9 @@ impl Comparison {
     }
 
     fn deviate(&mut self, text: String) {
-        if let Some((_, reason)) = REASONS.iter().find(|(part, _)| text.contains(part)) {
+        if let Some((_, reason)) =
+            REASONS.iter().find(|(parts, _)| parts.iter().all(|part| text.contains(part)))
+        {
             *self.reasons.entry(reason).or_default() += 1;
         }
         self.deviations.push(text);
@@ -162,9 +185,24 @@ fn decode(datagrams: &[(SocketAddr, Vec<u8>)]) -> Vec<Row> {
     let mut decoder = Decoder::default();
     let mut rows = Vec::new();
     for (exporter, bytes) in datagrams {
-        let _ = decoder.decode(bytes, *exporter, RECEIVED, &mut |record| rows.push(row(&record)));
+        // What cannot be decoded shows as records that are missing.
+        let _ = decoder.decode(bytes, *exporter, RECEIVED, &mut |record| {
+            let row = row(&record);
+            if record.is_reverse() {
+                add_totals(rows.last_mut().unwrap(), &row);
+            }
+            rows.push(row);
+        });
     }
     rows
+}
+
+/// Others count both directions of a biflow in one record.
+fn add_totals(forward: &mut Row, reverse: &Row) {
+    for name in ["total bytes", "total packets"] {
+        let sum: u64 = [&*forward, reverse].iter().map(|row| row[name].parse::<u64>().unwrap()).sum();
+        forward.insert(name, sum.to_string());
+    }
 }
 
 const RECEIVED: i64 = 1_700_000_000_000_000_000;
@@ -177,6 +215,10 @@ fn row(record: &Record<'_>) -> Row {
     record.fields(&mut fields);
     let mut row = Row::new();
     row.insert("kind", if flow.state { "state" } else { "flow" }.to_string());
+    row.insert("sflow", flow.sflow.to_string());
+    if record.is_reverse() {
+        row.insert("reversed", "true".to_string());
+    }
     if let Some(source) = source {
         row.insert("source.ip", source.to_string());
     }
@@ -288,7 +330,8 @@ fn logstash() -> Comparison {
         let name = case["name"].as_str().unwrap();
         let files = case["files"].as_array().unwrap().iter();
         let paths = files.map(|file| data("netflow-dat/dat").join(file.as_str().unwrap()));
-        let rows = decode(&payloads(paths));
+        let mut rows = decode(&payloads(paths));
+        rows.retain(|row| !row.contains_key("reversed"));
         let events = case["events"].as_array().unwrap();
         let expected: Vec<Row> =
             events.iter().map(|event| logstash_row(&event["event"]["netflow"])).collect();
@@ -427,15 +470,18 @@ fn telegraf_row(line: &str) -> Row {
         .map(|(key, value)| (key, value.trim_matches('"').trim_end_matches('u')))
         .collect();
     let mut row = Row::new();
-    let state = values.contains_key("interface");
+    let state = values.contains_key("interface") || line.starts_with("netflow_options");
     row.insert("kind", if state { "state" } else { "flow" }.to_string());
     let names: &[(&str, &[&str])] = if state {
         &[
             ("ifIndex", &["interface"]),
             ("ifInOctets", &["in_bytes"]),
             ("ifOutOctets", &["out_bytes"]),
+            ("packetTotalCount", &["in_total_packets"]),
             ("ifInUcastPkts", &["in_unicast_packets_total"]),
             ("ifSpeed", &["speed"]),
+            ("exportingProcessId", &["exporting_pid"]),
+            ("exportedFlowRecordTotalCount", &["total_flows_exported"]),
         ]
     } else {
         &[
@@ -462,7 +508,10 @@ fn telegraf_row(line: &str) -> Row {
             row.insert(name, value.to_string());
         }
     }
-    if !sflow && let Some(packets) = values.get("in_total_packets") {
+    if !sflow
+        && !state
+        && let Some(packets) = values.get("in_total_packets")
+    {
         row.insert("packets", packets.to_string());
     }
     if sflow && let Some(rate) = values.get("sampling_interval") {
@@ -626,8 +675,8 @@ fn netflow_parser() -> Comparison {
         let path = folder.path();
         let name = folder.file_name().into_string().unwrap();
         let snapshot = path.join("expected.snap");
-        // What it refuses on purpose proves nothing here.
-        if !snapshot.exists() || name.contains("doesnt_allow") {
+        // What it refuses on purpose, or writes back as octets, proves nothing here.
+        if !snapshot.exists() || name.contains("doesnt_allow") || name.contains("re_exports") {
             continue;
         }
         let mut files: Vec<_> =
@@ -726,6 +775,9 @@ fn tcpdump() -> Comparison {
             }
         }
     }
-    comparison.rows(name, &expected, &decode(&capture(&data("tcpdump").join(format!("{name}.pcap")))));
+    let mut rows = decode(&capture(&data("tcpdump").join(format!("{name}.pcap"))));
+    // The capture has NetFlow on the same port, which tcpdump does not print.
+    rows.retain(|row| row["sflow"] == "true");
+    comparison.rows(name, &expected, &rows);
     comparison
 }

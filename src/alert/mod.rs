@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 /// What was received, copied out of the worker's buffer.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made for a hit, and most hits on flows are as large")]
 pub enum Evidence {
     /// A syslog message; decoded by whoever makes the alert.
     Syslog {

@@ -175,28 +175,26 @@ impl Cache {
 
     /// A template and the state of its domain.
     pub(super) fn find(&mut self, scope: Scope, id: u16) -> Option<(&Template, &mut Domain)> {
-        self.keep_domain(scope)?;
-        let exporter = self.exporters.touch(&scope.exporter)?;
+        let slot = self.exporters.touch_slot(&scope.exporter)?;
+        let domain = match self.exporters.at(slot)?.domains.touch_slot(&scope.domain) {
+            Some(domain) => domain,
+            None => self.add_domain(scope)?,
+        };
+        let exporter = self.exporters.at(slot)?;
         let template = exporter.templates.touch(&(scope.domain, id))?.find(scope.session)?;
-        Some((template, exporter.domains.touch(&scope.domain)?))
+        Some((template, exporter.domains.at(domain)?))
     }
 
     /// The sequence of a session; none if the exporter never sent a template, so that forged data
     /// sets cost nothing.
     pub(super) fn sequence(&mut self, scope: Scope) -> Option<&mut Sequence> {
+        let slot = self.exporters.touch_slot(&scope.exporter)?;
         let key = (scope.session, scope.domain);
-        let exporter = self.exporters.touch(&scope.exporter)?;
-        if exporter.sequences.peek(&key).is_none() {
-            let mut removed = 0;
-            while exporter.sequences.len() >= self.limits.domains.max(1)
-                && exporter.sequences.pop_oldest().is_some()
-            {
-                removed += SEQUENCE_BYTES;
-            }
-            exporter.sequences.insert(key, Sequence::default());
-            self.charge(scope.exporter, SEQUENCE_BYTES, removed);
-        }
-        self.exporters.touch(&scope.exporter)?.sequences.touch(&key)
+        let sequence = match self.exporters.at(slot)?.sequences.touch_slot(&key) {
+            Some(sequence) => sequence,
+            None => self.add_sequence(scope)?,
+        };
+        self.exporters.at(slot)?.sequences.at(sequence)
     }
 
     /// Accounts for memory that a domain's sampling took.
@@ -204,20 +202,33 @@ impl Cache {
         self.charge(exporter, bytes, 0);
     }
 
-    /// Makes sure that a known exporter has the state of a domain.
-    fn keep_domain(&mut self, scope: Scope) -> Option<()> {
+    /// Adds the state of a domain to a known exporter; gives its slot.
+    fn add_domain(&mut self, scope: Scope) -> Option<usize> {
         let exporter = self.exporters.touch(&scope.exporter)?;
-        if exporter.domains.peek(&scope.domain).is_none() {
-            let mut removed = 0;
-            while exporter.domains.len() >= self.limits.domains.max(1)
-                && let Some((_, old)) = exporter.domains.pop_oldest()
-            {
-                removed += DOMAIN_BYTES + old.sampling.bytes();
-            }
-            exporter.domains.insert(scope.domain, Domain::default());
-            self.charge(scope.exporter, DOMAIN_BYTES, removed);
+        let mut removed = 0;
+        while exporter.domains.len() >= self.limits.domains.max(1)
+            && let Some((_, old)) = exporter.domains.pop_oldest()
+        {
+            removed += DOMAIN_BYTES + old.sampling.bytes();
         }
-        Some(())
+        let (slot, _) = exporter.domains.insert_slot(scope.domain, Domain::default());
+        self.charge(scope.exporter, DOMAIN_BYTES, removed);
+        Some(slot)
+    }
+
+    /// Adds a sequence to a known exporter; gives its slot.
+    fn add_sequence(&mut self, scope: Scope) -> Option<usize> {
+        let exporter = self.exporters.touch(&scope.exporter)?;
+        let mut removed = 0;
+        while exporter.sequences.len() >= self.limits.domains.max(1)
+            && exporter.sequences.pop_oldest().is_some()
+        {
+            removed += SEQUENCE_BYTES;
+        }
+        let key = (scope.session, scope.domain);
+        let (slot, _) = exporter.sequences.insert_slot(key, Sequence::default());
+        self.charge(scope.exporter, SEQUENCE_BYTES, removed);
+        Some(slot)
     }
 
     /// Makes an exporter known.

@@ -40,12 +40,23 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
 
     /// Looks an entry up and makes it the one used last.
     pub(super) fn touch(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.touch_slot(key)?;
+        self.at(at)
+    }
+
+    /// Makes an entry the one used last; gives its slot, where it stays until it is removed.
+    pub(super) fn touch_slot(&mut self, key: &K) -> Option<usize> {
         let at = *self.index.get(key)?;
         if at != self.newest {
             self.unlink(at);
             self.link(at);
         }
-        self.slots.get_mut(at)?.entry.as_mut().map(|(_, value)| value)
+        Some(at)
+    }
+
+    /// The entry in a slot.
+    pub(super) fn at(&mut self, slot: usize) -> Option<&mut V> {
+        self.slots.get_mut(slot)?.entry.as_mut().map(|(_, value)| value)
     }
 
     /// Looks an entry up without counting it as use.
@@ -56,6 +67,11 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
 
     /// Adds or replaces an entry; gives back what it replaced.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.insert_slot(key, value).1
+    }
+
+    /// Adds or replaces an entry; gives its slot, and what it replaced.
+    pub(super) fn insert_slot(&mut self, key: K, value: V) -> (usize, Option<V>) {
         let replaced = self.remove(&key);
         let slot = Slot { entry: Some((key, value)), newer: NONE, older: NONE };
         let at = match self.free.pop() {
@@ -72,7 +88,7 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         };
         self.index.insert(key, at);
         self.link(at);
-        replaced
+        (at, replaced)
     }
 
     /// Takes an entry out.

@@ -99,8 +99,8 @@ impl Stated {
             self.interval
         } else if let (1.., Some(skipped)) = (self.taken, self.skipped) {
             self.taken.saturating_add(skipped) / self.taken
-        } else if self.size > 0 {
-            self.population / self.size
+        } else if let Some(rate) = self.population.checked_div(self.size) {
+            rate
         } else if self.probability > 0.0 && self.probability <= 1.0 {
             // The quotient is at least one, and the cast saturates.
             (1.0 / self.probability).round() as u64

@@ -220,12 +220,11 @@ fn read_data(
     let mut learned = 0;
     let before = outcome.exported;
     let mut rest = set;
-    loop {
-        template.reset(&mut draft, &base);
-        let Some(length) = template.read(rest, &mut draft, &clock) else { break };
+    while let Some(length) = template.read(rest, &mut draft) {
         let Some((bytes, next)) = rest.split_at_checked(length) else { break };
         rest = next;
-        template.finish(id, &mut draft, &clock, &domain.sampling);
+        let rate = |sampler, input| domain.sampling.rate(sampler, input, id);
+        template.finish(bytes, &mut draft, &base, &clock, rate);
         if options {
             learned += learn_options(domain, template, &draft);
         }
@@ -248,17 +247,17 @@ fn read_data(
 
 /// Takes sampling rates and the start-up time from an options record; gives the memory that took.
 fn learn_options(domain: &mut Domain, template: &Template, draft: &Draft) -> usize {
-    if template.has(Target::Boot) {
-        domain.boot = draft.rare.boot.or(domain.boot);
-    }
-    let rate = draft.rare.stated.rate();
+    domain.boot = template.boot(draft).or(domain.boot);
+    let rate = template.stated(draft).rate();
     if rate == 0 {
         return 0;
     }
-    let scope = match (draft.rare.sampler, draft.interface, draft.template) {
+    let interface = template.number_of(draft, Target::Interface);
+    let of = template.number_of(draft, Target::ScopedTemplate);
+    let scope = match (template.sampler(draft), interface, of) {
         (Some(sampler), _, _) => sampling::Scope::Sampler(sampler),
         (None, Some(interface), _) => sampling::Scope::Interface(interface),
-        (None, None, Some(template)) => sampling::Scope::Template(template),
+        (None, None, Some(template)) => sampling::Scope::Template(template as u16),
         (None, None, None) => sampling::Scope::Domain,
     };
     domain.sampling.learn(scope, rate)

@@ -9,7 +9,7 @@ use super::Flow;
 use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
 use super::element::{self, Element};
 use super::packet;
-use super::sampling::{Sampling, Stated};
+use super::sampling::Stated;
 use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -53,6 +53,19 @@ pub(super) struct Template {
     minimum: usize,
     variable: bool,
     has: Targets,
+    units: Units,
+    /// Where a record has addresses of both families, those of IPv6 come last.
+    ipv6_inside: bool,
+}
+
+/// How a template writes its instants.
+#[derive(Clone, Copy, Debug, Default)]
+struct Units {
+    start: Unit,
+    end: Unit,
+    observed: Unit,
+    reverse_start: Unit,
+    reverse_end: Unit,
 }
 
 /// A field, and what is known of it.
@@ -72,22 +85,22 @@ struct Step {
     offset: u16,
     length: u16,
     target: Target,
-    unit: Unit,
 }
 
 /// Where a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Target {
+    // First those of sixteen octets: there is a place for each in [`Draft::wide`].
+    SourceV6,
+    DestinationV6,
+    TranslatedSourceV6,
+    TranslatedDestinationV6,
     None,
     SourceV4,
-    SourceV6,
     DestinationV4,
-    DestinationV6,
     TranslatedSourceV4,
-    TranslatedSourceV6,
     TranslatedDestinationV4,
-    TranslatedDestinationV6,
     SourcePort,
     DestinationPort,
     Protocol,
@@ -105,7 +118,7 @@ pub(super) enum Target {
     Interface,
     /// The template that an options record is about.
     ScopedTemplate,
-    // From here on, what only some templates have; see [`Rare`].
+    // From here on, what only some templates have.
     DurationMilliseconds,
     DurationMicroseconds,
     Observed,
@@ -133,36 +146,16 @@ pub(super) enum Target {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Targets(u64);
 
-/// One record while it is read; reused for the records of one set.
-#[derive(Clone, Copy, Debug, Default)]
+const TARGETS: usize = Target::ReverseDelay as usize + 1;
+const WIDE: usize = Target::TranslatedDestinationV6 as usize + 1;
+
+/// One record while it is read; reused for the records of one set. Values wait here as numbers until
+/// the record is whole, so that reading is the same few instructions for every field.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Draft {
     pub(super) flow: Flow,
-    pub(super) input: Option<u32>,
-    pub(super) output: Option<u32>,
-    /// The interface that an options record is about.
-    pub(super) interface: Option<u32>,
-    /// The template that an options record is about.
-    pub(super) template: Option<u16>,
-    start: (Unit, u64),
-    end: (Unit, u64),
-    pub(super) rare: Rare,
-}
-
-/// The part of a [`Draft`] that most templates never touch.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rare {
-    pub(super) sampler: Option<u64>,
-    pub(super) stated: Stated,
-    /// When the exporter started.
-    pub(super) boot: Option<Nanos>,
-    duration: Option<Nanos>,
-    observed: Option<Nanos>,
-    reverse_bytes: u64,
-    reverse_packets: u64,
-    reverse_tcp_flags: u16,
-    reverse_start: (Unit, u64),
-    reverse_end: (Unit, u64),
-    reverse_delay: Option<Nanos>,
+    numbers: [u64; TARGETS],
+    wide: [u128; WIDE],
 }
 
 impl Target {
@@ -182,6 +175,22 @@ impl Target {
     }
 }
 
+impl Units {
+    fn of(fields: &[Field]) -> Units {
+        let unit = |target| {
+            let field = fields.iter().find(|field| field.target == target);
+            field.map_or(Unit::None, |field| field.wish().1)
+        };
+        Units {
+            start: unit(Target::Start),
+            end: unit(Target::End),
+            observed: unit(Target::Observed),
+            reverse_start: unit(Target::ReverseStart),
+            reverse_end: unit(Target::ReverseEnd),
+        }
+    }
+}
+
 impl Targets {
     pub(super) fn contains(self, target: Target) -> bool {
         self.0 & (1 << target as u8) != 0
@@ -193,6 +202,13 @@ impl Targets {
 
     fn any_rare(self) -> bool {
         self.0 >> Target::DurationMilliseconds as u8 != 0
+    }
+
+    fn any_translated(self) -> bool {
+        self.contains(Target::TranslatedSourceV4)
+            || self.contains(Target::TranslatedSourceV6)
+            || self.contains(Target::TranslatedDestinationV4)
+            || self.contains(Target::TranslatedDestinationV6)
     }
 }
 
@@ -208,7 +224,19 @@ impl Template {
         let has = choose(&mut fields);
         let variable = specs.iter().any(|spec| spec.length == VARIABLE);
         let steps = if variable { walking_steps(&fields) } else { fixed_steps(&fields) };
-        Some(Template { fields: fields.into(), steps: steps.into(), traits, minimum, variable, has })
+        let last = |target| fields.iter().rposition(|field| field.target == target);
+        let ipv6_inside = last(Target::SourceV6) > last(Target::SourceV4);
+        let units = Units::of(&fields);
+        Some(Template {
+            fields: fields.into(),
+            steps: steps.into(),
+            traits,
+            minimum,
+            variable,
+            has,
+            units,
+            ipv6_inside,
+        })
     }
 
     /// Whether it was compiled from just this.
@@ -244,69 +272,117 @@ impl Template {
 
     /// Reads the record that `input` begins with; gives its length, at least one octet, or none if
     /// no whole record is left.
-    pub(super) fn read(&self, input: &[u8], draft: &mut Draft, clock: &Clock) -> Option<usize> {
+    pub(super) fn read(&self, input: &[u8], draft: &mut Draft) -> Option<usize> {
         if input.len() < self.minimum {
             return None;
         }
+        draft.reset(self.has.any_rare());
         if !self.variable {
             let record = input.get(..self.minimum)?;
             for step in &self.steps {
-                let start = usize::from(step.offset);
-                draft.put(step, record.get(start..start + usize::from(step.length))?, clock);
+                draft.put(step.target, record, step.offset.into(), step.length.into())?;
             }
             return Some(self.minimum);
         }
         let mut at = 0;
         for step in &self.steps {
-            at += usize::from(step.offset);
-            let (start, length) = extent(input, at, step.length)?;
-            let value = input.get(start..start + length)?;
-            if step.target != Target::None {
-                draft.put(step, value, clock);
-            }
+            let (start, length) = extent(input, at + usize::from(step.offset), step.length)?;
+            draft.put(step.target, input, start, length)?;
             at = start + length;
         }
-        (at <= input.len()).then_some(at)
+        Some(at)
     }
 
-    /// Resets the draft that this template fills, for its next record.
-    pub(super) fn reset(&self, draft: &mut Draft, base: &Flow) {
-        draft.flow = *base;
-        (draft.input, draft.output, draft.interface, draft.template) = (None, None, None, None);
-        (draft.start, draft.end) = Default::default();
-        if self.has.any_rare() {
-            draft.rare = Rare::default();
+    /// Completes the flow of a record that was read: addresses, times, sampling, sampled headers.
+    pub(super) fn finish(
+        &self,
+        record: &[u8],
+        draft: &mut Draft,
+        base: &Flow,
+        clock: &Clock,
+        rate: impl FnOnce(Option<u64>, Option<u32>) -> u32,
+    ) {
+        let number = |target| draft.number(target);
+        let (source, tunnel_source) = self.address(draft, Target::SourceV4, Target::SourceV6);
+        let (destination, tunnel_destination) =
+            self.address(draft, Target::DestinationV4, Target::DestinationV6);
+        let (start, end) = (number(Target::Start), number(Target::End));
+        let (start, end) =
+            interval(&self.clock(draft, clock), (self.units.start, start), (self.units.end, end));
+        let mut flow = Flow {
+            source,
+            destination,
+            tunnel_source,
+            tunnel_destination,
+            source_port: number(Target::SourcePort) as u16,
+            destination_port: number(Target::DestinationPort) as u16,
+            protocol: number(Target::Protocol) as u8,
+            tcp_flags: (number(Target::TcpFlags)
+                | number(Target::InitialTcpFlags)
+                | number(Target::UnionTcpFlags)) as u16,
+            bytes: number(Target::Bytes),
+            packets: number(Target::Packets),
+            reverse_bytes: number(Target::ResponderBytes),
+            reverse_packets: number(Target::ResponderPackets),
+            start,
+            end,
+            ..*base
+        };
+        if self.has.any_translated() {
+            let translated = |four, six| self.address(draft, four, six).0;
+            flow.translated_source = translated(Target::TranslatedSourceV4, Target::TranslatedSourceV6);
+            flow.translated_destination =
+                translated(Target::TranslatedDestinationV4, Target::TranslatedDestinationV6);
         }
-    }
-
-    /// Completes the flow of a record that was read: times, sampling, sampled headers.
-    pub(super) fn finish(&self, id: u16, draft: &mut Draft, clock: &Clock, sampling: &Sampling) {
-        let clock = Clock { boot: draft.rare.boot.or(clock.boot), ..*clock };
-        let flow = &mut draft.flow;
-        (flow.start, flow.end) = interval(&clock, draft.start, draft.end);
         if self.has.any_rare() {
-            if let Some(duration) = draft.rare.duration {
-                flow.start = flow.start.or_else(|| flow.end?.checked_sub(duration));
-                flow.end = flow.end.or_else(|| flow.start?.checked_add(duration));
-            }
-            flow.end = flow.end.or(draft.rare.observed);
-            flow.sampling = draft.rare.stated.rate();
+            self.finish_rare(record, draft, clock, &mut flow);
         }
         if flow.sampling == 0 {
-            flow.sampling = sampling.rate(draft.rare.sampler, draft.input, id);
+            flow.sampling = rate(self.sampler(draft), self.number_of(draft, Target::Input));
+        }
+        draft.flow = flow;
+    }
+
+    fn finish_rare(&self, record: &[u8], draft: &Draft, clock: &Clock, flow: &mut Flow) {
+        let nanoseconds = |target, unit| match draft.number(target) {
+            0 => None,
+            count => Nanos::try_from(count).ok()?.checked_mul(unit),
+        };
+        let duration = nanoseconds(Target::DurationMilliseconds, MILLISECOND)
+            .or_else(|| nanoseconds(Target::DurationMicroseconds, MICROSECOND));
+        if let Some(duration) = duration {
+            flow.start = flow.start.or_else(|| flow.end?.checked_sub(duration));
+            flow.end = flow.end.or_else(|| flow.start?.checked_add(duration));
+        }
+        flow.end = flow.end.or_else(|| clock.resolve(self.units.observed, draft.number(Target::Observed)));
+        flow.sampling = self.stated(draft).rate();
+        let section = |target| {
+            let (start, length) = unpack(draft.number(target));
+            record.get(start..start + length).filter(|section| !section.is_empty())
+        };
+        if let Some(frame) = section(Target::Frame) {
+            put_packet(flow, &packet::ethernet(frame));
+        } else if let Some(header) = section(Target::IpHeader) {
+            put_packet(flow, &packet::ip(header));
         }
     }
 
     /// Turns the draft of a biflow to its other direction; none if nothing came back.
     pub(super) fn reverse(&self, draft: &Draft, clock: &Clock) -> Option<Flow> {
-        let rare = &draft.rare;
-        if rare.reverse_bytes == 0 && rare.reverse_packets == 0 {
+        let number = |target| draft.number(target);
+        let (bytes, packets) = (number(Target::ReverseBytes), number(Target::ReversePackets));
+        if bytes == 0 && packets == 0 {
             return None;
         }
-        let clock = Clock { boot: rare.boot.or(clock.boot), ..*clock };
         let forward = &draft.flow;
-        let (start, end) = interval(&clock, rare.reverse_start, rare.reverse_end);
-        let delayed = || forward.start?.checked_add(rare.reverse_delay?);
+        let (start, end) = (number(Target::ReverseStart), number(Target::ReverseEnd));
+        let units = &self.units;
+        let (start, end) =
+            interval(&self.clock(draft, clock), (units.reverse_start, start), (units.reverse_end, end));
+        let delayed = || {
+            let delay = Nanos::try_from(number(Target::ReverseDelay)).ok()?.checked_mul(MILLISECOND)?;
+            forward.start?.checked_add(delay)
+        };
         Some(Flow {
             source: forward.destination,
             destination: forward.source,
@@ -316,13 +392,67 @@ impl Template {
             tunnel_destination: forward.tunnel_source,
             source_port: forward.destination_port,
             destination_port: forward.source_port,
-            tcp_flags: rare.reverse_tcp_flags,
-            bytes: rare.reverse_bytes,
-            packets: rare.reverse_packets,
-            start: start.or_else(delayed).or(forward.start),
+            tcp_flags: (number(Target::ReverseTcpFlags)
+                | number(Target::ReverseInitialTcpFlags)
+                | number(Target::ReverseUnionTcpFlags)) as u16,
+            bytes,
+            packets,
+            start: start.or_else(delayed),
             end: end.or(forward.end),
             ..*forward
         })
+    }
+
+    /// When the exporter started, if the record says so.
+    pub(super) fn boot(&self, draft: &Draft) -> Option<Nanos> {
+        Nanos::try_from(draft.number(Target::Boot)).ok().filter(|boot| *boot > 0)?.checked_mul(MILLISECOND)
+    }
+
+    /// The sampler that the record names.
+    pub(super) fn sampler(&self, draft: &Draft) -> Option<u64> {
+        self.has(Target::Sampler).then(|| draft.number(Target::Sampler))
+    }
+
+    /// A number of 32 bits, if the record has it.
+    pub(super) fn number_of(&self, draft: &Draft, target: Target) -> Option<u32> {
+        self.has(target).then(|| draft.number(target) as u32)
+    }
+
+    /// What the record states about sampling.
+    pub(super) fn stated(&self, draft: &Draft) -> Stated {
+        Stated {
+            interval: draft.number(Target::Interval),
+            taken: draft.number(Target::Taken),
+            skipped: self.has(Target::Skipped).then(|| draft.number(Target::Skipped)),
+            size: draft.number(Target::Size),
+            population: draft.number(Target::Population),
+            probability: f64::from_bits(draft.number(Target::Probability)),
+        }
+    }
+
+    fn clock(&self, draft: &Draft, clock: &Clock) -> Clock {
+        if self.has(Target::Boot) {
+            Clock { boot: self.boot(draft).or(clock.boot), ..*clock }
+        } else {
+            *clock
+        }
+    }
+
+    /// An address, and that of the tunnel around it. A template may have both families, one of them
+    /// zero; or those of a tunnel before those of the packet inside, which are the ones that talk to
+    /// each other.
+    fn address(&self, draft: &Draft, four: Target, six: Target) -> (Option<IpAddr>, Option<IpAddr>) {
+        let v4 = || IpAddr::V4(Ipv4Addr::from_bits(draft.number(four) as u32));
+        let v6 = || IpAddr::V6(Ipv6Addr::from_bits(draft.wide(six)));
+        match (self.has(four), self.has(six)) {
+            (false, false) => (None, None),
+            (true, false) => (Some(v4()), None),
+            (false, true) => (Some(v6()), None),
+            (true, true) if draft.wide(six) == 0 => (Some(v4()), None),
+            (true, true) if draft.number(four) == 0 => (Some(v6()), None),
+            (true, true) if self.ipv6_inside => (Some(v6()), Some(v4())),
+            (true, true) => (Some(v4()), Some(v6())),
+        }
     }
 
     /// Every field of a record that [`Template::read`] has found whole, with its octets.
@@ -522,7 +652,7 @@ fn fixed_steps(fields: &[Field]) -> Vec<Step> {
     for field in fields {
         let length = field.spec.length;
         if field.target != Target::None {
-            steps.push(Step { offset, length, target: field.target, unit: field.wish().1 });
+            steps.push(Step { offset, length, target: field.target });
         }
         // The sum was checked to fit before.
         offset = offset.saturating_add(length);
@@ -539,11 +669,11 @@ fn walking_steps(fields: &[Field]) -> Vec<Step> {
             skip = skip.saturating_add(length);
             continue;
         }
-        steps.push(Step { offset: skip, length, target: field.target, unit: field.wish().1 });
+        steps.push(Step { offset: skip, length, target: field.target });
         skip = 0;
     }
     if skip > 0 {
-        steps.push(Step { offset: skip, length: 0, target: Target::None, unit: Unit::None });
+        steps.push(Step { offset: skip, length: 0, target: Target::None });
     }
     steps
 }
@@ -573,121 +703,87 @@ fn interval(clock: &Clock, start: (Unit, u64), end: (Unit, u64)) -> (Option<Nano
     resolved
 }
 
+impl Default for Draft {
+    fn default() -> Self {
+        Draft { flow: Flow::default(), numbers: [0; TARGETS], wide: [0; WIDE] }
+    }
+}
+
 impl Draft {
-    fn put(&mut self, step: &Step, value: &[u8], clock: &Clock) {
-        let flow = &mut self.flow;
-        match step.target {
-            Target::SourceV4 => put_v4(&mut flow.source, &mut flow.tunnel_source, value),
-            Target::SourceV6 => put_v6(&mut flow.source, &mut flow.tunnel_source, value),
-            Target::DestinationV4 => put_v4(&mut flow.destination, &mut flow.tunnel_destination, value),
-            Target::DestinationV6 => put_v6(&mut flow.destination, &mut flow.tunnel_destination, value),
-            Target::TranslatedSourceV4 => put_v4(&mut flow.translated_source, &mut None, value),
-            Target::TranslatedSourceV6 => put_v6(&mut flow.translated_source, &mut None, value),
-            Target::TranslatedDestinationV4 => put_v4(&mut flow.translated_destination, &mut None, value),
-            Target::TranslatedDestinationV6 => put_v6(&mut flow.translated_destination, &mut None, value),
-            Target::Frame => self.put_packet(&packet::ethernet(value)),
-            Target::IpHeader => self.put_packet(&packet::ip(value)),
-            Target::Probability => self.rare.stated.probability = float(value).unwrap_or(0.0),
-            target => {
-                if let Some(number) = unsigned(value) {
-                    self.put_number(target, step.unit, number, clock);
-                }
-            }
+    fn reset(&mut self, rare: bool) {
+        const COMMON: usize = Target::DurationMilliseconds as usize;
+        match self.numbers.first_chunk_mut::<COMMON>() {
+            Some(common) if !rare => *common = [0; COMMON],
+            _ => self.numbers = [0; TARGETS],
         }
+        self.wide = [0; WIDE];
     }
 
-    fn put_number(&mut self, target: Target, unit: Unit, number: u64, clock: &Clock) {
-        let (flow, rare) = (&mut self.flow, &mut self.rare);
-        let nanoseconds = |unit: Nanos| Nanos::try_from(number).ok()?.checked_mul(unit);
-        match target {
-            // As with addresses, zero does not replace what an outer layer has.
-            Target::SourcePort if number == 0 => {}
-            Target::DestinationPort if number == 0 => {}
-            Target::Protocol if number == 0 => {}
-            Target::SourcePort => flow.source_port = number as u16,
-            Target::DestinationPort => flow.destination_port = number as u16,
-            Target::Protocol => flow.protocol = number as u8,
-            Target::TcpFlags | Target::InitialTcpFlags | Target::UnionTcpFlags => {
-                flow.tcp_flags |= number as u16;
+    /// Keeps a value. What a template names twice is kept last but for zero: an inner packet without
+    /// ports, say, does not hide those of the outer one.
+    #[inline]
+    fn put(&mut self, target: Target, record: &[u8], start: usize, length: usize) -> Option<()> {
+        let value = record.get(start..start + length)?;
+        let at = target as usize;
+        if let Some(slot) = self.wide.get_mut(at) {
+            if let Ok(octets) = <[u8; 16]>::try_from(value)
+                && octets != [0; 16]
+            {
+                *slot = u128::from_be_bytes(octets);
             }
-            Target::Bytes => flow.bytes = number,
-            Target::Packets => flow.packets = number,
-            Target::ResponderBytes => flow.reverse_bytes = number,
-            Target::ResponderPackets => flow.reverse_packets = number,
-            Target::Start => self.start = (unit, number),
-            Target::End => self.end = (unit, number),
-            Target::Input => self.input = Some(number as u32),
-            Target::Output => self.output = Some(number as u32),
-            Target::Interface => self.interface = Some(number as u32),
-            Target::ScopedTemplate => self.template = Some(number as u16),
-            Target::DurationMilliseconds => rare.duration = nanoseconds(MILLISECOND),
-            Target::DurationMicroseconds => rare.duration = nanoseconds(MICROSECOND),
-            Target::Observed => rare.observed = clock.resolve(unit, number),
-            Target::Boot => rare.boot = clock.resolve(unit, number),
-            Target::Sampler => rare.sampler = Some(number),
-            Target::Interval => rare.stated.interval = number,
-            Target::Taken => rare.stated.taken = number,
-            Target::Skipped => rare.stated.skipped = Some(number),
-            Target::Size => rare.stated.size = number,
-            Target::Population => rare.stated.population = number,
-            Target::ReverseBytes => rare.reverse_bytes = number,
-            Target::ReversePackets => rare.reverse_packets = number,
-            Target::ReverseTcpFlags | Target::ReverseInitialTcpFlags | Target::ReverseUnionTcpFlags => {
-                rare.reverse_tcp_flags |= number as u16;
-            }
-            Target::ReverseStart => rare.reverse_start = (unit, number),
-            Target::ReverseEnd => rare.reverse_end = (unit, number),
-            Target::ReverseDelay => rare.reverse_delay = nanoseconds(MILLISECOND),
-            _ => {}
+            return Some(());
         }
+        let number = match target {
+            Target::None => return Some(()),
+            Target::Frame | Target::IpHeader => pack(start, length),
+            Target::Probability => float(value).unwrap_or(0.0).to_bits(),
+            _ => unsigned(value).unwrap_or(0),
+        };
+        let slot = self.numbers.get_mut(at)?;
+        if number != 0 {
+            *slot = number;
+        }
+        Some(())
     }
 
-    /// Fills from a packet's headers what the record itself does not tell.
-    fn put_packet(&mut self, packet: &packet::Packet) {
-        let flow = &mut self.flow;
-        if flow.source.is_some() || packet.source.is_none() {
-            return;
-        }
-        flow.source = packet.source;
-        flow.destination = packet.destination;
-        flow.protocol = packet.protocol;
-        flow.source_port = packet.source_port;
-        flow.destination_port = packet.destination_port;
-        flow.tcp_flags = packet.tcp_flags;
-        (flow.tunnel_source, flow.tunnel_destination) = packet.tunnel.unzip();
-        if flow.bytes == 0 {
-            flow.bytes = packet.length;
-        }
-        flow.packets = flow.packets.max(1);
+    fn number(&self, target: Target) -> u64 {
+        self.numbers.get(target as usize).copied().unwrap_or(0)
+    }
+
+    fn wide(&self, target: Target) -> u128 {
+        self.wide.get(target as usize).copied().unwrap_or(0)
     }
 }
 
-/// Templates may have the addresses of both families, the one that is not meant being zero; or those
-/// of a tunnel before those of the packet inside, which are the ones that talk to each other. So the
-/// last that is not zero is kept, and what it replaces is the tunnel.
-fn put_v4(slot: &mut Option<IpAddr>, outer: &mut Option<IpAddr>, value: &[u8]) {
-    if let Ok(octets) = <[u8; 4]>::try_from(value) {
-        put_address(slot, outer, IpAddr::V4(Ipv4Addr::from(octets)));
-    }
+/// Where a section of a packet stands in the record, as one number.
+fn pack(start: usize, length: usize) -> u64 {
+    ((start as u64) << 32) | length as u64
 }
 
-fn put_v6(slot: &mut Option<IpAddr>, outer: &mut Option<IpAddr>, value: &[u8]) {
-    if let Ok(octets) = <[u8; 16]>::try_from(value) {
-        put_address(slot, outer, IpAddr::V6(Ipv6Addr::from(octets)));
-    }
+fn unpack(section: u64) -> (usize, usize) {
+    ((section >> 32) as usize, section as u32 as usize)
 }
 
-fn put_address(slot: &mut Option<IpAddr>, outer: &mut Option<IpAddr>, address: IpAddr) {
-    if slot.is_some() && address.is_unspecified() {
+/// Fills from a packet's headers what the record itself does not tell.
+fn put_packet(flow: &mut Flow, packet: &packet::Packet) {
+    if flow.source.is_some() || packet.source.is_none() {
         return;
     }
-    let before = slot.replace(address);
-    if outer.is_none() {
-        *outer = before.filter(|before| !before.is_unspecified() && *before != address);
+    flow.source = packet.source;
+    flow.destination = packet.destination;
+    flow.protocol = packet.protocol;
+    flow.source_port = packet.source_port;
+    flow.destination_port = packet.destination_port;
+    flow.tcp_flags = packet.tcp_flags;
+    (flow.tunnel_source, flow.tunnel_destination) = packet.tunnel.unzip();
+    if flow.bytes == 0 {
+        flow.bytes = packet.length;
     }
+    flow.packets = flow.packets.max(1);
 }
 
 /// An unsigned number of one to eight octets (reduced-size encoding, RFC 7011, section 6.2).
+#[inline]
 pub(super) fn unsigned(value: &[u8]) -> Option<u64> {
     match *value {
         [a] => Some(a.into()),
