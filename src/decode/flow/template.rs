@@ -85,6 +85,23 @@ struct Step {
     offset: u16,
     length: u16,
     target: Target,
+    read: Read,
+}
+
+/// How the octets of a field become a number.
+#[derive(Clone, Copy, Debug)]
+enum Read {
+    /// Two and four octets, which most fields have.
+    Two,
+    Four,
+    /// Up to eight octets.
+    Number,
+    /// Sixteen octets.
+    Wide,
+    Float,
+    /// Only its place is kept.
+    Section,
+    Nothing,
 }
 
 /// Where a value goes.
@@ -280,14 +297,14 @@ impl Template {
         if !self.variable {
             let record = input.get(..self.minimum)?;
             for step in &self.steps {
-                draft.put(step.target, record, step.offset.into(), step.length.into())?;
+                draft.put(step, record, step.offset.into(), step.length.into())?;
             }
             return Some(self.minimum);
         }
         let mut at = 0;
         for step in &self.steps {
             let (start, length) = extent(input, at + usize::from(step.offset), step.length)?;
-            draft.put(step.target, input, start, length)?;
+            draft.put(step, input, start, length)?;
             at = start + length;
         }
         Some(at)
@@ -487,6 +504,21 @@ impl Field {
         field
     }
 
+    /// The step that reads it.
+    fn step(&self, offset: u16) -> Step {
+        let (target, length) = (self.target, self.spec.length);
+        let read = match (target, length) {
+            (Target::None, _) => Read::Nothing,
+            (Target::Frame | Target::IpHeader, _) => Read::Section,
+            (Target::Probability, _) => Read::Float,
+            _ if (target as usize) < WIDE => Read::Wide,
+            (_, 2) => Read::Two,
+            (_, 4) => Read::Four,
+            _ => Read::Number,
+        };
+        Step { offset, length, target, read }
+    }
+
     /// What it would fill, how it is written, and how well it suits: the lowest rank is taken.
     fn wish(&self) -> (Target, Unit, u8) {
         let Spec { enterprise, id, length, scope } = self.spec;
@@ -652,7 +684,7 @@ fn fixed_steps(fields: &[Field]) -> Vec<Step> {
     for field in fields {
         let length = field.spec.length;
         if field.target != Target::None {
-            steps.push(Step { offset, length, target: field.target });
+            steps.push(field.step(offset));
         }
         // The sum was checked to fit before.
         offset = offset.saturating_add(length);
@@ -669,11 +701,11 @@ fn walking_steps(fields: &[Field]) -> Vec<Step> {
             skip = skip.saturating_add(length);
             continue;
         }
-        steps.push(Step { offset: skip, length, target: field.target });
+        steps.push(field.step(skip));
         skip = 0;
     }
     if skip > 0 {
-        steps.push(Step { offset: skip, length: 0, target: Target::None });
+        steps.push(Step { offset: skip, length: 0, target: Target::None, read: Read::Nothing });
     }
     steps
 }
@@ -721,27 +753,27 @@ impl Draft {
 
     /// Keeps a value. What a template names twice is kept last but for zero: an inner packet without
     /// ports, say, does not hide those of the outer one.
-    #[inline]
-    fn put(&mut self, target: Target, record: &[u8], start: usize, length: usize) -> Option<()> {
+    #[inline(always)]
+    fn put(&mut self, step: &Step, record: &[u8], start: usize, length: usize) -> Option<()> {
         let value = record.get(start..start + length)?;
-        let at = target as usize;
-        if let Some(slot) = self.wide.get_mut(at) {
-            if let Ok(octets) = <[u8; 16]>::try_from(value)
-                && octets != [0; 16]
-            {
-                *slot = u128::from_be_bytes(octets);
+        let number = match step.read {
+            Read::Two => u16::from_be_bytes(*value.first_chunk()?).into(),
+            Read::Four => u32::from_be_bytes(*value.first_chunk()?).into(),
+            Read::Number => unsigned(value).unwrap_or(0),
+            Read::Wide => {
+                if let (Ok(octets), Some(slot)) = (value.try_into(), self.wide.get_mut(step.target as usize))
+                    && octets != [0; 16]
+                {
+                    *slot = u128::from_be_bytes(octets);
+                }
+                return Some(());
             }
-            return Some(());
-        }
-        let number = match target {
-            Target::None => return Some(()),
-            Target::Frame | Target::IpHeader => pack(start, length),
-            Target::Probability => float(value).unwrap_or(0.0).to_bits(),
-            _ => unsigned(value).unwrap_or(0),
+            Read::Float => float(value).unwrap_or(0.0).to_bits(),
+            Read::Section => pack(start, length),
+            Read::Nothing => return Some(()),
         };
-        let slot = self.numbers.get_mut(at)?;
         if number != 0 {
-            *slot = number;
+            *self.numbers.get_mut(step.target as usize)? = number;
         }
         Some(())
     }
