@@ -4,7 +4,7 @@
 use super::problems::Problems;
 use super::{Change, ChangeKind, SetChanges};
 use crate::detect::indicator::{Kind, MatchMode, Meta, Normal};
-use crate::diagnostic::{Diagnostic, Level, Source};
+use crate::diagnostic::{Diagnostic, Level, Source, printable};
 use crate::input::Nanos;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -214,7 +214,7 @@ impl SetChanges {
         if self.list.len() >= LISTED {
             return;
         }
-        let value = of.names.get(&entry.key).map(|name| name.to_string());
+        let value = of.names.get(&entry.key).map(|name| printable(name).into_owned());
         let tlp = of.meta(entry).map_or(Meta::default().tlp, |meta| meta.tlp);
         self.list.push(Change { kind: entry.kind(), value, change, tlp });
     }

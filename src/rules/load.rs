@@ -4,7 +4,7 @@ use super::inventory::{Inventory, Stock};
 use super::native::{self, Bulk, Draft, check_value};
 use super::problems::Problems;
 use super::{BulkFile, LoadedSet, bulk, hexadecimal, yaml};
-use crate::detect::indicator::{MetaId, Mode, SetBuilder, SetInfo};
+use crate::detect::indicator::{MetaId, Mode, Normal, SetBuilder, SetInfo};
 use crate::diagnostic::{Diagnostic, Level, Source};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -105,8 +105,10 @@ pub fn load(
     let draft = native::read(&tree, &source, &mut inner);
     let name = native::name_of(&tree).map(str::to_owned);
     drop(tree);
-    let fatal = draft.fatal;
-    let set = if fatal { None } else { compile(draft, source, lists, stock, memory_limit, &mut inner) };
+    let set = match inner.cause() {
+        Some(_) => None,
+        None => compile(draft, source, lists, stock, memory_limit, &mut inner),
+    };
     match set {
         Some(set) => {
             problems.absorb(inner);
@@ -117,10 +119,9 @@ pub fn load(
 }
 
 fn refused(name: Option<String>, inner: Problems, problems: &mut Problems) -> Loaded {
-    let first = inner.first_error().map(|error| (error.message.clone(), error.place()));
-    let (reason, first) = first.unwrap_or_default();
+    let cause = inner.cause().cloned().unwrap_or_default();
     problems.absorb(inner);
-    Loaded::Refused { name, reason, first }
+    Loaded::Refused { name, reason: cause.reason, first: cause.first }
 }
 
 fn compile(
@@ -131,37 +132,7 @@ fn compile(
     memory_limit: Option<u64>,
     problems: &mut Problems,
 ) -> Option<LoadedSet> {
-    let source_digest: [u8; 32] = Sha256::digest(source.text.as_bytes()).into();
-    let mut hasher = Sha256::new();
-    hasher.update(source_digest);
-    let mut files = Vec::new();
-    for (index, list) in draft.bulk.iter().enumerate() {
-        let path = match lists {
-            Lists::Tree(tree) => bulk::resolve(&source.path, tree, &list.file),
-            Lists::Copies(copies) => copies.get(index).cloned().ok_or("no copy was kept"),
-            Lists::None => Err("sets that are built in have no lists"),
-        };
-        let digest = path.map_err(Cow::Borrowed).and_then(|path| match bulk::digest(&path) {
-            Ok(digest) => Ok((path, digest)),
-            Err(error) => Err(Cow::Owned(format!("cannot be read: {error}"))),
-        });
-        match digest {
-            Ok((path, digest)) => {
-                hasher.update(digest);
-                files.push(BulkFile { name: list.file.clone(), path, digest });
-            }
-            Err(reason) => {
-                let message = format!("bulk file `{}`: {reason}", list.file);
-                problems.push(
-                    Diagnostic::at(Level::Error, "bulk-file", &source, list.at.clone(), message),
-                    &source,
-                );
-            }
-        }
-    }
-    if files.len() < draft.bulk.len() {
-        return None;
-    }
+    let files = open_lists(&draft, &source, lists, problems)?;
     let info = SetInfo {
         name: draft.name.clone(),
         producer: draft.producer.clone(),
@@ -169,7 +140,7 @@ fn compile(
         reference: draft.reference.clone(),
         mode: draft.mode,
         path: source.path.clone(),
-        digest: hexadecimal(&hasher.finalize()),
+        digest: digest_of(&source, &files),
     };
     let mut building = Building {
         builder: SetBuilder::new(info.clone()),
@@ -180,7 +151,7 @@ fn compile(
         if building.add(&draft, &row.value, row.meta, row.id.as_deref(), row.at.start).is_none() {
             let message = "the set alone would exceed `memory_limit`";
             let at = draft.name_at.clone();
-            problems.push(Diagnostic::at(Level::Error, "memory-limit", &source, at, message), &source);
+            problems.push_fatal(Diagnostic::at(Level::Error, "memory-limit", &source, at, message), &source);
             return None;
         }
     }
@@ -193,7 +164,7 @@ fn compile(
         let message = format!("{bad} of {total} rows are bad: the set is refused");
         let at = draft.name_at.clone();
         let problem = Diagnostic::at(Level::Error, "too-many-bad-rows", &source, at, message);
-        problems.push(problem.help("at most 5 % or 20 rows may be bad"), &source);
+        problems.push_fatal(problem.help("at most 5 % or 20 rows may be bad"), &source);
         return None;
     }
     let inventory = building.inventory.finish(std::mem::take(&mut draft.metas.list), &source, problems);
@@ -220,6 +191,46 @@ fn compile(
     })
 }
 
+/// Where the lists of a set lie, and their digests; none if one of them cannot be read.
+fn open_lists(
+    draft: &Draft,
+    source: &Source,
+    lists: &Lists<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<BulkFile>> {
+    let mut files = Vec::new();
+    for (index, list) in draft.bulk.iter().enumerate() {
+        let path = match lists {
+            Lists::Tree(tree) => bulk::resolve(&source.path, tree, &list.file),
+            Lists::Copies(copies) => copies.get(index).cloned().ok_or("no copy was kept"),
+            Lists::None => Err("sets that are built in have no lists"),
+        };
+        let read = path.map_err(Cow::Borrowed).and_then(|path| match bulk::digest(&path) {
+            Ok(digest) => Ok(BulkFile { name: list.file.clone(), path, digest }),
+            Err(error) => Err(Cow::Owned(format!("cannot be read: {error}"))),
+        });
+        match read {
+            Ok(file) => files.push(file),
+            Err(reason) => {
+                let message = format!("bulk file `{}`: {reason}", list.file);
+                let problem = Diagnostic::at(Level::Error, "bulk-file", source, list.at.clone(), message);
+                problems.push_fatal(problem, source);
+            }
+        }
+    }
+    (files.len() == draft.bulk.len()).then_some(files)
+}
+
+/// SHA-256 of the set and its lists.
+fn digest_of(source: &Source, files: &[BulkFile]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(Sha256::digest(source.text.as_bytes()));
+    for file in files {
+        hasher.update(file.digest);
+    }
+    hexadecimal(&hasher.finalize())
+}
+
 /// A set in the making.
 struct Building {
     builder: SetBuilder,
@@ -230,14 +241,7 @@ struct Building {
 
 impl Building {
     /// Adds an entry; none if there are more than the memory limit can hold.
-    fn add(
-        &mut self,
-        draft: &Draft,
-        value: &crate::detect::indicator::Normal,
-        meta: u32,
-        id: Option<&str>,
-        at: u32,
-    ) -> Option<()> {
+    fn add(&mut self, draft: &Draft, value: &Normal, meta: u32, id: Option<&str>, at: u32) -> Option<()> {
         let index = meta as usize;
         if self.ids.len() <= index {
             self.ids.resize(draft.metas.list.len().max(index + 1), None);
@@ -295,7 +299,7 @@ impl Building {
             Err(error) => format!("bulk file `{}` cannot be read: {error}", list.file),
         };
         let code = if full { "memory-limit" } else { "bulk-file" };
-        problems.push(Diagnostic::at(Level::Error, code, source, list.at.clone(), message), source);
+        problems.push_fatal(Diagnostic::at(Level::Error, code, source, list.at.clone(), message), source);
         None
     }
 }

@@ -13,7 +13,7 @@ use super::{Refused, TestLine};
 use crate::detect::indicator::{
     Kind, MatchMode, Meta, Mode, Normal, Severity, Throttle, Tlp, ValueError, normalise,
 };
-use crate::diagnostic::{Diagnostic, Level, Source, nearest};
+use crate::diagnostic::{Diagnostic, Level, Source, nearest, printable};
 use crate::input::Nanos;
 use hashbrown::HashMap;
 use std::ops::Range;
@@ -86,8 +86,6 @@ pub struct Draft {
     pub refused: Tally,
     /// Rows read, refused or not.
     pub total: usize,
-    /// The set must not be used.
-    pub fatal: bool,
 }
 
 /// One row of `indicators`.
@@ -201,12 +199,11 @@ fn top(tree: &Tree) -> &[Entry] {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= LONGEST_NAME && !text.chars().any(char::is_control)
+    !text.trim().is_empty() && text.len() <= LONGEST_NAME && printable(text) == text
 }
 
 /// Checks a tree against the schema.
 pub fn read(tree: &Tree, source: &Source, problems: &mut Problems) -> Draft {
-    let errors = problems.errors();
     let mut reader = Reader {
         source,
         problems,
@@ -226,7 +223,6 @@ pub fn read(tree: &Tree, source: &Source, problems: &mut Problems) -> Draft {
             tests: Vec::new(),
             refused: Tally::default(),
             total: 0,
-            fatal: tree.broken || errors > 0,
         },
         defaults: Policy::default(),
         base: [None; Kind::ALL.len()],
@@ -303,7 +299,10 @@ impl Reader<'_> {
         {
             self.tests(entries);
         }
-        if find(entries, "indicators").is_none() && find(entries, "bulk").is_none() && !self.draft.fatal {
+        if find(entries, "indicators").is_none()
+            && find(entries, "bulk").is_none()
+            && self.problems.cause().is_none()
+        {
             let at = self.draft.name_at.clone();
             let diagnostic =
                 Diagnostic::at(Level::Warning, "empty-set", self.source, at, "the set has no indicators")
@@ -932,15 +931,18 @@ impl Reader<'_> {
         match &mut self.row {
             Some(refused) => {
                 refused.get_or_insert_with(|| (reason, diagnostic.place()));
+                self.problems.push(diagnostic, self.source);
             }
-            None => self.draft.fatal = true,
+            None => self.problems.push_fatal(diagnostic, self.source),
         }
-        self.problems.push(diagnostic, self.source);
     }
 
+    /// Refuses the set, also from inside a row.
     fn fatal(&mut self, reason: &'static str, diagnostic: Diagnostic) {
-        self.draft.fatal = true;
-        self.refuse(reason, diagnostic);
+        if let Some(refused) = &mut self.row {
+            refused.get_or_insert_with(|| (reason, diagnostic.place()));
+        }
+        self.problems.push_fatal(diagnostic, self.source);
     }
 
     /// Refuses without a word what was reported before.
@@ -1112,12 +1114,19 @@ fn duration(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> (Draft, Vec<String>) {
+    /// The draft, whether the set must be refused, and the problems.
+    fn judge(text: &str) -> (Draft, bool, Vec<String>) {
         let source = Source::new("f.yaml", text);
         let mut problems = Problems::default();
         let tree = yaml::parse(&source, &mut problems);
         let draft = read(&tree, &source, &mut problems);
-        (draft, problems.finish().iter().map(|problem| problem.diagnostic.one_line()).collect())
+        let fatal = problems.cause().is_some();
+        (draft, fatal, problems.finish().iter().map(|problem| problem.diagnostic.one_line()).collect())
+    }
+
+    fn check(text: &str) -> (Draft, Vec<String>) {
+        let (draft, _, problems) = judge(text);
+        (draft, problems)
     }
 
     /// A set with one row, or with the given lines instead of the row's.
@@ -1159,8 +1168,8 @@ tests:
 
     #[test]
     fn everything_the_format_has() {
-        let (draft, problems) = check(FULL);
-        assert!(problems.is_empty() && !draft.fatal, "{problems:?}");
+        let (draft, fatal, problems) = judge(FULL);
+        assert!(problems.is_empty() && !fatal, "{problems:?}");
         assert_eq!((draft.name.as_str(), draft.producer.as_deref()), ("nsoc-c2-weekly", Some("NSOC")));
         assert_eq!((draft.rows.len(), draft.total, draft.tlp), (7, 9, Tlp::AmberStrict));
         let meta = |row: usize| &draft.metas.list[draft.rows[row].meta as usize];
@@ -1186,7 +1195,7 @@ tests:
 
     #[test]
     fn five_mistakes_are_five_problems() {
-        let (draft, problems) = check(
+        let (_, fatal, problems) = judge(
             "\
 schema: 1
 set: broken
@@ -1203,7 +1212,7 @@ tests:
   hits: ['x']
 ",
         );
-        assert!(draft.fatal);
+        assert!(fatal);
         assert_eq!(
             problems,
             [
@@ -1304,9 +1313,9 @@ tests:
                 "f.yaml:4:12: unknown type `cidr`",
             ),
         ] {
-            let (draft, problems) = check(text);
+            let (_, fatal, problems) = judge(text);
             assert_eq!(problems, [expected], "{name}");
-            assert!(draft.fatal, "{name}");
+            assert!(fatal, "{name}");
         }
     }
 
@@ -1462,9 +1471,9 @@ tests:
             ),
             ("revoked without id", "{revoked: true}", 5, "`id` is missing (name the row that is revoked)"),
         ] {
-            let (draft, problems) = check(&row(text));
+            let (draft, fatal, problems) = judge(&row(text));
             assert_eq!(problems, [format!("f.yaml:4:{column}: {expected}")], "{name}");
-            assert!(!draft.fatal, "{name}");
+            assert!(!fatal, "{name}");
             assert_eq!((draft.rows.len(), draft.refused.total, draft.total), (0, 1, 1), "{name}");
             let refused = draft.refused.into_list();
             assert_eq!((refused.len(), refused[0].count), (1, 1), "{name}");
@@ -1513,7 +1522,7 @@ indicators:
 
     #[test]
     fn a_syntax_error_does_not_hide_the_rest() {
-        let (draft, problems) = check(
+        let (_, fatal, problems) = judge(
             "\
 schema: 1
 set: s
@@ -1523,7 +1532,7 @@ indicators:
   - {type: domain, value: c.example, severity: grave}
 ",
         );
-        assert!(draft.fatal);
+        assert!(fatal);
         assert_eq!(problems.len(), 3, "{problems:?}");
         for (problem, place) in problems.iter().zip(["f.yaml:4:43", "f.yaml:5:", "f.yaml:6:48"]) {
             assert!(problem.starts_with(place), "{problem}");

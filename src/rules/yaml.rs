@@ -20,6 +20,9 @@ pub const MAX_NODES: usize = 4_000_000;
 /// How often the parser is tried again behind a line that it cannot read.
 const MAX_SYNTAX_ERRORS: usize = 8;
 
+/// Larger files are not read again: each try costs two passes over the file.
+const MAX_RECOVERED: usize = 8 * 1024 * 1024;
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -111,10 +114,10 @@ pub fn parse(source: &Source, problems: &mut Problems) -> Tree {
     let mut rounds = 0;
     while let Some(failed) = failure.take() {
         let (line, _) = source.position(failed.at);
-        let hopeless = failed.limit;
+        let hopeless = failed.limit || source.text.len() > MAX_RECOVERED;
         // The line after a blanked one often fails only because of it.
         if last_line.is_none_or(|last| line > last + 1) {
-            problems.push(failed.diagnose(source), source);
+            problems.push_fatal(failed.diagnose(source), source);
         }
         last_line = Some(line);
         rounds += 1;
@@ -125,7 +128,7 @@ pub fn parse(source: &Source, problems: &mut Problems) -> Tree {
         (blanked, reader, failure) = (Some(next.0), next.1, next.2);
     }
     for problem in reader.problems {
-        problems.push(problem, source);
+        problems.push_fatal(problem, source);
     }
     Tree { root: reader.root, broken }
 }
