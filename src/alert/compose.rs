@@ -19,8 +19,6 @@ use sha2::{Digest, Sha256};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// The Elastic Common Schema that alerts follow.
-const ECS_VERSION: &str = "8.17.0";
 /// Constituents that one message can touch: a line listing every network of the country is
 /// evidence for the first of them, not an alert for each.
 const MAX_TOUCHED: usize = 8;
@@ -153,7 +151,7 @@ impl Composer {
             // Undecodable messages are matched raw; whatever was read before the error stays.
             let _ = decode::syslog::decode(bytes, &reference, &mut self.fields);
         }
-        facts(&self.directory, self.evidence(hit), hit, resolved, sender)
+        facts(&self.directory, &self.evidence(hit), hit, resolved, sender)
     }
 
     /// An alert for each touched constituent, or one for nobody; [`Composer::read`] came before.
@@ -318,11 +316,13 @@ impl Composer {
         }
     }
 
+    /// The event of an alert, without what the alert tells itself.
     fn alert_event(&self, hit: &Hit, evidence: &Decoding<'_>) -> Map<String, Value> {
         let mut event = self.event(evidence.fields, evidence.bytes, hit.received, hit.peer);
         if matches!(hit.evidence, Evidence::Syslog { .. }) && !event.contains_key("message") {
             event.insert("message".to_owned(), String::from_utf8_lossy(evidence.bytes).into());
         }
+        ecs::strip(&mut event);
         event
     }
 
@@ -334,14 +334,15 @@ impl Composer {
         received: Nanos,
         peer: Option<SocketAddr>,
     ) -> Map<String, Value> {
+        let mut decoded = Map::new();
+        decode::ecs::to_json(fields, bytes, &mut decoded);
+        let stamp = decoded.remove("@timestamp").unwrap_or_else(|| json!(ecs::stamp(received)));
+        // First, for whoever reads the lines.
         let mut event = Map::new();
-        if fields.find(FieldId::Timestamp).is_none() {
-            ecs::put(&mut event, "@timestamp", json!(ecs::stamp(received)));
-        }
+        event.insert("@timestamp".to_owned(), stamp);
+        event.extend(decoded);
         ecs::put(&mut event, "event.created", json!(ecs::stamp(received)));
-        decode::ecs::to_json(fields, bytes, &mut event);
         decode::ecs::original(bytes, &mut event);
-        ecs::strip(&mut event);
         if ecs::find(&event, "observer").is_none()
             && let Some(name) = ecs::find(&event, "host.name").cloned()
         {
@@ -359,13 +360,11 @@ impl Composer {
         ecs::put(event, "agent.name", json!(self.agent.name));
         ecs::put(event, "agent.type", json!("roje"));
         ecs::put(event, "agent.version", json!(self.agent.version));
-        if ecs::find(event, "ecs.version").is_none() {
-            ecs::put(event, "ecs.version", json!(ECS_VERSION));
-        }
+        ecs::put(event, "ecs.version", json!(decode::ecs::ecs_version()));
     }
 }
 
-/// The decoded values and the bytes they are spans of.
+/// Decoded values and the bytes they are spans of.
 struct Decoding<'a> {
     fields: &'a Fields,
     bytes: &'a [u8],
@@ -400,7 +399,7 @@ const ENDPOINTS: [FieldId; 5] = [
 
 fn facts(
     directory: &Directory,
-    evidence: Decoding<'_>,
+    evidence: &Decoding<'_>,
     hit: &Hit,
     resolved: &Resolved,
     sender: Option<IpAddr>,
@@ -810,6 +809,79 @@ pub(super) mod tests {
         let mut line = Vec::new();
         Encoding::Cef.encode(&alerts[1], &mut line);
         assert!(!String::from_utf8(line).unwrap().contains("10.1.2.3"));
+    }
+
+    fn syslog_hit(line: &[u8], matched: &[u8], kind: Kind, sender: &str) -> Hit {
+        let start = memchr::memmem::find(line, matched).unwrap() as u32;
+        let mut hit = flow_hit("192.0.2.5", "198.51.100.7", sender);
+        hit.evidence = Evidence::Syslog { bytes: line.to_vec() };
+        hit.matched.kind = kind;
+        hit.matched.span = decode::Span { start, end: start + matched.len() as u32 };
+        (hit.matched.side, hit.matched.field) = (Side::Unknown, "message");
+        hit
+    }
+
+    #[test]
+    fn a_line_is_decoded_and_its_client_found_in_the_text() {
+        let line = b"<34>Oct 11 22:14:15 ns1 named[7]: client 192.0.2.5#53: query: a.evil.example IN A \xff";
+        let hit = syslog_hit(line, b"a.evil.example", Kind::Domain, "10.9.0.1");
+        let alert = composer().whole(&hit, &resolved("evil.example"));
+        let json = Value::Object(alert.to_json());
+        for (path, expected) in [
+            ("/host/name", json!("ns1")),
+            ("/process/name", json!("named")),
+            // The input's zone is two hours ahead; the year is the latest that is not ahead.
+            ("/@timestamp", json!("2025-10-11T20:14:15Z")),
+            ("/event/created", json!("2026-08-20T10:00:00Z")),
+            ("/roje/offset", json!(66)),
+            ("/roje/clients", json!(["192.0.2.5"])),
+            ("/roje/side", json!("unknown")),
+            ("/organization/name", json!("Distribution operator")),
+            ("/threat/enrichments/0/matched/atomic", json!("a.evil.example")),
+            ("/threat/enrichments/0/indicator/url/domain", json!("evil.example")),
+        ] {
+            assert_eq!(json.pointer(path), Some(&expected), "{path}");
+        }
+        assert!(json["roje"]["original_base64"].is_string());
+        let start = "named on ns1 reported the domain a.evil.example with internal host 192.0.2.5; ";
+        assert!(alert.reason().starts_with(start), "{}", alert.reason());
+        assert_eq!(Alert::from_line(&alert.to_line()).unwrap(), alert);
+    }
+
+    #[test]
+    fn text_with_another_constituent_s_address_is_masked_down_to_the_bytes() {
+        let mut composer = composer();
+        let line =
+            b"<34>Oct 11 22:14:15 fw1 app: 192.0.2.5 to 203.0.113.9 (203-0-113-9.bank) a.evil.example \xff";
+        let hit = syslog_hit(line, b"a.evil.example", Kind::Domain, "10.9.0.1");
+        let resolved = resolved("evil.example");
+        let facts = composer.read(&hit, &resolved);
+        assert_eq!(facts.touched, [0, 1]);
+        let alerts = composer.alerts(&hit, &resolved, &facts);
+        for (alert, own, other) in
+            [(&alerts[0], "192.0.2.5", "203.0.113.9"), (&alerts[1], "203.0.113.9", "192.0.2.5")]
+        {
+            let text = String::from_utf8(alert.to_line()).unwrap();
+            assert!(text.contains(own) && !text.contains(other), "{text}");
+            assert!(!text.contains("203-0-113-9") || own == "203.0.113.9");
+            let base64 = alert.event["roje"]["original_base64"].as_str().unwrap();
+            let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).unwrap();
+            assert!(memchr::memmem::find(&bytes, other.as_bytes()).is_none());
+            assert!(memchr::memmem::find(&bytes, own.as_bytes()).is_some());
+            assert_eq!((alert.hash.as_ref(), alert.indicator.as_ref().unwrap().offset), (None, None));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_told_raw() {
+        for line in [&b"\x00\x01 a.evil.example \x1b[2J"[..], b"a.evil.example"] {
+            let hit = syslog_hit(line, b"a.evil.example", Kind::Domain, "10.9.0.1");
+            let alert = composer().whole(&hit, &resolved("evil.example"));
+            let message = alert.event["message"].as_str().unwrap();
+            assert!(message.contains("a.evil.example"));
+            assert_eq!(alert.clients, ["10.9.0.1"]);
+            assert_eq!(Alert::from_line(&alert.to_line()).unwrap(), alert);
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Series {
         self.count += count;
         self.first = self.first.min(first);
         self.last = self.last.max(last);
-        let Some(client) = client.map(|client| cut(client)).filter(|client| !client.is_empty()) else {
+        let Some(client) = client.map(cut).filter(|client| !client.is_empty()) else {
             return;
         };
         if self.clients.len() < MAX_CLIENTS && !self.clients.iter().any(|known| known == client) {

@@ -193,7 +193,7 @@ mod tests {
         output.deliver(&alerts(2..3)).unwrap();
         assert_eq!((ids(&rotated), ids(&path)), (vec!["0".into(), "1".into()], vec!["2".into()]));
         fs::copy(&path, dir.path().join("alerts.2")).unwrap();
-        fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+        OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
         output.deliver(&alerts(3..5)).unwrap();
         assert_eq!(ids(&path), ["3", "4"]);
         fs::remove_file(&path).unwrap();

@@ -81,8 +81,7 @@ mod tests {
         drop(output);
         reader.read_to_end(&mut seen).unwrap();
         let lines: Vec<String> = BufReader::new(seen.as_slice()).lines().map(Result::unwrap).collect();
-        let back: Vec<Alert> =
-            lines.iter().map(|line| Alert::from_line(line.as_bytes()).unwrap()).collect();
+        let back: Vec<Alert> = lines.iter().map(|line| Alert::from_line(line.as_bytes()).unwrap()).collect();
         assert_eq!(back, alerts);
     }
 }

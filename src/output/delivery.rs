@@ -1,0 +1,704 @@
+//! Runs the outputs: one thread for each reads the spool, releases, delivers, tries again.
+//!
+//! [`Delivery`] is what the alert thread holds. An output's thread does nothing that another could
+//! wait for; what it counts lies in its [`OutputStats`].
+
+use super::release::{Release, Withheld, release};
+use super::spool::{Limits, MAX_HELD_BYTES, Reader, Record, Recovery, Shared, Spool, file_name};
+use super::{DeliveryError, Destination, File, Output, Stdout};
+use crate::alert::{Alert, Encoding, terminal_safe};
+use crate::input::Nanos;
+use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Alerts handed to an output at once.
+const BATCH: usize = 256;
+/// Bytes of alerts in memory for each output.
+const BATCH_BYTES: usize = 4 << 20;
+/// First pause after an error.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Longest pause: what an operator waits after repairing a receiver.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Longest pause that a receiver may ask for.
+const MAX_AFTER: Duration = Duration::from_secs(3600);
+/// An idle thread looks up this often, to keep its figures fresh.
+const IDLE: Duration = Duration::from_secs(1);
+/// Bytes of alerts set aside for each output; beyond, they are only counted.
+const MAX_REJECTED_BYTES: u64 = 64 << 20;
+
+/// One `[[output]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// Its name, the metric label `output`.
+    pub name: String,
+    /// Where it writes.
+    pub destination: Destination,
+    /// How it writes.
+    pub encoding: Encoding,
+    /// What it may see.
+    pub release: Release,
+}
+
+/// What one output has done; read by the metrics at any time.
+#[derive(Debug, Default)]
+pub struct OutputStats {
+    /// `roje_alerts_delivered_total`
+    pub delivered: AtomicU64,
+    /// `roje_alerts_rejected_total`
+    pub rejected: AtomicU64,
+    /// `roje_alerts_withheld_total{reason="tlp"}`
+    pub withheld_tlp: AtomicU64,
+    /// `roje_alerts_withheld_total{reason="sector"}`
+    pub withheld_sector: AtomicU64,
+    /// `roje_delivery_errors_total`
+    pub errors: AtomicU64,
+    /// `roje_alerts_pending`
+    pub pending: AtomicU64,
+    /// `roje_spool_bytes`
+    pub spool_bytes: AtomicU64,
+    /// `roje_spool_dropped_total`
+    pub dropped: AtomicU64,
+    /// `roje_alerts_unspooled_total`
+    pub unspooled: AtomicU64,
+    /// When the oldest pending alert was appended; 0 when none is.
+    oldest: AtomicI64,
+}
+
+impl Recovery {
+    /// Logs what an operator should know of it.
+    fn tell(&self) {
+        if self.torn > 0 {
+            tracing::info!("spool: {} bytes of an unfinished alert were cut off", self.torn);
+        }
+        for path in &self.damaged {
+            tracing::error!(
+                "spool: {} is damaged and was set aside; what checks in it is delivered",
+                path.display()
+            );
+        }
+        for problem in &self.problems {
+            tracing::warn!("spool: {problem}");
+        }
+    }
+}
+
+impl OutputStats {
+    /// Alerts withheld for a reason.
+    pub fn withheld(&self, reason: Withheld) -> u64 {
+        self.counter(reason).load(Ordering::Relaxed)
+    }
+
+    /// `roje_spool_oldest_seconds` at an instant.
+    pub fn oldest_seconds(&self, now: Nanos) -> f64 {
+        match self.oldest.load(Ordering::Relaxed) {
+            0 => 0.0,
+            oldest => now.saturating_sub(oldest).max(0) as f64 / 1e9,
+        }
+    }
+
+    fn counter(&self, reason: Withheld) -> &AtomicU64 {
+        match reason {
+            Withheld::Tlp => &self.withheld_tlp,
+            Withheld::Sector => &self.withheld_sector,
+        }
+    }
+
+    fn refresh(&self, shared: &Shared, index: usize) {
+        let backlog = shared.backlog(index);
+        self.pending.store(backlog.pending, Ordering::Relaxed);
+        self.spool_bytes.store(backlog.bytes, Ordering::Relaxed);
+        self.dropped.store(backlog.dropped, Ordering::Relaxed);
+        self.unspooled.store(backlog.unspooled, Ordering::Relaxed);
+        if backlog.pending == 0 {
+            self.oldest.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a stop left behind; it is on disk and will be delivered after the next start, but for
+/// `lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Alerts pending, summed over outputs.
+    pub pending: u64,
+    /// Those of them that were never on disk.
+    pub lost: u64,
+}
+
+/// The spool and the threads of the outputs.
+pub struct Delivery {
+    spool: Mutex<Spool>,
+    shared: Arc<Shared>,
+    stop: Arc<Stop>,
+    threads: Mutex<Vec<Running>>,
+    outputs: Vec<Handle>,
+    degraded: AtomicBool,
+}
+
+struct Handle {
+    name: String,
+    stats: Arc<OutputStats>,
+    control: Arc<Control>,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    name: String,
+}
+
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+}
+
+#[derive(Default)]
+struct Control {
+    reopen: AtomicBool,
+    /// What it is failing with.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Delivery {
+    /// Opens the spool under `data_dir`, says what it found there, and starts the threads.
+    ///
+    /// Fails if another process uses the spool, or if the system grants no thread.
+    pub fn start(data_dir: &Path, outputs: Vec<OutputSpec>) -> io::Result<Delivery> {
+        let mut ready: Vec<(OutputSpec, Box<dyn Output>)> = Vec::new();
+        for spec in outputs {
+            let output: Box<dyn Output> = match &spec.destination {
+                Destination::Stdout => Box::new(Stdout::new(spec.encoding)?),
+                Destination::File(path) => Box::new(File::new(path.clone(), spec.encoding)),
+            };
+            ready.push((spec, output));
+        }
+        let (delivery, recovery) = Delivery::start_with(data_dir, ready, Limits::default())?;
+        recovery.tell();
+        Ok(delivery)
+    }
+
+    /// The same with outputs that were made elsewhere, and other limits.
+    pub fn start_with(
+        data_dir: &Path,
+        outputs: Vec<(OutputSpec, Box<dyn Output>)>,
+        limits: Limits,
+    ) -> io::Result<(Delivery, Recovery)> {
+        let names: Vec<String> = outputs.iter().map(|(spec, _)| spec.name.clone()).collect();
+        let (spool, readers, recovery) = Spool::open(&data_dir.join("spool"), &names, limits)?;
+        let shared = spool.shared();
+        let stop = Arc::new(Stop::default());
+        let (mut handles, mut threads) = (Vec::new(), Vec::new());
+        for (index, ((spec, output), reader)) in outputs.into_iter().zip(readers).enumerate() {
+            let stats = Arc::new(OutputStats::default());
+            stats.refresh(&shared, index);
+            let control = Arc::new(Control::default());
+            handles.push(Handle {
+                name: spec.name.clone(),
+                stats: Arc::clone(&stats),
+                control: Arc::clone(&control),
+            });
+            let rejected = data_dir.join("rejected").join(format!("{}.ndjson", file_name(&spec.name)));
+            let courier = Courier {
+                release: spec.release,
+                output,
+                reader,
+                index,
+                shared: Arc::clone(&shared),
+                stats,
+                control,
+                stop: Arc::clone(&stop),
+                rejected,
+                name: spec.name.clone(),
+            };
+            let thread = thread::Builder::new().name(format!("output {}", spec.name));
+            threads.push(Running { thread: thread.spawn(move || courier.run())?, name: spec.name });
+        }
+        let delivery = Delivery {
+            spool: Mutex::new(spool),
+            shared,
+            stop,
+            threads: Mutex::new(threads),
+            outputs: handles,
+            degraded: AtomicBool::new(false),
+        };
+        Ok((delivery, recovery))
+    }
+
+    /// Appends alerts: when it returns they are on disk. If the disk refuses them they are held in
+    /// memory instead, still delivered, counted as unspooled, and the error is logged once.
+    pub fn append(&self, alerts: &[Alert]) {
+        let payloads = alerts.iter().map(Alert::to_line).collect();
+        let result = self.spool().append(payloads, now());
+        for (index, handle) in self.outputs.iter().enumerate() {
+            handle.stats.refresh(&self.shared, index);
+        }
+        let degraded = self.degraded.swap(result.is_err(), Ordering::Relaxed);
+        match &result {
+            Err(error) if !degraded => tracing::error!(
+                "alerts cannot be written to the spool and are held in memory, up to {} MiB: {error}",
+                MAX_HELD_BYTES >> 20
+            ),
+            Ok(()) if degraded => tracing::info!("alerts are written to the spool again"),
+            _ => {}
+        }
+    }
+
+    /// Drops what is too old and writes what is held; to be called about once a second.
+    pub fn tick(&self) {
+        self.spool().tick(now());
+        for (index, handle) in self.outputs.iter().enumerate() {
+            handle.stats.refresh(&self.shared, index);
+        }
+    }
+
+    /// Makes every output open its destination anew.
+    pub fn reopen(&self) {
+        self.outputs.iter().for_each(|handle| handle.control.reopen.store(true, Ordering::Release));
+        self.shared.wake();
+    }
+
+    /// The counters of each output, in the order of the configuration.
+    pub fn stats(&self) -> Vec<(String, Arc<OutputStats>)> {
+        self.outputs.iter().map(|handle| (handle.name.clone(), Arc::clone(&handle.stats))).collect()
+    }
+
+    /// What each output is doing, for people.
+    pub fn status(&self) -> Vec<(String, String)> {
+        let each = self.outputs.iter().map(|handle| {
+            let pending = handle.stats.pending.load(Ordering::Relaxed);
+            let trouble = lock(&handle.control.trouble).clone();
+            let text = match trouble {
+                Some(reason) => format!("retrying, {pending} pending: {reason}"),
+                None => format!("ok, {pending} pending"),
+            };
+            (handle.name.clone(), text)
+        });
+        each.collect()
+    }
+
+    /// Lets the outputs deliver what is pending, until `deadline`; to be called once, after the
+    /// last append. An output that fails stops at once, since its alerts are on disk, unless some
+    /// are not. A thread that does not come back is left behind.
+    pub fn stop(&self, deadline: Instant) -> Undelivered {
+        self.spool().tick(now());
+        self.stop.asked.store(true, Ordering::Release);
+        let mut threads = std::mem::take(&mut *lock(&self.threads));
+        while !threads.is_empty() && Instant::now() < deadline {
+            // Again and again, since a thread may have looked just before it was asked.
+            self.shared.wake();
+            let (done, left): (Vec<_>, Vec<_>) =
+                threads.into_iter().partition(|running| running.thread.is_finished());
+            threads = left;
+            for running in done {
+                if running.thread.join().is_err() {
+                    tracing::error!("output {} ended with a panic", running.name);
+                }
+            }
+            if !threads.is_empty() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let mut left = Undelivered::default();
+        for (index, handle) in self.outputs.iter().enumerate() {
+            handle.stats.refresh(&self.shared, index);
+            let backlog = self.shared.backlog(index);
+            left.pending += backlog.pending;
+            left.lost += backlog.held;
+        }
+        left
+    }
+
+    fn spool(&self) -> MutexGuard<'_, Spool> {
+        lock(&self.spool)
+    }
+}
+
+/// The thread of one output.
+struct Courier {
+    name: String,
+    release: Release,
+    output: Box<dyn Output>,
+    reader: Reader,
+    index: usize,
+    shared: Arc<Shared>,
+    stats: Arc<OutputStats>,
+    control: Arc<Control>,
+    stop: Arc<Stop>,
+    rejected: PathBuf,
+}
+
+/// Whether to go on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Go,
+    Stop,
+}
+
+impl Courier {
+    fn run(mut self) {
+        loop {
+            let seen = self.reader.generation();
+            let stopping = self.stopping();
+            self.reopen_if_asked();
+            let batch = self.reader.read(BATCH, BATCH_BYTES);
+            let Some(oldest) = batch.first() else {
+                self.stats.refresh(&self.shared, self.index);
+                if stopping {
+                    return;
+                }
+                self.reader.wait(seen, IDLE);
+                continue;
+            };
+            self.stats.oldest.store(oldest.appended, Ordering::Relaxed);
+            if self.carry(&batch) == Next::Stop {
+                return;
+            }
+        }
+    }
+
+    /// Delivers one batch, however often it takes.
+    fn carry(&mut self, batch: &[Record]) -> Next {
+        let Some(end) = batch.last().map(|record| record.sequence + 1) else { return Next::Go };
+        let (ready, sequences) = self.prepare(batch);
+        let (mut done, mut failures) = (0, 0);
+        while let Some(rest) = ready.get(done..).filter(|rest| !rest.is_empty()) {
+            let result = match self.output.deliver(rest) {
+                Ok(0) => Err(DeliveryError::retry("nothing was taken")),
+                other => other,
+            };
+            match result {
+                Ok(count) => {
+                    let count = count.min(rest.len());
+                    done += count;
+                    self.stats.delivered.fetch_add(count as u64, Ordering::Relaxed);
+                    self.recovered(&mut failures);
+                }
+                Err(DeliveryError::Reject { reason }) => {
+                    if let Some(alert) = rest.first() {
+                        self.reject(&reason, &alert.to_line());
+                    }
+                    done += 1;
+                }
+                Err(DeliveryError::Retry { reason, after }) => {
+                    self.failed(&reason, failures);
+                    if self.stopping() && self.reader.backlog().held == 0 {
+                        return Next::Stop;
+                    }
+                    self.pause(failures, after);
+                    failures += 1;
+                    self.reopen_if_asked();
+                    continue;
+                }
+            }
+            self.advance(sequences.get(done).copied().unwrap_or(end));
+        }
+        self.advance(end);
+        Next::Go
+    }
+
+    /// Lets go what may leave; the rest is counted.
+    fn prepare(&self, batch: &[Record]) -> (Vec<Alert>, Vec<u64>) {
+        let (mut ready, mut sequences) = (Vec::new(), Vec::new());
+        for record in batch {
+            match Alert::from_line(&record.payload) {
+                Ok(alert) => match release(&alert, &self.release) {
+                    Ok(alert) => {
+                        ready.push(alert);
+                        sequences.push(record.sequence);
+                    }
+                    Err(reason) => {
+                        self.stats.counter(reason).fetch_add(1, Ordering::Relaxed);
+                    }
+                },
+                Err(error) => self.reject(&error.to_string(), &record.payload),
+            }
+        }
+        (ready, sequences)
+    }
+
+    fn advance(&mut self, next: u64) {
+        if let Err(error) = self.reader.advance(next) {
+            // Only a second delivery after a restart is at stake.
+            tracing::debug!("output {}: cannot save the cursor: {error}", self.name);
+        }
+        self.stats.refresh(&self.shared, self.index);
+    }
+
+    fn failed(&self, reason: &str, failures: u32) {
+        self.stats.errors.fetch_add(1, Ordering::Relaxed);
+        let reason = terminal_safe(reason, 500);
+        if failures == 0 {
+            tracing::warn!("output {}: {reason}; trying again", self.name);
+        }
+        *lock(&self.control.trouble) = Some(reason);
+    }
+
+    fn recovered(&self, failures: &mut u32) {
+        if std::mem::take(failures) > 0 {
+            tracing::info!("output {}: delivering again", self.name);
+        }
+        *lock(&self.control.trouble) = None;
+    }
+
+    /// Sets aside what the output will never take.
+    fn reject(&self, reason: &str, line: &[u8]) {
+        self.stats.rejected.fetch_add(1, Ordering::Relaxed);
+        let alert: serde_json::Value = serde_json::from_slice(line)
+            .unwrap_or_else(|_| String::from_utf8_lossy(line).into_owned().into());
+        let mut text = serde_json::json!({ "reason": reason, "alert": alert }).to_string();
+        text.push('\n');
+        if let Err(error) = set_aside(&self.rejected, text.as_bytes()) {
+            tracing::warn!("output {}: cannot set a rejected alert aside: {error}", self.name);
+        }
+    }
+
+    /// Waits for the backoff to pass; a stop or a reopening ends it.
+    fn pause(&self, failures: u32, after: Option<Duration>) {
+        let backoff = backoff(failures).max(after.unwrap_or_default().min(MAX_AFTER));
+        let until = Instant::now() + backoff;
+        loop {
+            let seen = self.reader.generation();
+            if self.control.reopen.load(Ordering::Acquire) {
+                return;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            // What is not on disk is worth trying until the very end.
+            let left = if self.stopping() { left.min(BACKOFF) } else { left };
+            if left.is_zero() {
+                return;
+            }
+            self.reader.wait(seen, left);
+            if self.stopping() {
+                thread::sleep(left.min(Duration::from_millis(20)));
+                return;
+            }
+        }
+    }
+
+    fn reopen_if_asked(&mut self) {
+        if self.control.reopen.swap(false, Ordering::AcqRel) {
+            self.output.reopen();
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.asked.load(Ordering::Acquire)
+    }
+}
+
+/// Doubles up to [`MAX_BACKOFF`], between half and the whole of it, so that sensors that lost one
+/// receiver at once do not come back at once.
+fn backoff(failures: u32) -> Duration {
+    let whole = BACKOFF.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
+    let random = RandomState::new().hash_one(failures) % 1000;
+    whole / 2 + (whole / 2).mul_f64(random as f64 / 1000.0)
+}
+
+fn set_aside(path: &Path, line: &[u8]) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.len() + line.len() as u64 > MAX_REJECTED_BYTES {
+        return Err(io::Error::other(format!("{} is full", path.display())));
+    }
+    file.write_all(line)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Nanos::try_from(since.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::tests::sample;
+    use crate::detect::indicator::Tlp;
+    use std::sync::mpsc;
+
+    fn spec(name: &str, tlp: Tlp) -> OutputSpec {
+        OutputSpec {
+            name: name.to_owned(),
+            destination: Destination::Stdout,
+            encoding: Encoding::Ecs,
+            release: Release { tlp, sectors: None },
+        }
+    }
+
+    fn alerts(ids: std::ops::Range<u32>) -> Vec<Alert> {
+        ids.map(|n| Alert { id: n.to_string(), ..sample() }).collect()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// Takes a few at a time, and answers as its script says before that.
+    struct Scripted {
+        script: Vec<DeliveryError>,
+        seen: mpsc::Sender<String>,
+    }
+
+    impl Output for Scripted {
+        fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
+            if let Some(error) = self.script.pop() {
+                return Err(error);
+            }
+            let count = batch.len().min(3);
+            batch[..count].iter().for_each(|alert| self.seen.send(alert.id.clone()).unwrap());
+            Ok(count)
+        }
+    }
+
+    fn scripted(script: Vec<DeliveryError>) -> (Box<dyn Output>, mpsc::Receiver<String>) {
+        let (seen, received) = mpsc::channel();
+        (Box::new(Scripted { script, seen }), received)
+    }
+
+    /// Never returns in time.
+    struct Stuck;
+
+    impl Output for Stuck {
+        fn deliver(&mut self, _batch: &[Alert]) -> Result<usize, DeliveryError> {
+            thread::sleep(Duration::from_secs(3600));
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn everything_arrives_in_order_through_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let reject = DeliveryError::Reject { reason: "too long".into() };
+        let (output, received) =
+            scripted(vec![reject, DeliveryError::retry("down"), DeliveryError::retry("down")]);
+        let (delivery, _) =
+            Delivery::start_with(dir.path(), vec![(spec("a", Tlp::Red), output)], Limits::default()).unwrap();
+        for n in 0..10 {
+            delivery.append(&alerts(n * 10..n * 10 + 10));
+        }
+        let expected: Vec<String> = (1..100).map(|n| n.to_string()).collect();
+        let seen: Vec<String> =
+            (0..99).map(|_| received.recv_timeout(Duration::from_secs(20)).unwrap()).collect();
+        assert_eq!(seen, expected);
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+        let (_, stats) = &delivery.stats()[0];
+        assert_eq!(stats.delivered.load(Ordering::Relaxed), 99);
+        assert_eq!(stats.rejected.load(Ordering::Relaxed), 1);
+        assert_eq!(stats.errors.load(Ordering::Relaxed), 2);
+        assert_eq!(stats.pending.load(Ordering::Relaxed), 0);
+        assert_eq!(delivery.status(), [("a".to_owned(), "ok, 0 pending".to_owned())]);
+        let line = fs::read_to_string(dir.path().join("rejected/a.ndjson")).unwrap();
+        let set_aside: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&set_aside["reason"], &set_aside["alert"]["event"]["id"]),
+            (&"too long".into(), &"0".into())
+        );
+    }
+
+    #[test]
+    fn a_full_file_and_a_stuck_output_hold_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, received) = scripted(vec![]);
+        let full = Box::new(File::new("/dev/full".into(), Encoding::Ecs));
+        let (delivery, _) = Delivery::start_with(
+            dir.path(),
+            vec![
+                (spec("full", Tlp::Red), full),
+                (spec("stuck", Tlp::Red), Box::new(Stuck)),
+                (spec("well", Tlp::Red), output),
+            ],
+            Limits::default(),
+        )
+        .unwrap();
+        delivery.append(&alerts(0..500));
+        for n in 0..500 {
+            assert_eq!(received.recv_timeout(Duration::from_secs(20)).unwrap(), n.to_string());
+        }
+        let stats = delivery.stats();
+        while stats[0].1.errors.load(Ordering::Relaxed) < 2 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(delivery.status()[0].1.contains("No space left on device"), "{:?}", delivery.status());
+        let begun = Instant::now();
+        let left = delivery.stop(begun + Duration::from_millis(300));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert_eq!(left, Undelivered { pending: 1000, lost: 0 });
+        assert!(stats[0].1.oldest_seconds(now()) > 0.0);
+    }
+
+    #[test]
+    fn what_was_not_delivered_is_delivered_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let down = (0..10_000).map(|_| DeliveryError::retry("down")).collect();
+        let (output, _received) = scripted(down);
+        let outputs = vec![(spec("a", Tlp::Red), output)];
+        let (delivery, _) = Delivery::start_with(dir.path(), outputs, Limits::default()).unwrap();
+        delivery.append(&alerts(0..9));
+        assert_eq!(delivery.stop(soon()), Undelivered { pending: 9, lost: 0 });
+        drop(delivery);
+        let (output, received) = scripted(vec![]);
+        let outputs = vec![(spec("a", Tlp::Red), output)];
+        let (delivery, _) = Delivery::start_with(dir.path(), outputs, Limits::default()).unwrap();
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+        assert_eq!(received.try_iter().count(), 9);
+    }
+
+    #[test]
+    fn what_may_not_leave_is_counted_and_passed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, received) = scripted(vec![]);
+        let outputs = vec![(spec("a", Tlp::Clear), output)];
+        let (delivery, _) = Delivery::start_with(dir.path(), outputs, Limits::default()).unwrap();
+        let mut batch = alerts(0..3);
+        batch[1].contributors[0].tlp = Tlp::Clear;
+        delivery.append(&batch);
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), ["1"]);
+        let (_, stats) = &delivery.stats()[0];
+        assert_eq!((stats.withheld(Withheld::Tlp), stats.withheld(Withheld::Sector)), (2, 0));
+    }
+
+    #[test]
+    fn a_file_is_reopened_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.ndjson");
+        let spec = OutputSpec { destination: Destination::File(path.clone()), ..spec("f", Tlp::Red) };
+        let delivery = Delivery::start(&dir.path().join("data"), vec![spec]).unwrap();
+        let delivered = |count| {
+            let stats = delivery.stats();
+            let begun = Instant::now();
+            while stats[0].1.delivered.load(Ordering::Relaxed) < count {
+                assert!(begun.elapsed() < Duration::from_secs(20));
+                thread::sleep(Duration::from_millis(2));
+            }
+        };
+        delivery.append(&alerts(0..2));
+        delivered(2);
+        fs::rename(&path, dir.path().join("out.1")).unwrap();
+        delivery.reopen();
+        delivery.append(&alerts(2..3));
+        delivered(3);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+    }
+
+    #[test]
+    fn backoff_grows_and_is_bounded() {
+        for failures in 0..40 {
+            let pause = backoff(failures);
+            assert!(pause >= BACKOFF / 2 && pause <= MAX_BACKOFF);
+            assert!(failures < 9 || pause >= MAX_BACKOFF / 2);
+        }
+    }
+}
