@@ -675,10 +675,10 @@ pub(super) mod tests {
         let json = Value::Object(alert.to_json());
         let enrichment = "/threat/enrichments/0";
         for (path, expected) in [
-            ("/@timestamp", json!("2026-08-20T10:00:00Z")),
+            ("/@timestamp", json!("2026-08-20T10:00:00.000Z")),
             ("/event/kind", json!("alert")),
             ("/event/severity", json!(73)),
-            ("/event/created", json!("2026-08-20T10:00:00Z")),
+            ("/event/created", json!("2026-08-20T10:00:00.000Z")),
             ("/rule/id", json!("c2-1")),
             ("/rule/name", json!("c2: ip 198.51.100.0/24")),
             ("/rule/ruleset", json!("c2")),
@@ -702,8 +702,8 @@ pub(super) mod tests {
             ("/roje/sector", json!("energy")),
             ("/roje/contact", json!("soc@operator.example")),
             ("/roje/count", json!(1)),
-            ("/roje/first_seen", json!("2026-08-20T10:00:00Z")),
-            ("/roje/last_seen", json!("2026-08-20T10:00:00Z")),
+            ("/roje/first_seen", json!("2026-08-20T10:00:00.000Z")),
+            ("/roje/last_seen", json!("2026-08-20T10:00:00.000Z")),
             ("/roje/clients", json!(["192.0.2.5"])),
             ("/roje/confidence", json!(29)),
             ("/roje/expired", json!(false)),
@@ -831,8 +831,8 @@ pub(super) mod tests {
             ("/host/name", json!("ns1")),
             ("/process/name", json!("named")),
             // The input's zone is two hours ahead; the year is the latest that is not ahead.
-            ("/@timestamp", json!("2025-10-11T20:14:15Z")),
-            ("/event/created", json!("2026-08-20T10:00:00Z")),
+            ("/@timestamp", json!("2025-10-11T20:14:15.000Z")),
+            ("/event/created", json!("2026-08-20T10:00:00.000Z")),
             ("/roje/offset", json!(66)),
             ("/roje/clients", json!(["192.0.2.5"])),
             ("/roje/side", json!("unknown")),

@@ -5,6 +5,7 @@
 //! so that [`Alert::from_json`] loses nothing.
 
 use super::{Alert, Contribution, Indicator, Inform, Organization, Scope, Sector};
+use crate::decode;
 use crate::detect::Side;
 use crate::detect::indicator::{Kind, Severity, Tlp};
 use crate::input::Nanos;
@@ -345,10 +346,16 @@ pub(super) fn confidence(value: u8) -> &'static str {
     }
 }
 
-/// RFC 3339 in UTC, to the nanosecond.
+/// RFC 3339 in UTC, as the decoders write it.
 pub(super) fn stamp(nanos: Nanos) -> String {
-    // Every i64 of nanoseconds lies within jiff's range.
-    jiff::Timestamp::from_nanosecond(i128::from(nanos)).map(|time| time.to_string()).unwrap_or_default()
+    decode::ecs::time(nanos)
+}
+
+/// RFC 3339 in UTC, to the second: for people.
+pub(super) fn seconds(nanos: Nanos) -> String {
+    // Every i64 of nanoseconds lies within the range of years that can be told.
+    let time = jiff::Timestamp::from_second(nanos.div_euclid(1_000_000_000));
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
 fn side_name(side: Side) -> &'static str {

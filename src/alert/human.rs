@@ -15,7 +15,7 @@ pub fn human(alert: &Alert, colour: bool) -> String {
     let severity = alert.severity();
     let (on, off) = if colour { (code(severity), "\x1b[0m") } else { ("", "") };
     let mut out = String::new();
-    let time = ecs::stamp(alert.last_seen / 1_000_000_000 * 1_000_000_000);
+    let time = ecs::seconds(alert.last_seen);
     let word = severity.name().to_ascii_uppercase();
     // Writing to a string cannot fail.
     let _ = write!(out, "{on}{word:<8}{off}  {time}  {}", terminal_safe(&alert.reason(), usize::MAX));

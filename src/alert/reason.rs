@@ -277,8 +277,7 @@ fn value(text: &str) -> String {
 
 /// "2026-08-20 10:00:00 UTC"
 fn time(nanos: Nanos) -> String {
-    let seconds = ecs::stamp(nanos.div_euclid(1_000_000_000) * 1_000_000_000);
-    seconds.replace('T', " ").replace('Z', " UTC")
+    ecs::seconds(nanos).replace('T', " ").replace('Z', " UTC")
 }
 
 fn capital(text: &str) -> String {

@@ -408,7 +408,7 @@ fn without_outputs_nothing_is_kept() {
 #[test]
 fn any_bytes_are_survived() {
     let mut seed = 7u64;
-    for _ in 0..300 {
+    for _ in 0..100 {
         let dir = tempfile::tempdir().unwrap();
         let mut bytes = MAGIC.to_vec();
         for n in 0..3 {
