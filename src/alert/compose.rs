@@ -833,7 +833,7 @@ pub(super) mod tests {
             // The input's zone is two hours ahead; the year is the latest that is not ahead.
             ("/@timestamp", json!("2025-10-11T20:14:15.000Z")),
             ("/event/created", json!("2026-08-20T10:00:00.000Z")),
-            ("/roje/offset", json!(66)),
+            ("/roje/offset", json!(62)),
             ("/roje/clients", json!(["192.0.2.5"])),
             ("/roje/side", json!("unknown")),
             ("/organization/name", json!("Distribution operator")),

@@ -355,6 +355,8 @@ mod tests {
     use crate::alert::compose::tests::{NOON, contribution, flow_hit, resolved};
     use crate::alert::directory::tests::directory;
     use crate::alert::{Scope, compose};
+    use crate::detect::indicator::{Kind, Meta, Mode, SetBuilder, SetInfo, normalise};
+    use crate::detect::{Matcher, Suppression, Validity};
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -511,6 +513,77 @@ mod tests {
         for alert in &out {
             assert_eq!(Alert::from_line(&alert.to_line()).as_ref(), Ok(alert));
         }
+    }
+
+    /// Two sets that list one domain, a third that only tests it, and one that knows it.
+    fn rules() -> Arc<RuleSet> {
+        let set = |name: &str, mode, meta: Meta| {
+            let mut set = SetBuilder::new(SetInfo {
+                name: name.into(),
+                producer: Some("NSOC".into()),
+                feed: None,
+                reference: Some("https://nsoc.example".into()),
+                mode,
+                path: "rules.yaml".into(),
+                digest: name.into(),
+            });
+            let meta = set.meta(&meta);
+            set.add(&normalise(Kind::Domain, "evil.example", true).unwrap(), meta, None);
+            Arc::new(set.build())
+        };
+        let meta = |severity, tlp| Meta { severity, tlp, ..Meta::default() };
+        let unfolded = Meta { throttle: Throttle::None, ..meta(Severity::Low, Tlp::Clear) };
+        let reason = Some("our scanner".to_owned());
+        Arc::new(RuleSet::new(vec![
+            set("b", Mode::Indicators, meta(Severity::High, Tlp::Amber)),
+            set("a", Mode::Indicators, unfolded),
+            set("t", Mode::Indicators, Meta { test: true, ..meta(Severity::Critical, Tlp::Red) }),
+            set("known", Mode::Inform, Meta { reason, ..meta(Severity::Low, Tlp::Green) }),
+        ]))
+    }
+
+    fn hits(rules: &Arc<RuleSet>, line: &[u8]) -> Vec<Hit> {
+        let reference = directory().reference(0, None, NOON);
+        let mut hits = Vec::new();
+        Matcher::default().message(rules, line, Validity::At(NOON), &reference, &mut |matched| {
+            let hit = flow_hit("192.0.2.5", "198.51.100.7", "10.9.0.1");
+            let evidence = Evidence::Syslog { bytes: line.to_vec() };
+            hits.push(Hit { rules: Arc::clone(rules), matched, evidence, ..hit });
+        });
+        hits
+    }
+
+    #[test]
+    fn a_match_of_real_rules_is_told() {
+        let rules = rules();
+        let line = b"<34>Oct 11 22:14:15 ns1 named[7]: client 192.0.2.5#53: query: a.evil.example IN A";
+        let hits = hits(&rules, line);
+        assert_eq!(hits.len(), 1);
+        assert_eq!(throttle(&rules, &hits[0].matched), Throttle::None);
+        let mut alerter = alerter(&LIMITS);
+        let mut out = Vec::new();
+        for _ in 0..2 {
+            alerter.offer(Raised::Hit(Box::new(hits[0].clone())), NOON, &mut |alert| out.push(alert));
+        }
+        assert_eq!(out.len(), 2, "a set wants every match told");
+        let sets: Vec<&str> = out[0].contributors.iter().map(|one| one.set.as_str()).collect();
+        assert_eq!(sets, ["b", "a"]);
+        assert_eq!(out[0].severity(), Severity::High);
+        assert_eq!(out[0].informs[0].reason.as_deref(), Some("our scanner"));
+        assert_eq!(out[0].indicator.as_ref().unwrap().atomic, "a.evil.example");
+        assert_eq!(out[0].contributors[0].reference.as_deref(), Some("https://nsoc.example"));
+        let mut composer = compose::tests::composer();
+        assert_eq!(composer.compose(&hits[0], NOON).unwrap().id, out[0].id);
+        let summary = SetSummary::of(&hits[0]).unwrap();
+        assert_eq!((summary.severity, summary.tlp, summary.count), (Severity::High, Tlp::Amber, 1));
+        out.clear();
+        alerter.offer(Raised::Summary(summary), NOON, &mut |alert| out.push(alert));
+        alerter.flush(NOON, &mut |alert| out.push(alert));
+        assert_eq!((out[0].contributors[0].set.as_str(), out[0].count), ("b", 1));
+        let mut suppressed = hits[0].clone();
+        suppressed.matched.suppressed = Some(Suppression::Allowed);
+        assert!(SetSummary::of(&suppressed).is_none());
+        assert!(composer.compose(&suppressed, NOON).is_none());
     }
 
     #[test]
