@@ -3,9 +3,14 @@
 //! Rule formats build a [`CompiledSet`](super::CompiledSet) with a [`SetBuilder`]; both sides,
 //! rules and messages, share the normal forms of this module.
 
-use super::CompiledSet;
+use super::hash::Seed;
+use super::url::Refusal;
+use super::{CompiledSet, host, lexis, ruleset, url};
 use crate::input::Nanos;
+use hashbrown::{HashMap, HashTable};
 use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// The type of an indicator.
@@ -318,9 +323,182 @@ pub enum ValueError {
     TooLong(usize),
 }
 
+/// Longest text that is searched for: no command line or path in a shared rule is longer.
+pub const MAX_TEXT: usize = 4096;
+
 /// Refangs a value as written and brings it into normal form.
-pub fn normalise(_kind: Kind, _written: &str, _nocase: bool) -> Result<Normal, ValueError> {
-    todo!()
+pub fn normalise(kind: Kind, written: &str, nocase: bool) -> Result<Normal, ValueError> {
+    if kind == Kind::Text {
+        return text(written, nocase);
+    }
+    let written = written.trim();
+    if written.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    match kind {
+        Kind::Ip => address(&refang(written)).map(Normal::Ip),
+        Kind::Domain => domain(&refang(written)).map(Normal::Domain),
+        Kind::Url => url(written).map(Normal::Url),
+        Kind::Email => email(&refang(written)).map(Normal::Email),
+        Kind::Md5 => hash(kind, written, 32),
+        Kind::Sha1 => hash(kind, written, 40),
+        Kind::Sha256 => hash(kind, written, 64),
+        Kind::Sha512 => hash(kind, written, 128),
+        Kind::Text => text(written, nocase),
+    }
+}
+
+/// Undoes `[.]`, `(dot)`, `[:]`, `[@]`, `[at]` and their like.
+fn refang(written: &str) -> String {
+    let bytes = written.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let dot = lexis::dot(bytes, at);
+        if dot > 0 {
+            out.push(b'.');
+            at += dot;
+            continue;
+        }
+        at += 1;
+        out.push(byte);
+        if out.ends_with(b"[:]") {
+            out.truncate(out.len() - 3);
+            out.push(b':');
+        }
+        let sign = lexis::at_sign(&out, out.len());
+        if sign > 1 {
+            out.truncate(out.len() - sign);
+            out.push(b'@');
+        }
+    }
+    // Only ASCII sequences were replaced by ASCII characters.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+fn text(written: &str, nocase: bool) -> Result<Normal, ValueError> {
+    let mut bytes = written.as_bytes().to_vec();
+    if bytes.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    if bytes.len() > MAX_TEXT {
+        return Err(ValueError::TooLong(MAX_TEXT));
+    }
+    if nocase {
+        bytes.make_ascii_lowercase();
+    }
+    Ok(Normal::Text(bytes))
+}
+
+fn address(written: &str) -> Result<IpNet, ValueError> {
+    let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
+    let parsed = match bare.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => bare.parse::<IpNet>().map_err(|_| ValueError::Address)?,
+    };
+    let prefix = match parsed {
+        // ::ffff:a.b.c.d/96 and longer is IPv4.
+        IpNet::V6(prefix) if prefix.prefix_len() >= 96 => match prefix.addr().to_ipv4_mapped() {
+            Some(mapped) => IpNet::new(mapped.into(), prefix.prefix_len() - 96).map_err(|_| ValueError::Address)?,
+            None => parsed,
+        },
+        _ => parsed,
+    };
+    if prefix.addr() != prefix.network() {
+        return Err(ValueError::HostBits(prefix.trunc().to_string()));
+    }
+    Ok(prefix)
+}
+
+fn domain(written: &str) -> Result<String, ValueError> {
+    let name = written.strip_suffix('.').unwrap_or(written);
+    if name.contains("://") || name.contains('/') {
+        return Err(ValueError::Domain("it has a path or scheme; is it a URL?"));
+    }
+    if name.starts_with("*.") {
+        return Err(ValueError::Domain("leave out `*.`: subdomains are included"));
+    }
+    if name.contains('@') {
+        return Err(ValueError::Domain("it has an `@`; is it an e-mail address?"));
+    }
+    let name = match name.is_ascii() {
+        true => name.to_ascii_lowercase(),
+        false => host::to_ascii(name.as_bytes()).ok_or(ValueError::Domain("not an internationalised name"))?,
+    };
+    host::check(name.as_bytes()).map_err(ValueError::Domain)?;
+    if name.starts_with('-') || name.ends_with('-') {
+        return Err(ValueError::Domain("it begins or ends with a hyphen"));
+    }
+    Ok(name)
+}
+
+fn email(written: &str) -> Result<String, ValueError> {
+    let (local, host) = written.rsplit_once('@').ok_or(ValueError::Email)?;
+    let host = domain(host).map_err(|_| ValueError::Email)?;
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-~!#$%&'*/=?^`{|}".contains(byte);
+    let ends = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-~".contains(byte);
+    let local = local.as_bytes();
+    let found = (1..=64).contains(&local.len())
+        && local.iter().all(allowed)
+        && local.first() != Some(&b'.')
+        && local.last().is_some_and(ends)
+        && host.contains('.');
+    if !found {
+        return Err(ValueError::Email);
+    }
+    Ok(format!("{}@{host}", String::from_utf8_lossy(local).to_ascii_lowercase()))
+}
+
+fn url(written: &str) -> Result<String, ValueError> {
+    let mut buffer = vec![0; url::MAX_URL];
+    let form = url::normal(written.as_bytes(), &mut buffer).map_err(|refusal| match refusal {
+        Refusal::Overflow => ValueError::TooLong(url::MAX_URL),
+        Refusal::Malformed(reason) => ValueError::Url(reason),
+    })?;
+    let text = String::from_utf8_lossy(buffer.get(..form.length).unwrap_or_default()).into_owned();
+    if !form.scheme().is_empty() {
+        return Ok(format!("{}://{text}", String::from_utf8_lossy(form.scheme())));
+    }
+    if !written.contains(['/', '?']) {
+        return Err(ValueError::Url("neither scheme nor path; is it a domain?"));
+    }
+    if !text.split('/').next().is_some_and(|host| host.contains('.') || host.starts_with('[')) {
+        return Err(ValueError::Url("neither scheme nor dotted host"));
+    }
+    Ok(text)
+}
+
+fn hash(kind: Kind, written: &str, expected: usize) -> Result<Normal, ValueError> {
+    if written.len() != expected || !written.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(ValueError::Hash { expected, found: written.chars().count() });
+    }
+    Ok(Normal::Hash(kind, written.to_ascii_lowercase()))
+}
+
+impl Normal {
+    /// The type of the value.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Normal::Ip(_) => Kind::Ip,
+            Normal::Domain(_) => Kind::Domain,
+            Normal::Url(_) => Kind::Url,
+            Normal::Email(_) => Kind::Email,
+            Normal::Hash(kind, _) => *kind,
+            Normal::Text(_) => Kind::Text,
+        }
+    }
+}
+
+/// As people write it: an address without its full length, text lossily.
+impl fmt::Display for Normal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Normal::Ip(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => write!(out, "{}", prefix.addr()),
+            Normal::Ip(prefix) => write!(out, "{prefix}"),
+            Normal::Domain(text) | Normal::Url(text) | Normal::Email(text) | Normal::Hash(_, text) => out.write_str(text),
+            Normal::Text(bytes) => out.write_str(&String::from_utf8_lossy(bytes)),
+        }
+    }
 }
 
 /// Index of an interned [`Meta`] in its set.
@@ -329,27 +507,57 @@ pub struct MetaId(pub u32);
 
 /// Builds one set from rows.
 #[derive(Debug)]
-pub struct SetBuilder {}
+pub struct SetBuilder {
+    set: CompiledSet,
+    interned: HashMap<Meta, u32>,
+    /// Indices of entries, by the hash of their key.
+    known: HashTable<u32>,
+}
 
 impl SetBuilder {
     /// An empty set.
-    pub fn new(_info: SetInfo) -> SetBuilder {
-        todo!()
+    pub fn new(info: SetInfo) -> SetBuilder {
+        SetBuilder { set: CompiledSet::empty(info), interned: HashMap::new(), known: HashTable::new() }
     }
 
     /// Interns a policy.
-    pub fn meta(&mut self, _meta: &Meta) -> MetaId {
-        todo!()
+    pub fn meta(&mut self, meta: &Meta) -> MetaId {
+        if let Some(index) = self.interned.get(meta) {
+            return MetaId(*index);
+        }
+        let index = self.set.push_meta(meta.clone());
+        self.interned.insert(meta.clone(), index);
+        MetaId(index)
     }
 
-    /// Adds one entry. The same value twice in one set is one entry; the later meta wins.
-    pub fn add(&mut self, _value: &Normal, _meta: MetaId, _id: Option<&str>) {
-        todo!()
+    /// Adds one entry. The same value twice in one set is one entry; the later meta wins, unless
+    /// the two bind to other sides, ports or comparisons, so that both must be kept.
+    pub fn add(&mut self, value: &Normal, meta: MetaId, id: Option<&str>) {
+        let SetBuilder { set, known, .. } = self;
+        let kind = value.kind();
+        let mut buffer = Vec::new();
+        let key = ruleset::key_of(value, set.meta(meta.0).nocase, &mut buffer);
+        let seed = Seed::current();
+        let same = |index: &u32| {
+            let (other_kind, other_key) = set.key(*index);
+            other_kind == kind && other_key == key && same_scope(set.meta(set.meta_of(*index)), set.meta(meta.0))
+        };
+        let hash = seed.hash(kind, key);
+        if let Some(found) = known.find(hash, same).copied() {
+            set.replace(found, meta.0, id);
+            return;
+        }
+        // Only a set of 4 GiB has no room; it exceeds every memory limit before.
+        let Some(index) = set.push(kind, key, meta.0, id) else { return };
+        known.insert_unique(hash, index, |index| {
+            let (kind, key) = set.key(*index);
+            seed.hash(kind, key)
+        });
     }
 
     /// Entries added so far.
     pub fn len(&self) -> usize {
-        todo!()
+        self.set.len()
     }
 
     /// Nothing was added.
@@ -359,6 +567,72 @@ impl SetBuilder {
 
     /// The set, immutable.
     pub fn build(self) -> CompiledSet {
-        todo!()
+        self.set.finish()
+    }
+}
+
+/// The later of two such entries may stand for both.
+fn same_scope(one: &Meta, other: &Meta) -> bool {
+    one.where_source == other.where_source
+        && one.where_destination == other.where_destination
+        && one.ports == other.ports
+        && one.matching == other.matching
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_forms() {
+        for (kind, written, expected) in [
+            (Kind::Ip, "198.51.100[.]7", "198.51.100.7"),
+            (Kind::Ip, " 198.51.100.0/24 ", "198.51.100.0/24"),
+            (Kind::Ip, "198.51.100.7/32", "198.51.100.7"),
+            (Kind::Ip, "2001:DB8:0:0::1", "2001:db8::1"),
+            (Kind::Ip, "2001[:]db8[:][:]1", "2001:db8::1"),
+            (Kind::Ip, "[2001:db8::1]", "2001:db8::1"),
+            (Kind::Ip, "::ffff:198.51.100.7", "198.51.100.7"),
+            (Kind::Ip, "::ffff:198.51.100.0/120", "198.51.100.0/24"),
+            (Kind::Domain, "Evil[.]Example.", "evil.example"),
+            (Kind::Domain, "evil(dot)example", "evil.example"),
+            (Kind::Domain, "_x.Bücher.example", "_x.xn--bcher-kva.example"),
+            (Kind::Url, "hxxp://Evil[.]example:80", "http://evil.example/"),
+            (Kind::Url, "evil.example/a b", "evil.example/a%20b"),
+            (Kind::Email, "X[@]Evil[.]example", "x@evil.example"),
+            (Kind::Email, "a.b+c[at]evil.example", "a.b+c@evil.example"),
+            (Kind::Md5, "D41D8CD98F00B204E9800998ECF8427E", "d41d8cd98f00b204e9800998ecf8427e"),
+            (Kind::Text, "Disable_Defender.exe", "disable_defender.exe"),
+        ] {
+            let normal = normalise(kind, written, true).unwrap();
+            assert_eq!(normal.to_string(), expected, "{written}");
+            assert_eq!(normalise(kind, expected, true).unwrap(), normal, "{written} is not stable");
+        }
+        assert_eq!(normalise(Kind::Text, "Ab", false), Ok(Normal::Text(b"Ab".to_vec())));
+    }
+
+    #[test]
+    fn refusals() {
+        for (kind, written, expected) in [
+            (Kind::Ip, " ", "empty value"),
+            (Kind::Ip, "198.51.100.7:443", "not an address or prefix"),
+            (Kind::Ip, "198.51.100.07", "not an address or prefix"),
+            (Kind::Ip, "198.51.100.7/24", "host bits are set; the prefix is 198.51.100.0/24"),
+            (Kind::Domain, "evil..example", "not a domain name: empty label"),
+            (Kind::Domain, "198.51.100.7", "not a domain name: the last label is a number"),
+            (Kind::Domain, "evil.example/a", "not a domain name: it has a path or scheme; is it a URL?"),
+            (Kind::Domain, "*.evil.example", "not a domain name: leave out `*.`: subdomains are included"),
+            (Kind::Domain, "ev il.example", "not a domain name: character that no host name has"),
+            (Kind::Url, "http://", "not a URL: no host"),
+            (Kind::Url, "evil.example", "not a URL: neither scheme nor path; is it a domain?"),
+            (Kind::Url, "/a/b", "not a URL: no host"),
+            (Kind::Email, "evil.example", "not an e-mail address"),
+            (Kind::Email, "x@localhost", "not an e-mail address"),
+            (Kind::Sha1, "d41d8c", "expected 40 hexadecimal digits, found 6"),
+        ] {
+            assert_eq!(normalise(kind, written, true).unwrap_err().to_string(), expected, "{written}");
+        }
+        let long = "a".repeat(MAX_TEXT + 1);
+        assert_eq!(normalise(Kind::Text, &long, true), Err(ValueError::TooLong(MAX_TEXT)));
     }
 }

@@ -4,14 +4,30 @@
 //! [`RuleSet::lookup`] is their first consumer. [`Matcher`] joins both with the text automaton and
 //! the judgement of validity and allow sets; `run`, `scan`, `test` and `explain` all call it.
 
+mod address;
+mod blocks;
+pub mod hash;
+mod host;
 pub mod indicator;
+mod lexis;
+mod matcher;
+mod ruleset;
+mod table;
+mod text;
+mod token;
+mod url;
+
+#[cfg(test)]
+mod oracle;
+
+pub use matcher::Matcher;
+pub use ruleset::{CompiledSet, Entry, RuleSet, normal};
+pub use token::extract;
 
 use crate::decode::Span;
-use crate::decode::flow::Flow;
-use crate::decode::syslog::Reference;
 use crate::input::Nanos;
 use indicator::{Kind, Meta, SetInfo};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 /// A value found in a message, in the normal form of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +38,10 @@ pub struct Observable {
     pub span: Span,
     /// Seeded hash of the kind and the normal form.
     pub hash: u64,
-}
-
-/// Calls `emit` for every address, domain suffix, URL, e-mail address and hash in the message.
-pub fn extract(_message: &[u8], _emit: &mut impl FnMut(Observable)) {
-    todo!()
+    /// The address itself, for addresses; IPv4-mapped IPv6 is IPv4.
+    pub address: Option<IpAddr>,
+    /// For domains: the whole host name, not a suffix of it.
+    pub whole: bool,
 }
 
 /// One indicator value (kind and normal form) of a [`RuleSet`].
@@ -100,13 +115,6 @@ pub enum Validity {
     Mark(Nanos),
 }
 
-/// A compiled set: immutable, shared between generations of the [`RuleSet`].
-#[derive(Debug)]
-pub struct CompiledSet {
-    /// What the file says about itself.
-    pub info: SetInfo,
-}
-
 /// What one entry of one set says.
 #[derive(Clone, Copy, Debug)]
 pub struct Contributor<'a> {
@@ -116,78 +124,4 @@ pub struct Contributor<'a> {
     pub meta: &'a Meta,
     /// The `id` of the indicator, if it has one.
     pub id: Option<&'a str>,
-}
-
-/// Every loaded set and one merged index: immutable, swapped atomically.
-#[derive(Debug, Default)]
-pub struct RuleSet {
-    sets: Vec<Arc<CompiledSet>>,
-}
-
-impl RuleSet {
-    /// Merges the sets into one index.
-    pub fn new(_sets: Vec<Arc<CompiledSet>>) -> RuleSet {
-        todo!()
-    }
-
-    /// The sets, in the order given.
-    pub fn sets(&self) -> &[Arc<CompiledSet>] {
-        &self.sets
-    }
-
-    /// SHA-256 over the digests of the sets, hexadecimal: `roje.ruleset_digest`.
-    pub fn digest(&self) -> &str {
-        todo!()
-    }
-
-    /// Every value that covers the observable.
-    pub fn lookup(&self, _message: &[u8], _observable: &Observable, _each: &mut impl FnMut(ValueId)) {
-        todo!()
-    }
-
-    /// What an entry says.
-    pub fn contributor(&self, _entry: EntryRef) -> Contributor<'_> {
-        todo!()
-    }
-
-    /// The normal form of a value, as text.
-    pub fn value(&self, _id: ValueId) -> String {
-        todo!()
-    }
-
-    /// Resident bytes of the index and the sets, estimated.
-    pub fn memory(&self) -> usize {
-        todo!()
-    }
-}
-
-/// The matching function and its reused memory; one for each worker.
-#[derive(Debug, Default)]
-pub struct Matcher {}
-
-impl Matcher {
-    /// Calls `each` once for every indicator value found in a syslog message.
-    ///
-    /// `reference` serves the decoding that a hit may need (sides, separate host and path).
-    pub fn message(
-        &mut self,
-        _rules: &RuleSet,
-        _message: &[u8],
-        _validity: Validity,
-        _reference: &Reference,
-        _each: &mut impl FnMut(Match),
-    ) {
-        todo!()
-    }
-
-    /// Calls `each` once for every indicator value found among the addresses of a flow.
-    pub fn flow(
-        &mut self,
-        _rules: &RuleSet,
-        _flow: &Flow,
-        _validity: Validity,
-        _each: &mut impl FnMut(Match),
-    ) {
-        todo!()
-    }
 }

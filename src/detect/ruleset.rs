@@ -1,0 +1,581 @@
+//! Sets and their merged index.
+//!
+//! A [`CompiledSet`] keeps its entries in 12 bytes each, their text in one arena and their
+//! policies interned. A [`RuleSet`] joins sets into one index over their keys: a value that several
+//! sets name is one value with several entries.
+
+use super::address::{self, Prefixes};
+use super::hash::Seed;
+use super::host;
+use super::indicator::{Kind, MatchMode, Meta, Mode, Normal, SetInfo};
+use super::lexis;
+use super::table::{Filter, Table};
+use super::text::{Pattern, TextIndex};
+use super::token::unhex;
+use super::url;
+use super::{Contributor, EntryRef, Observable, ValueId};
+use crate::input::Nanos;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A compiled set: immutable, shared between generations of the [`RuleSet`].
+#[derive(Debug)]
+pub struct CompiledSet {
+    /// What the file says about itself.
+    pub info: SetInfo,
+    metas: Vec<Meta>,
+    rows: Vec<Row>,
+    arena: Vec<u8>,
+    /// Row, offset and length in `id_text`, by row; most rows of bulk lists have none.
+    ids: Vec<(u32, u32, u32)>,
+    id_text: String,
+}
+
+/// One entry: where its key lies, and its policy.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    offset: u32,
+    /// Length of the key, and in the lowest four bits the kind.
+    length_and_kind: u32,
+    meta: u32,
+}
+
+/// One entry of a set, for lists and differences between generations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<'a> {
+    /// Type.
+    pub kind: Kind,
+    /// Normal form.
+    pub value: Normal,
+    /// The `id` of the indicator, if it has one.
+    pub id: Option<&'a str>,
+    /// Policy and context.
+    pub meta: &'a Meta,
+}
+
+impl CompiledSet {
+    pub(super) fn empty(info: SetInfo) -> CompiledSet {
+        let (metas, rows, arena, ids, id_text) = Default::default();
+        CompiledSet { info, metas, rows, arena, ids, id_text }
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// It has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Number of entries of a kind that act: raise alerts, or in an allow set prevent or mark
+    /// them. Revocations are not counted.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.count_where(|row, meta| row.kind() == kind && !meta.revoked)
+    }
+
+    /// Number of entries that have expired at an instant.
+    pub fn expired(&self, at: Nanos) -> usize {
+        self.count_where(|_, meta| !meta.revoked && meta.valid_until.is_some_and(|until| until <= at))
+    }
+
+    fn count_where(&self, holds: impl Fn(&Row, &Meta) -> bool) -> usize {
+        self.rows.iter().filter(|row| holds(row, self.meta(row.meta))).count()
+    }
+
+    /// Every entry, in the order added.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        (0..self.rows.len() as u32).filter_map(|index| self.entry(index))
+    }
+
+    /// One entry.
+    pub fn entry(&self, index: u32) -> Option<Entry<'_>> {
+        let row = self.rows.get(index as usize)?;
+        let (kind, key) = self.key(index);
+        Some(Entry { kind, value: from_key(kind, key), id: self.id(index), meta: self.meta(row.meta) })
+    }
+
+    /// Resident bytes, estimated.
+    pub fn memory(&self) -> usize {
+        let meta = |meta: &Meta| {
+            let texts = [&meta.rsit, &meta.description, &meta.reference, &meta.reason];
+            size_of::<Meta>()
+                + texts.iter().map(|text| text.as_ref().map_or(0, String::len)).sum::<usize>()
+                + meta.attack.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>()
+                + meta.ports.len() * 2
+        };
+        size_of::<CompiledSet>()
+            + self.metas.iter().map(meta).sum::<usize>()
+            + self.rows.len() * size_of::<Row>()
+            + self.arena.len()
+            + self.ids.len() * 12
+            + self.id_text.len()
+    }
+
+    pub(super) fn push_meta(&mut self, meta: Meta) -> u32 {
+        self.metas.push(meta);
+        self.metas.len() as u32 - 1
+    }
+
+    /// Adds a row; none if the arena is full.
+    pub(super) fn push(&mut self, kind: Kind, key: &[u8], meta: u32, id: Option<&str>) -> Option<u32> {
+        let offset = u32::try_from(self.arena.len()).ok()?;
+        u32::try_from(self.arena.len() + key.len()).ok()?;
+        let index = u32::try_from(self.rows.len()).ok()?;
+        self.arena.extend_from_slice(key);
+        self.rows.push(Row { offset, length_and_kind: (key.len() as u32) << 4 | kind as u32, meta });
+        self.push_id(index, id);
+        Some(index)
+    }
+
+    pub(super) fn replace(&mut self, index: u32, meta: u32, id: Option<&str>) {
+        if let Some(row) = self.rows.get_mut(index as usize) {
+            row.meta = meta;
+        }
+        if id.is_some() {
+            self.push_id(index, id);
+        }
+    }
+
+    fn push_id(&mut self, index: u32, id: Option<&str>) {
+        let Some(id) = id else { return };
+        if let Ok(offset) = u32::try_from(self.id_text.len()) {
+            self.ids.push((index, offset, id.len() as u32));
+            self.id_text.push_str(id);
+        }
+    }
+
+    /// Gives back what growing took too much, and puts the ids in order, the last of a row winning.
+    pub(super) fn finish(mut self) -> CompiledSet {
+        self.ids.reverse();
+        self.ids.sort_by_key(|(row, ..)| *row);
+        self.ids.dedup_by_key(|(row, ..)| *row);
+        self.ids.shrink_to_fit();
+        self.rows.shrink_to_fit();
+        self.arena.shrink_to_fit();
+        self.id_text.shrink_to_fit();
+        self
+    }
+
+    pub(super) fn key(&self, index: u32) -> (Kind, &[u8]) {
+        let Some(row) = self.rows.get(index as usize) else { return (Kind::Text, &[]) };
+        let start = row.offset as usize;
+        (row.kind(), self.arena.get(start..start + row.length()).unwrap_or_default())
+    }
+
+    pub(super) fn meta_of(&self, index: u32) -> u32 {
+        self.rows.get(index as usize).map_or(0, |row| row.meta)
+    }
+
+    /// Panics if the index is not one that this set gave out.
+    pub(super) fn meta(&self, index: u32) -> &Meta {
+        &self.metas[index as usize]
+    }
+
+    fn id(&self, index: u32) -> Option<&str> {
+        let at = self.ids.binary_search_by_key(&index, |(row, ..)| *row).ok()?;
+        let (_, offset, length) = self.ids.get(at)?;
+        self.id_text.get(*offset as usize..(*offset + *length) as usize)
+    }
+}
+
+impl Row {
+    fn kind(&self) -> Kind {
+        Kind::ALL.get((self.length_and_kind & 15) as usize).copied().unwrap_or(Kind::Text)
+    }
+
+    fn length(&self) -> usize {
+        (self.length_and_kind >> 4) as usize
+    }
+}
+
+/// Every loaded set and one merged index: immutable, swapped atomically.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    sets: Vec<Arc<CompiledSet>>,
+    digest: String,
+    /// The first global row of each set; a global row is a set and a row of it in 32 bits.
+    bases: Vec<u32>,
+    /// The first global row of each value.
+    values: Vec<u32>,
+    /// Further global rows of values, by value.
+    more: Vec<(u32, u32)>,
+    table: Table,
+    prefixes: Prefixes,
+    text: TextIndex,
+    /// Hashes of hosts of URL values.
+    url_hosts: Filter,
+}
+
+impl RuleSet {
+    /// Merges the sets into one index.
+    pub fn new(sets: Vec<Arc<CompiledSet>>) -> RuleSet {
+        let rows: usize = sets.iter().map(|set| set.len()).sum();
+        let urls: usize = sets.iter().map(|set| set.count_where(|row, _| row.kind() == Kind::Url)).sum();
+        let mut rules = RuleSet {
+            digest: digest(&sets),
+            table: Table::with_capacity(rows),
+            values: Vec::with_capacity(rows),
+            url_hosts: Filter::with_capacity(urls),
+            ..RuleSet::default()
+        };
+        let mut patterns = Vec::new();
+        for set in sets {
+            rules.merge(set, &mut patterns);
+        }
+        rules.values.shrink_to_fit();
+        rules.more.sort_unstable();
+        rules.index_text(&patterns);
+        rules
+    }
+
+    fn merge(&mut self, set: Arc<CompiledSet>, patterns: &mut Vec<u32>) {
+        let base = self.bases.last().map_or(0, |last| last + self.sets.last().map_or(0, |set| set.len() as u32));
+        // Four thousand million entries exceed every memory limit long before.
+        let Some(_) = base.checked_add(set.len() as u32) else { return };
+        self.sets.push(set.clone());
+        self.bases.push(base);
+        let seed = Seed::current();
+        for index in 0..set.len() as u32 {
+            let (kind, key) = set.key(index);
+            let hash = key_hash(seed, kind, key);
+            let RuleSet { sets, bases, values, table, .. } = &mut *self;
+            let value = values.len() as u32;
+            let same = |other: u32| {
+                let (set, row) = locate(bases, values[other as usize]);
+                sets[set].key(row) == (kind, key)
+            };
+            if let Some(known) = table.insert(hash, value, same) {
+                self.more.push((known, base + index));
+                continue;
+            }
+            values.push(base + index);
+            match kind {
+                Kind::Ip => {
+                    if let Some(prefix) = address::from_key(key).filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len()) {
+                        self.prefixes.insert(prefix);
+                    }
+                }
+                Kind::Url => self.url_hosts.insert(url_host(seed, key)),
+                Kind::Text => patterns.push(value),
+                _ => {}
+            }
+        }
+    }
+
+    fn index_text(&mut self, values: &[u32]) {
+        let patterns = values.iter().filter_map(|value| {
+            let (_, key) = self.key(ValueId(*value));
+            let (nocase, text) = key.split_first()?;
+            let anywhere =
+                self.entries(ValueId(*value)).any(|entry| self.meta(entry).matching == MatchMode::Substring);
+            Some(Pattern { text, nocase: *nocase != 0, anywhere, value: *value })
+        });
+        self.text = TextIndex::new(patterns);
+    }
+
+    /// The sets, in the order given.
+    pub fn sets(&self) -> &[Arc<CompiledSet>] {
+        &self.sets
+    }
+
+    /// SHA-256 over the digests of the sets, hexadecimal: `roje.ruleset_digest`.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Number of distinct values.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// It has no values.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Every value that covers the observable.
+    #[inline]
+    pub fn lookup(&self, message: &[u8], observable: &Observable, each: &mut impl FnMut(ValueId)) {
+        if let Some(address) = observable.address {
+            self.prefixes.covering(address, &mut |key| {
+                let hash = Seed::current().hash(Kind::Ip, key);
+                if self.table.may_contain(hash) {
+                    self.find(Kind::Ip, hash, key, each);
+                }
+            });
+        }
+        if self.table.may_contain(observable.hash) {
+            self.verify(message, observable, each);
+        }
+    }
+
+    #[cold]
+    fn verify(&self, message: &[u8], observable: &Observable, each: &mut impl FnMut(ValueId)) {
+        let mut likely = false;
+        self.table.find(observable.hash, |_| likely = true);
+        if !likely {
+            return;
+        }
+        with_key(message, observable, |scheme, key| match observable.kind {
+            Kind::Url => self.find_url(observable.hash, scheme, key, each),
+            kind => self.find(kind, observable.hash, key, each),
+        });
+    }
+
+    fn find(&self, kind: Kind, hash: u64, key: &[u8], each: &mut impl FnMut(ValueId)) {
+        self.table.find(hash, |value| {
+            if self.key(ValueId(value)) == (kind, key) {
+                each(ValueId(value));
+            }
+        });
+    }
+
+    /// A scheme counts where both have one.
+    fn find_url(&self, hash: u64, scheme: &[u8], key: &[u8], each: &mut impl FnMut(ValueId)) {
+        self.table.find(hash, |value| {
+            let (kind, written) = self.key(ValueId(value));
+            let (written_scheme, rest) = split_scheme(written);
+            let agrees = scheme.is_empty() || written_scheme.is_empty() || scheme == written_scheme;
+            if kind == Kind::Url && agrees && rest == key {
+                each(ValueId(value));
+            }
+        });
+    }
+
+    /// The observable is the host of some URL value, or seems to be.
+    pub(super) fn is_url_host(&self, observable: &Observable) -> bool {
+        observable.whole && self.url_hosts.may_contain(observable.hash)
+    }
+
+    pub(super) fn text(&self) -> &TextIndex {
+        &self.text
+    }
+
+    /// What an entry says.
+    ///
+    /// Panics if the entry is not one that this rule set gave out.
+    pub fn contributor(&self, entry: EntryRef) -> Contributor<'_> {
+        let set = &self.sets[entry.set as usize];
+        Contributor { set: &set.info, meta: self.meta(entry), id: set.id(entry.entry) }
+    }
+
+    /// Every entry that names a value, in the order of the sets.
+    pub fn entries(&self, value: ValueId) -> impl Iterator<Item = EntryRef> {
+        let first = self.values.get(value.0 as usize).copied();
+        let from = self.more.partition_point(|(other, _)| *other < value.0);
+        let more = self.more[from..].iter().take_while(move |(other, _)| *other == value.0);
+        first.into_iter().chain(more.map(|(_, row)| *row)).map(|row| {
+            let (set, entry) = locate(&self.bases, row);
+            EntryRef { set: set as u32, entry }
+        })
+    }
+
+    /// What the set of an entry does.
+    pub(super) fn mode(&self, entry: EntryRef) -> Mode {
+        self.sets[entry.set as usize].info.mode
+    }
+
+    pub(super) fn meta(&self, entry: EntryRef) -> &Meta {
+        let set = &self.sets[entry.set as usize];
+        set.meta(set.meta_of(entry.entry))
+    }
+
+    pub(super) fn key(&self, value: ValueId) -> (Kind, &[u8]) {
+        let Some(row) = self.values.get(value.0 as usize) else { return (Kind::Text, &[]) };
+        let (set, row) = locate(&self.bases, *row);
+        self.sets[set].key(row)
+    }
+
+    /// The normal form of a value.
+    pub fn normal(&self, id: ValueId) -> Normal {
+        let (kind, key) = self.key(id);
+        from_key(kind, key)
+    }
+
+    /// The normal form of a value, as text.
+    pub fn value(&self, id: ValueId) -> String {
+        self.normal(id).to_string()
+    }
+
+    /// Resident bytes of the index and the sets, estimated.
+    pub fn memory(&self) -> usize {
+        self.sets.iter().map(|set| set.memory()).sum::<usize>()
+            + self.values.len() * 4
+            + self.more.len() * 8
+            + self.table.memory()
+            + self.prefixes.memory()
+            + self.text.memory()
+            + self.url_hosts.memory()
+    }
+}
+
+/// The set and row of a global row.
+fn locate(bases: &[u32], row: u32) -> (usize, u32) {
+    let set = bases.partition_point(|base| *base <= row).saturating_sub(1);
+    // An empty set shares its base with the next one; the last with that base has the row.
+    (set, row - bases.get(set).copied().unwrap_or(0))
+}
+
+fn digest(sets: &[Arc<CompiledSet>]) -> String {
+    let mut hasher = Sha256::new();
+    for set in sets {
+        hasher.update(set.info.digest.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes under which a value is kept: octets of addresses and hashes, text of the others,
+/// behind a flag for `text` that says whether case counts.
+pub(super) fn key_of<'a>(value: &'a Normal, nocase: bool, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    match value {
+        Normal::Ip(prefix) => {
+            let (key, length) = address::key(*prefix);
+            buffer.extend_from_slice(&key[..length]);
+            buffer
+        }
+        Normal::Hash(_, digits) => {
+            let mut binary = [0; 64];
+            let length = unhex(digits.as_bytes(), &mut binary);
+            buffer.extend_from_slice(&binary[..length]);
+            buffer
+        }
+        Normal::Text(bytes) => {
+            buffer.push(nocase.into());
+            buffer.extend_from_slice(bytes);
+            buffer
+        }
+        Normal::Domain(text) | Normal::Url(text) | Normal::Email(text) => text.as_bytes(),
+    }
+}
+
+fn from_key(kind: Kind, key: &[u8]) -> Normal {
+    let text = || String::from_utf8_lossy(key).into_owned();
+    match kind {
+        Kind::Ip => Normal::Ip(address::from_key(key).unwrap_or_default()),
+        Kind::Domain => Normal::Domain(text()),
+        Kind::Url => Normal::Url(text()),
+        Kind::Email => Normal::Email(text()),
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 => Normal::Hash(kind, hexadecimal(key)),
+        Kind::Text => Normal::Text(key.get(1..).unwrap_or_default().to_vec()),
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// URLs are found by what follows the scheme, since logs may leave that out.
+fn key_hash(seed: Seed, kind: Kind, key: &[u8]) -> u64 {
+    match kind {
+        Kind::Url => seed.hash(kind, split_scheme(key).1),
+        _ => seed.hash(kind, key),
+    }
+}
+
+fn split_scheme(url: &[u8]) -> (&[u8], &[u8]) {
+    let letters = url.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    match url.get(letters..) {
+        Some([b':', b'/', b'/', rest @ ..]) => (&url[..letters], rest),
+        _ => (&[], url),
+    }
+}
+
+/// The hash that the host of a URL has as an observable.
+fn url_host(seed: Seed, url: &[u8]) -> u64 {
+    let (_, rest) = split_scheme(url);
+    if let [b'[', inside @ ..] = rest {
+        let address = inside.split(|byte| *byte == b']').next().unwrap_or_default();
+        let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
+        return seed.hash(Kind::Ip, &address.map_or([0; 16], |address| address.octets()));
+    }
+    let host = rest.split(|byte| matches!(byte, b'/' | b':')).next().unwrap_or_default();
+    match host::quad(host) {
+        Some((address, length)) if length == host.len() => seed.hash(Kind::Ip, &address.octets()),
+        _ => seed.hash(Kind::Domain, host),
+    }
+}
+
+/// The normal form of an observable, as text; empty if it is none of the message's.
+pub fn normal(message: &[u8], observable: &Observable) -> String {
+    let mut text = String::new();
+    with_key(message, observable, |scheme, key| {
+        text = match scheme {
+            [] => from_key(observable.kind, key).to_string(),
+            _ => format!("{}://{}", String::from_utf8_lossy(scheme), String::from_utf8_lossy(key)),
+        };
+    });
+    text
+}
+
+/// Calls `use_key` with the scheme (of URLs) and the key of an observable, built anew from its
+/// span and confirmed by its hash.
+fn with_key(message: &[u8], observable: &Observable, mut use_key: impl FnMut(&[u8], &[u8])) {
+    let span = observable.span.start as usize..observable.span.end as usize;
+    let seed = Seed::current();
+    let kind = observable.kind;
+    if let Some(address) = observable.address {
+        let (key, length) = address::key(address.into());
+        return use_key(&[], &key[..length]);
+    }
+    let Some(raw) = message.get(span) else { return };
+    match kind {
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 => {
+            let mut binary = [0; 64];
+            let length = unhex(raw, &mut binary);
+            use_key(&[], &binary[..length]);
+        }
+        Kind::Url => {
+            let mut buffer = [0; url::MAX_URL];
+            let Ok(form) = url::normal(raw, &mut buffer) else { return };
+            if seed.hash(kind, &buffer[..form.length]) == observable.hash {
+                return use_key(form.scheme(), &buffer[..form.length]);
+            }
+            if let Some(implied) = form.imply_scheme(&mut buffer) {
+                use_key(implied.scheme(), &buffer[..implied.length]);
+            }
+        }
+        Kind::Domain => {
+            if let Some(name) = host_name(raw) {
+                use_key(&[], &name);
+            }
+        }
+        Kind::Email => {
+            let Some((end, sign)) =
+                (1..=raw.len()).rev().map(|end| (end, lexis::at_sign(raw, end))).find(|(_, sign)| *sign > 0)
+            else {
+                return;
+            };
+            let Some(host) = host_name(&raw[end..]) else { return };
+            let mut text = raw[..end - sign].to_ascii_lowercase();
+            text.push(b'@');
+            text.extend_from_slice(&host);
+            use_key(&[], &text);
+        }
+        Kind::Ip | Kind::Text => {}
+    }
+}
+
+/// Undoes what defangs a host name; lower-case A-labels.
+fn host_name(raw: &[u8]) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while let Some(&byte) = raw.get(at) {
+        let dot = lexis::dot(raw, at);
+        name.push(if dot > 0 { b'.' } else { byte.to_ascii_lowercase() });
+        at += dot.max(1);
+    }
+    match name.is_ascii() {
+        true => Some(name),
+        false => host::to_ascii(&name).map(String::into_bytes),
+    }
+}
