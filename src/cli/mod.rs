@@ -214,6 +214,7 @@ pub struct ScanArgs {
     /// Drop hits of expired indicators instead of marking them
     #[arg(long)]
     pub valid_only: bool,
+    /// How stamps are read
     #[command(flatten)]
     pub time: TimeArgs,
 }
@@ -233,6 +234,7 @@ pub struct DecodeArgs {
     /// Files to decode; `-` is standard input
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
+    /// How stamps are read
     #[command(flatten)]
     pub time: TimeArgs,
 }
@@ -251,6 +253,7 @@ pub struct ExplainArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,
+    /// How stamps are read
     #[command(flatten)]
     pub time: TimeArgs,
 }

@@ -83,6 +83,28 @@ pub enum Suppression {
     Test,
 }
 
+impl Suppression {
+    /// Every reason.
+    pub const ALL: [Suppression; 5] = [
+        Suppression::Allowed,
+        Suppression::Expired,
+        Suppression::NotYetValid,
+        Suppression::Revoked,
+        Suppression::Test,
+    ];
+
+    /// The label value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Suppression::Allowed => "allowed",
+            Suppression::Expired => "expired",
+            Suppression::NotYetValid => "not_yet_valid",
+            Suppression::Revoked => "revoked",
+            Suppression::Test => "test",
+        }
+    }
+}
+
 /// One indicator value found in one message or flow record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {

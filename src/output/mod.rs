@@ -66,3 +66,12 @@ pub enum Destination {
     /// `file:///…`
     File(PathBuf),
 }
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Destination::Stdout => f.write_str("stdout:"),
+            Destination::File(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}

@@ -16,7 +16,6 @@ use crate::detect::indicator::{Mode, Severity};
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::{Stop, now, tcp, udp};
 use crate::metrics::{Metrics, raise};
-use crate::output::spool::Limits;
 use crate::output::{Delivery, OutputSpec, Release};
 use crate::rules::{self, Generation, Problem, Store};
 use crate::worker::{InputPolicy, Shared};
@@ -325,18 +324,7 @@ fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
         },
     });
     let folder = &config.sensor.data_dir;
-    let (delivery, recovery) = Delivery::start(outputs.collect(), folder, Limits::default())
-        .with_context(|| format!("spool in {}", folder.display()))?;
-    if recovery.torn > 0 {
-        tracing::warn!(bytes = recovery.torn, "spool: an unfinished record was cut off; it had not counted as raised");
-    }
-    for path in &recovery.damaged {
-        tracing::error!("spool: a damaged segment was set aside: {}", path.display());
-    }
-    for problem in &recovery.problems {
-        tracing::warn!("spool: {problem}");
-    }
-    Ok(delivery)
+    Delivery::start(folder, outputs.collect()).with_context(|| format!("spool in {}", folder.display()))
 }
 
 /// Starts the thread that turns hits into alerts, on disk before they count as raised.
@@ -407,7 +395,7 @@ impl State {
             return;
         }
         // On an error they go on from memory; it was logged, and the counters of the outputs say so.
-        self.delivery.append(batch).ok();
+        self.delivery.append(batch);
         for alert in batch.drain(..) {
             self.metrics.alerts.with_label_values(&[alert.severity().name()]).inc();
             if let Some(observe) = observe {
