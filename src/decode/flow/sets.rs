@@ -34,6 +34,9 @@ pub(super) struct Outcome {
     pub(super) sets: u64,
     pub(super) missing_templates: u64,
     pub(super) truncated: bool,
+    /// All templates, and all options templates, were withdrawn: once in a message is enough, and
+    /// each time costs a walk through what the exporter has.
+    withdrawn: [bool; 2],
 }
 
 /// How a template set is spelled.
@@ -81,10 +84,10 @@ pub(super) fn decode(
         };
         rest = next;
         let read = match id {
-            NETFLOW9_TEMPLATES => learn(cache, specs, message, set, Spelling::Netflow9, false),
-            NETFLOW9_OPTIONS => learn(cache, specs, message, set, Spelling::Netflow9, true),
-            IPFIX_TEMPLATES => learn(cache, specs, message, set, Spelling::Ipfix, false),
-            IPFIX_OPTIONS => learn(cache, specs, message, set, Spelling::Ipfix, true),
+            NETFLOW9_TEMPLATES => learn(cache, specs, message, set, Spelling::Netflow9, false, &mut outcome),
+            NETFLOW9_OPTIONS => learn(cache, specs, message, set, Spelling::Netflow9, true, &mut outcome),
+            IPFIX_TEMPLATES => learn(cache, specs, message, set, Spelling::Ipfix, false, &mut outcome),
+            IPFIX_OPTIONS => learn(cache, specs, message, set, Spelling::Ipfix, true, &mut outcome),
             FIRST_TEMPLATE.. => read_data(cache, message, id, set, &mut outcome, each),
             _ => false,
         };
@@ -116,13 +119,20 @@ fn learn(
     mut set: &[u8],
     spelling: Spelling,
     options: bool,
+    outcome: &mut Outcome,
 ) -> bool {
     let traits = Traits { netflow9: spelling == Spelling::Netflow9 && message.base.version == 9, options };
     let mut read = false;
     while let Ok((rest, (id, count))) = set_header(set) {
         if spelling == Spelling::Ipfix && count == 0 {
             match id {
-                IPFIX_TEMPLATES | IPFIX_OPTIONS => cache.withdraw_all(message.scope, options),
+                IPFIX_TEMPLATES | IPFIX_OPTIONS => {
+                    if let Some(withdrawn) = outcome.withdrawn.get_mut(usize::from(options))
+                        && !std::mem::replace(withdrawn, true)
+                    {
+                        cache.withdraw_all(message.scope, options);
+                    }
+                }
                 FIRST_TEMPLATE.. => cache.withdraw(message.scope, id),
                 _ => break,
             }
