@@ -81,7 +81,10 @@ impl Sources {
 
     /// Decodes one line and compares it with the expected flat names.
     fn compare(&mut self, source: &str, line: &[u8], expected: &Map<String, Value>, zone: Option<&str>) {
-        let time = expected.get("@timestamp").and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
+        let time = expected
+            .get("@timestamp")
+            .and_then(Value::as_str)
+            .and_then(|text| text.parse::<Timestamp>().ok());
         // Received when it was sent, so that the year of a stamp without one is the expected one.
         let now = time.map_or(NOW, |time| time.as_nanosecond() as i64);
         let got = flat(line, &Reference { now, timezone: zone_of(zone) });
@@ -91,7 +94,11 @@ impl Sources {
         tally.headless += usize::from(header(line).is_err());
         let differ = |name: &str, have: Option<&Value>, want: &Value| {
             if show {
-                println!("{name}: {} != {want}\n    {}", have.unwrap_or(&Value::Null), String::from_utf8_lossy(line));
+                println!(
+                    "{name}: {} != {want}\n    {}",
+                    have.unwrap_or(&Value::Null),
+                    String::from_utf8_lossy(line)
+                );
             }
         };
         for ((name, fields), counts) in COLUMNS.iter().zip(&mut tally.columns) {
@@ -251,8 +258,11 @@ fn numbers_only_rise() {
     if std::env::var_os("ROJE_BLESS").is_some() {
         std::fs::write(&path, &report).unwrap();
     }
-    let committed = std::fs::read_to_string(&path).expect("docs/conformance-syslog.md; ROJE_BLESS=1 writes it");
-    let equal = |cell: &str| cell.split('/').next().and_then(|number| number.trim().parse::<usize>().ok()).unwrap_or(0);
+    let committed =
+        std::fs::read_to_string(&path).expect("docs/conformance-syslog.md; ROJE_BLESS=1 writes it");
+    let equal = |cell: &str| {
+        cell.split('/').next().and_then(|number| number.trim().parse::<usize>().ok()).unwrap_or(0)
+    };
     for line in committed.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| source")) {
         let before: Vec<_> = line.split('|').collect();
         let now = report.lines().find(|line| line.split('|').nth(1) == before.get(1).copied());
@@ -426,7 +436,12 @@ const VRL: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "parse_linux_authorization",
-        &[("hostname", "host.name"), ("appname", "process.name"), ("procid", "process.pid"), ("message", "message")],
+        &[
+            ("hostname", "host.name"),
+            ("appname", "process.name"),
+            ("procid", "process.pid"),
+            ("message", "message"),
+        ],
     ),
     (
         "parse_apache_log",
@@ -568,8 +583,11 @@ fn sc4s(sources: &mut Sources) {
                 let stamp = line.find("Nov 21").or(line.find("2026-11-21T")).filter(|stamp| *stamp < 16);
                 // Where the template adds a zone or a fraction, what follows is not the plain stamp.
                 let plain = |stamp: usize| {
-                    let rest = line[stamp..].trim_start_matches("Nov 21 13:00:05").trim_start_matches("2026-11-21T13:00:05");
-                    rest.starts_with([':', 'Z']) || (rest.starts_with(' ') && !rest[1..].starts_with(|c: char| c.is_ascii_uppercase()))
+                    let rest = line[stamp..]
+                        .trim_start_matches("Nov 21 13:00:05")
+                        .trim_start_matches("2026-11-21T13:00:05");
+                    rest.starts_with([':', 'Z'])
+                        || (rest.starts_with(' ') && !rest[1..].starts_with(|c: char| c.is_ascii_uppercase()))
                 };
                 let year = line.find("2020 Nov").is_none();
                 if let Some(stamp) = stamp.filter(|stamp| plain(*stamp) && year) {
@@ -589,7 +607,8 @@ fn sc4s(sources: &mut Sources) {
 fn loghub(sources: &mut Sources) {
     let table = |sources: &Sources, system: &str| {
         let folder = sources.root.join("loghub");
-        let rows = csv(&std::fs::read_to_string(folder.join(format!("{system}_2k.log_structured.csv"))).unwrap());
+        let rows =
+            csv(&std::fs::read_to_string(folder.join(format!("{system}_2k.log_structured.csv"))).unwrap());
         let lines = lines(&std::fs::read(folder.join(format!("{system}_2k.log"))).unwrap());
         rows.into_iter().skip(1).zip(lines).collect::<Vec<_>>()
     };

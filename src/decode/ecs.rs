@@ -99,7 +99,10 @@ fn extras(fields: &Fields, message: &[u8], extra: &Extra, out: &mut Map<String, 
     add(object, key, json);
 }
 
-fn object<'a, 'n>(out: &'a mut Map<String, Json>, names: impl Iterator<Item = &'n str>) -> Option<&'a mut Map<String, Json>> {
+fn object<'a, 'n>(
+    out: &'a mut Map<String, Json>,
+    names: impl Iterator<Item = &'n str>,
+) -> Option<&'a mut Map<String, Json>> {
     let mut object = out;
     for name in names {
         object = member(object, name.to_owned())?;
@@ -120,13 +123,17 @@ fn as_text(json: Json) -> String {
 
 fn to_value(fields: &Fields, message: &[u8], value: Value) -> Json {
     match value {
-        Value::Raw(_) | Value::Text(_) | Value::Static(_) => Json::String(lossy(fields.bytes(message, value))),
+        Value::Raw(_) | Value::Text(_) | Value::Static(_) => {
+            Json::String(lossy(fields.bytes(message, value)))
+        }
         Value::Unsigned(number) => number.into(),
         Value::Signed(number) => number.into(),
         // JSON has no NaN.
         Value::Float(number) => serde_json::Number::from_f64(number).map_or(Json::Null, Json::Number),
         Value::Ip(address) => Json::String(address.to_string()),
-        Value::Mac([a, b, c, d, e, f]) => Json::String(format!("{a:02X}-{b:02X}-{c:02X}-{d:02X}-{e:02X}-{f:02X}")),
+        Value::Mac([a, b, c, d, e, f]) => {
+            Json::String(format!("{a:02X}-{b:02X}-{c:02X}-{d:02X}-{e:02X}-{f:02X}"))
+        }
         Value::Time(instant) => Json::String(time(instant)),
         Value::Flag(truth) => truth.into(),
     }

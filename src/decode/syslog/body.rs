@@ -21,11 +21,15 @@ pub(super) fn is_json(input: &[u8]) -> bool {
 }
 
 pub(super) fn is_cef(input: &[u8]) -> bool {
-    input.strip_prefix(b"CEF:").is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))
+    input
+        .strip_prefix(b"CEF:")
+        .is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))
 }
 
 pub(super) fn is_leef(input: &[u8]) -> bool {
-    input.strip_prefix(b"LEEF:").is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))
+    input
+        .strip_prefix(b"LEEF:")
+        .is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))
 }
 
 /// Recognises the body of a message that has no header; gives where it begins. With a priority in

@@ -129,7 +129,8 @@ fn next_key(text: &[u8], from: usize) -> Option<(usize, usize)> {
         let before = text.get(from..equals)?;
         // `\=` belongs to the value.
         if before.last() != Some(&b'\\') {
-            let start = before.iter().rposition(|byte| !is_key_byte(*byte)).map_or(from, |place| from + place + 1);
+            let start =
+                before.iter().rposition(|byte| !is_key_byte(*byte)).map_or(from, |place| from + place + 1);
             let bordered = start == 0 || matches!(text.get(start - 1), Some(b' ' | b'\t' | b'\n' | b'|'));
             if bordered && start < equals && (start > from || from == 0) {
                 return Some((start, equals));
@@ -164,7 +165,9 @@ fn extension<'a>(key: &'a [u8], value: &Text<'a>, names: &mut Names<'a>, out: &m
         b"deviceProcessName" => Some((FieldId::ProcessName, Form::Word)),
         b"dvcpid" => Some((FieldId::ProcessPid, Form::Count)),
         // These say what the event class says already, of the connector, not of the event.
-        b"eventId" | b"art" | b"mrt" | b"agt" | b"ahost" | b"deviceSeverity" | b"severity" | b"outcome2" => None,
+        b"eventId" | b"art" | b"mrt" | b"agt" | b"ahost" | b"deviceSeverity" | b"severity" | b"outcome2" => {
+            None
+        }
         b"sourceServiceName" | b"destinationServiceName" => None,
         _ => known(key),
     };
@@ -181,7 +184,10 @@ mod tests {
     fn parsed(text: &str) -> Vec<(String, String)> {
         let mut found = Vec::new();
         extensions(text.as_bytes(), &mut |key, value| {
-            found.push((String::from_utf8_lossy(key).into_owned(), String::from_utf8_lossy(&value).into_owned()));
+            found.push((
+                String::from_utf8_lossy(key).into_owned(),
+                String::from_utf8_lossy(&value).into_owned(),
+            ));
         });
         found
     }
@@ -190,15 +196,31 @@ mod tests {
     fn extension_syntax() {
         for (name, text, expected) in [
             ("plain", "src=10.0.0.1 dst=2.1.2.2", vec![("src", "10.0.0.1"), ("dst", "2.1.2.2")]),
-            ("blanks in the value", "dproc=Internet Explorer  x spt=1", vec![("dproc", "Internet Explorer  x"), ("spt", "1")]),
+            (
+                "blanks in the value",
+                "dproc=Internet Explorer  x spt=1",
+                vec![("dproc", "Internet Explorer  x"), ("spt", "1")],
+            ),
             ("several blanks", " src=1  dst=2", vec![("src", "1"), ("dst", "2")]),
             ("escaped equals", r"msg=a \= b act=x", vec![("msg", "a = b"), ("act", "x")]),
             ("equals without a key", "moo=this =has = equals\\=", vec![("moo", "this =has = equals=")]),
-            ("equals in a URL", "request=https://foo.com?id=foo&a=bar dst=2.2.2.2", vec![("request", "https://foo.com?id=foo&a=bar"), ("dst", "2.2.2.2")]),
+            (
+                "equals in a URL",
+                "request=https://foo.com?id=foo&a=bar dst=2.2.2.2",
+                vec![("request", "https://foo.com?id=foo&a=bar"), ("dst", "2.2.2.2")],
+            ),
             ("newline", r"msg=one\ntwo", vec![("msg", "one\ntwo")]),
             ("empty", "shost= src=1", vec![("shost", ""), ("src", "1")]),
-            ("odd keys", "ad.field[0]=a ad.Error_,Code=b", vec![("ad.field[0]", "a"), ("ad.Error_,Code", "b")]),
-            ("path", r"filePath=C:\\Users\\x.exe act=Delete", vec![("filePath", r"C:\Users\x.exe"), ("act", "Delete")]),
+            (
+                "odd keys",
+                "ad.field[0]=a ad.Error_,Code=b",
+                vec![("ad.field[0]", "a"), ("ad.Error_,Code", "b")],
+            ),
+            (
+                "path",
+                r"filePath=C:\\Users\\x.exe act=Delete",
+                vec![("filePath", r"C:\Users\x.exe"), ("act", "Delete")],
+            ),
             ("nothing", "", vec![]),
         ] {
             let found = parsed(text);

@@ -8,7 +8,12 @@ use memchr::memchr;
 use std::borrow::Cow;
 
 /// Decodes a message that stands behind a mnemonic such as `ASA-4-106023` or `SYS-5-CONFIG_I`.
-pub(super) fn decode<'a>(mnemonic: &'a [u8], text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+pub(super) fn decode<'a>(
+    mnemonic: &'a [u8],
+    text: &'a [u8],
+    names: &mut Names<'a>,
+    out: &mut Fields,
+) -> bool {
     let Some((level, code)) = parts(mnemonic) else { return false };
     out.push(FieldId::EventSeverity, Value::Unsigned(u64::from(level)));
     names.word(out, FieldId::EventCode, code);
@@ -38,9 +43,9 @@ pub(super) fn segment_stamp<'a>(app: &[u8], text: &'a [u8]) -> Option<&'a [u8]> 
 
 /// `ASA-session-4-106023` is level 4 and code 106023.
 fn parts(mnemonic: &[u8]) -> Option<(u8, &[u8])> {
-    let place = mnemonic.windows(3).position(|window| {
-        matches!(window, [b'-', b'0'..=b'9', b'-'] | [b'/', b'0'..=b'9', b'/'])
-    })?;
+    let place = mnemonic
+        .windows(3)
+        .position(|window| matches!(window, [b'-', b'0'..=b'9', b'-'] | [b'/', b'0'..=b'9', b'/']))?;
     let level = mnemonic.get(place + 1)? - b'0';
     Some((level, mnemonic.get(place + 3..)?))
 }
@@ -58,11 +63,38 @@ fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     let built_outbound = text.starts_with(b"Built outbound");
     let built_inbound = text.starts_with(b"Built inbound");
     let mut foreign = false;
+    let mut user = false;
     let mut side = None;
     for word in text.split(|byte| matches!(byte, b' ' | b',' | b'[' | b']')).take(WORDS_MAX) {
         let bare = word.strip_suffix(b":").unwrap_or(word);
+        if user && bare != b"=" && !bare.is_empty() {
+            user = false;
+            let name = bare.trim_ascii();
+            let name = name.strip_prefix(b"'").unwrap_or(name).strip_prefix(b"<").unwrap_or(name);
+            let end = name.iter().position(|byte| matches!(byte, b'\'' | b'>' | b'"')).unwrap_or(name.len());
+            let name = &name[..end];
+            if !NO_NAMES.contains(&name) {
+                names.put(
+                    out,
+                    None,
+                    FieldId::UserName,
+                    Form::User(FieldId::UserDomain),
+                    &EMPTY,
+                    &Cow::Borrowed(name),
+                );
+            }
+            continue;
+        }
         match bare {
-            b"" | b"by" | b"on" | b"at" | b"interface" => continue,
+            b"" | b"=" | b"by" | b"on" | b"at" | b"interface" => continue,
+            b"user" | b"User" | b"Username" | b"username" | b"uname" => {
+                user = true;
+                continue;
+            }
+            b"IP" | b"ip" if side.is_none() => {
+                side = Some(Side::Source);
+                continue;
+            }
             b"faddr" => {
                 side = Some(if built_inbound { Side::Source } else { Side::Destination });
                 foreign = true;
@@ -102,6 +134,7 @@ fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
             }
             _ => {}
         }
+        let bare = bare.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(bare);
         let Some((host, port, interface)) = endpoint(bare) else { continue };
         let turned = match side {
             Some(Side::Source) if built_outbound && !foreign => Side::Destination,
@@ -110,11 +143,15 @@ fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
             // `(10.0.0.1/80)` behind an endpoint is its translation; one without a word is neither.
             None => continue,
         };
-        let (ip, port_field, interface_field) = match turned {
-            Side::Source => (FieldId::SourceIp, FieldId::SourcePort, FieldId::ObserverIngressInterface),
-            Side::Destination => (FieldId::DestinationIp, FieldId::DestinationPort, FieldId::ObserverEgressInterface),
+        let (port_field, interface_field) = match turned {
+            Side::Source => (FieldId::SourcePort, FieldId::ObserverIngressInterface),
+            Side::Destination => (FieldId::DestinationPort, FieldId::ObserverEgressInterface),
         };
-        if names.put(out, None, ip, Form::Address, &EMPTY, &Cow::Borrowed(host)) {
+        let written = match turned {
+            Side::Source => names.source(out, host),
+            Side::Destination => names.destination(out, host),
+        };
+        if written && out.find(port_field).is_none() {
             if let Some(port) = port {
                 out.push(port_field, Value::Unsigned(u64::from(port)));
             }
@@ -125,6 +162,22 @@ fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
         side = None;
     }
 }
+
+/// Words that follow `user` in sentences and are no name.
+const NO_NAMES: [&[u8]; 12] = [
+    b"",
+    b"from",
+    b"has",
+    b"is",
+    b"was",
+    b"authentication",
+    b"login",
+    b"accounting",
+    b"logged",
+    b"priv",
+    b"name",
+    b"Requested",
+];
 
 const EMPTY: Cow<'static, [u8]> = Cow::Borrowed(b"");
 
@@ -154,10 +207,24 @@ fn endpoint(word: &[u8]) -> Option<(&[u8], Option<u16>, Option<&[u8]>)> {
     let (interface, rest) = word.split_at(at);
     let rest = &rest[1..];
     let end = match memchr(b'(', rest) {
-        Some(open) if rest.get(open + 1..).and_then(|inside| inside.strip_suffix(b")")).and_then(number).is_none() => open,
+        Some(open)
+            if rest
+                .get(open + 1..)
+                .and_then(|inside| inside.strip_suffix(b")"))
+                .and_then(number)
+                .is_none() =>
+        {
+            open
+        }
         _ => rest.len(),
     };
-    let (host, port) = plain(&rest[..end])?;
+    // Where the firewall resolves names: `outside:ns10/53`.
+    let named = || {
+        let (name, port) = host_and_port(&rest[..end]);
+        let lettered = name.first().is_some_and(u8::is_ascii_alphabetic) && word.get(at) == Some(&b':');
+        port.filter(|_| lettered).map(|port| (name, Some(port)))
+    };
+    let (host, port) = plain(&rest[..end]).or_else(named)?;
     (!interface.is_empty()).then_some((host, port, Some(interface)))
 }
 
@@ -173,8 +240,12 @@ mod tests {
             ("10.0.0.1/80", Some(("10.0.0.1", Some(80), None))),
             ("192.168.20.252(55244)", Some(("192.168.20.252", Some(55244), None))),
             ("10.0.0.1", Some(("10.0.0.1", None, None))),
-            ("Outside:10.123.123.123/53723(LOCAL\\Elastic)", Some(("10.123.123.123", Some(53723), Some("Outside")))),
+            (
+                "Outside:10.123.123.123/53723(LOCAL\\Elastic)",
+                Some(("10.123.123.123", Some(53723), Some("Outside"))),
+            ),
             ("inside:2001:db8::1/443", Some(("2001:db8::1", Some(443), Some("inside")))),
+            ("outside:ns10/53", Some(("ns10", Some(53), Some("outside")))),
             ("(10.0.0.1/80)", None),
             ("connection", None),
         ] {

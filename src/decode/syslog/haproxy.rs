@@ -28,7 +28,8 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
     names.word_stamp(out, &inside[..close]);
     let rest = inside.get(close + 1..).unwrap_or_default();
     // Frontend, backend/server and timers; then, of HTTP, status and bytes.
-    let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).skip_while(|word| !is_timers(word));
+    let mut words =
+        rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).skip_while(|word| !is_timers(word));
     words.next();
     if let Some(request) = request(rest) {
         if let (Some(status), Some(bytes)) = (words.next(), words.next()) {

@@ -12,7 +12,9 @@ use std::borrow::Cow;
 /// Decodes a text that is an object, or that ends in one behind some words.
 pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let Some(start) = memchr::memchr(b'{', text) else { return false };
-    let Some(object) = text.get(start..).filter(|_| start == 0 || text.last() == Some(&b'}')) else { return false };
+    let Some(object) = text.get(start..).filter(|_| start == 0 || text.last() == Some(&b'}')) else {
+        return false;
+    };
     if !super::body::is_json(object) {
         return false;
     }
@@ -97,13 +99,29 @@ fn ecs(path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields
     }
 }
 
-fn put(field: FieldId, form: Form, path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields) -> bool {
+fn put(
+    field: FieldId,
+    form: Form,
+    path: &str,
+    text: &Text<'static>,
+    names: &mut Names<'_>,
+    out: &mut Fields,
+) -> bool {
     names.put(out, Some(Group::Json), field, form, &owned(path), text)
 }
 
 /// Whether the last part of a path is enough: its value has a form that says what it is.
 fn sure(form: Form) -> bool {
-    matches!(form, Form::Endpoint(..) | Form::Port | Form::Digest | Form::Target | Form::User(_) | Form::Mac | Form::Email)
+    matches!(
+        form,
+        Form::Endpoint(..)
+            | Form::Port
+            | Form::Digest
+            | Form::Target
+            | Form::User(_)
+            | Form::Mac
+            | Form::Email
+    )
 }
 
 fn owned(path: &str) -> Text<'static> {

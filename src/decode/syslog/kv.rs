@@ -36,7 +36,8 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             separated(text, separator, b'=', &mut |key, value| pair(names, out, &mut budget, key, value));
         }
         Dialect::Colons(separator) => {
-            let bare = text.strip_prefix(b"[").map(|text| text.strip_suffix(b"]").unwrap_or(text)).unwrap_or(text);
+            let bare =
+                text.strip_prefix(b"[").map(|text| text.strip_suffix(b"]").unwrap_or(text)).unwrap_or(text);
             separated(bare, separator, b':', &mut |key, value| pair(names, out, &mut budget, key, value));
         }
     }
@@ -74,6 +75,14 @@ fn pair<'a>(names: &mut Names<'a>, out: &mut Fields, budget: &mut usize, key: &'
 
 /// Tells the dialect from the first pairs.
 fn dialect(text: &[u8]) -> Option<Dialect> {
+    let by_colons =
+        || [b';', b','].into_iter().find(|separator| colons(text, *separator)).map(Dialect::Colons);
+    // Values in quotes may hold `name=x`; which sign comes first is the sender's.
+    if memchr2(b'=', b':', text).is_some_and(|at| text.get(at) == Some(&b':'))
+        && let Some(dialect) = by_colons()
+    {
+        return Some(dialect);
+    }
     if let Some(first) = next_key(text, 0) {
         let Some(second) = next_key(text, first.1 + 1) else {
             return (first.0 == 0).then_some(Dialect::Blanks);
@@ -92,7 +101,7 @@ fn dialect(text: &[u8]) -> Option<Dialect> {
             _ => Dialect::Blanks,
         });
     }
-    [b';', b','].into_iter().find(|separator| colons(text, *separator)).map(Dialect::Colons)
+    by_colons()
 }
 
 /// Whether at least two of the first four parts are `key:value`.
@@ -148,12 +157,18 @@ fn next_key(text: &[u8], from: usize) -> Option<(usize, usize)> {
         let start = before.iter().rposition(|byte| !is_key_byte(*byte)).map_or(at, |place| at + place + 1);
         let bordered = start == 0
             || start == from
-            || matches!(text.get(start.wrapping_sub(1)), Some(b' ' | b'\t' | b',' | b';' | b'|' | b'^' | b'\n' | b']' | b'{' | b'\''));
+            || matches!(
+                text.get(start.wrapping_sub(1)),
+                Some(b' ' | b'\t' | b',' | b';' | b'|' | b'^' | b'\n' | b']' | b'{' | b'\'')
+            );
         // `[zone]IN=eth0`: a log prefix in brackets touches the first key.
         let word = text.get(start..equals)?;
         let inner = word.iter().rposition(|byte| matches!(byte, b']' | b')' | b'[' | b'('));
         let start = match inner {
-            Some(place) if word.get(place + 1).is_some_and(u8::is_ascii_alphabetic) && memchr(b'[', word) == Some(0) => {
+            Some(place)
+                if word.get(place + 1).is_some_and(u8::is_ascii_alphabetic)
+                    && memchr(b'[', word) == Some(0) =>
+            {
                 start + place + 1
             }
             _ => start,
@@ -177,7 +192,8 @@ fn quoted_end(text: &[u8], open: usize) -> Option<usize> {
         at += offset;
         if text.get(at) == Some(&b'\\') {
             // A path that ends in a backslash, `dir="C:\" next=`: the quote closes after all.
-            let closes = text.get(at + 1) == Some(&quote) && closes_pair(text.get(at + 2..).unwrap_or_default());
+            let closes =
+                text.get(at + 1) == Some(&quote) && closes_pair(text.get(at + 2..).unwrap_or_default());
             if closes {
                 return Some(at + 2);
             }
@@ -316,7 +332,10 @@ mod tests {
     fn pairs(text: &str) -> Vec<(String, String)> {
         let mut found = Vec::new();
         let mut each = |key: &[u8], value: Text<'_>| {
-            found.push((String::from_utf8_lossy(key).into_owned(), String::from_utf8_lossy(&value).into_owned()));
+            found.push((
+                String::from_utf8_lossy(key).into_owned(),
+                String::from_utf8_lossy(&value).into_owned(),
+            ));
         };
         let text = text.as_bytes();
         match dialect(text) {
@@ -334,16 +353,53 @@ mod tests {
     #[test]
     fn dialects() {
         for (name, text, expected) in [
-            ("quoted", r#"a=1 b="two words" c='three words' d="#, vec![("a", "1"), ("b", "two words"), ("c", "three words"), ("d", "")]),
+            (
+                "quoted",
+                r#"a=1 b="two words" c='three words' d="#,
+                vec![("a", "1"), ("b", "two words"), ("c", "three words"), ("d", "")],
+            ),
             ("escaped quote", r#"a="say \"hi\"" b=2"#, vec![("a", r#"say "hi""#), ("b", "2")]),
             ("path before the quote", r#"dir="C:\" b=2"#, vec![("dir", "C:\\"), ("b", "2")]),
-            ("iptables", "[wan-D]IN=eth0 OUT= SRC=10.0.0.1 DF PROTO=TCP", vec![("IN", "eth0"), ("OUT", ""), ("SRC", "10.0.0.1"), ("PROTO", "TCP")]),
-            ("sentence in front", "authentication failure; logname= uid=0 rhost=10.0.0.9 ", vec![("logname", ""), ("uid", "0"), ("rhost", "10.0.0.9")]),
-            ("commas", r#"date=2023-01-30,time=16:09,to="a,b",src=10.0.0.1"#, vec![("date", "2023-01-30"), ("time", "16:09"), ("to", "a,b"), ("src", "10.0.0.1")]),
-            ("keys with blanks", "ConfigVersionId=1598, Device IP Address=81.2.69.193, UserName=a b, Step=1", vec![("ConfigVersionId", "1598"), ("Device IP Address", "81.2.69.193"), ("UserName", "a b"), ("Step", "1")]),
-            ("tabs", "kind=Tunnel Samples\tuser=a b\tsourceip=10.0.0.1", vec![("kind", "Tunnel Samples"), ("user", "a b"), ("sourceip", "10.0.0.1")]),
-            ("check point", r#"[flags:"1"; ifdir:"inbound"; note::"a; b"; src:"10.0.0.1"]"#, vec![("flags", "1"), ("ifdir", "inbound"), ("note", "a; b"), ("src", "10.0.0.1")]),
-            ("ftd", "Priority: Low, SrcIP: 10.0.1.20, DstIP: 10.0.100.30", vec![("Priority", "Low"), ("SrcIP", "10.0.1.20"), ("DstIP", "10.0.100.30")]),
+            (
+                "iptables",
+                "[wan-D]IN=eth0 OUT= SRC=10.0.0.1 DF PROTO=TCP",
+                vec![("IN", "eth0"), ("OUT", ""), ("SRC", "10.0.0.1"), ("PROTO", "TCP")],
+            ),
+            (
+                "sentence in front",
+                "authentication failure; logname= uid=0 rhost=10.0.0.9 ",
+                vec![("logname", ""), ("uid", "0"), ("rhost", "10.0.0.9")],
+            ),
+            (
+                "commas",
+                r#"date=2023-01-30,time=16:09,to="a,b",src=10.0.0.1"#,
+                vec![("date", "2023-01-30"), ("time", "16:09"), ("to", "a,b"), ("src", "10.0.0.1")],
+            ),
+            (
+                "keys with blanks",
+                "ConfigVersionId=1598, Device IP Address=81.2.69.193, UserName=a b, Step=1",
+                vec![
+                    ("ConfigVersionId", "1598"),
+                    ("Device IP Address", "81.2.69.193"),
+                    ("UserName", "a b"),
+                    ("Step", "1"),
+                ],
+            ),
+            (
+                "tabs",
+                "kind=Tunnel Samples\tuser=a b\tsourceip=10.0.0.1",
+                vec![("kind", "Tunnel Samples"), ("user", "a b"), ("sourceip", "10.0.0.1")],
+            ),
+            (
+                "check point",
+                r#"[flags:"1"; ifdir:"inbound"; note::"a; b"; src:"10.0.0.1"]"#,
+                vec![("flags", "1"), ("ifdir", "inbound"), ("note", "a; b"), ("src", "10.0.0.1")],
+            ),
+            (
+                "ftd",
+                "Priority: Low, SrcIP: 10.0.1.20, DstIP: 10.0.100.30",
+                vec![("Priority", "Low"), ("SrcIP", "10.0.1.20"), ("DstIP", "10.0.100.30")],
+            ),
             ("equals in the value", "url=http://a/?b=c d=1", vec![("url", "http://a/?b=c"), ("d", "1")]),
             ("typographic", "A=\u{201d}N/A\u{201d} B=\u{201c}x y\u{201d}", vec![("A", "N/A"), ("B", "x y")]),
             ("sentence", "nothing here: just words, and more words", vec![]),

@@ -6,6 +6,9 @@ use memchr::{memchr, memmem};
 
 /// Decodes a message by the name of the daemon; the values of PAM are pairs and left to `kv`.
 pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    if text.starts_with(b"pam_") && session(text, names, out) {
+        return true;
+    }
     let program = app.rsplit(|byte| *byte == b'/').next().unwrap_or(app);
     match program {
         b"sshd" | b"sshd-session" | b"dropbear" => sshd(text, names, out),
@@ -13,6 +16,26 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
         b"named" | b"unbound" | b"dnsmasq" | b"pdns_recursor" => dns(text, names, out),
         _ => false,
     }
+}
+
+/// `pam_unix(sudo:session): session opened for user root by vagrant(uid=1000)`
+fn session<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let Some(rest) = memmem::find(text, b": session ").and_then(|at| text.get(at + 10..)) else {
+        return false;
+    };
+    let Some(rest) = memmem::find(rest, b"for user ").and_then(|at| rest.get(at + 9..)) else { return false };
+    let word = |text: &'a [u8]| {
+        let end = text.iter().position(|byte| matches!(byte, b' ' | b'(')).unwrap_or(text.len());
+        &text[..end]
+    };
+    let whose = word(rest);
+    let by =
+        memmem::find(rest, b" by ").and_then(|at| rest.get(at + 4..)).map(word).filter(|by| !by.is_empty());
+    names.word(out, FieldId::UserName, by.unwrap_or(whose));
+    if by.is_some() {
+        names.word(out, FieldId::UserEffectiveName, whose);
+    }
+    true
 }
 
 /// `Accepted publickey for root from 10.0.0.1 port 22 ssh2`, `Invalid user x from 10.0.0.1`,
@@ -51,7 +74,9 @@ fn sshd<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
                 }
             }
             // `Connection closed by authenticating user root 10.0.0.1 port 22`
-            (_, host) if out.find(FieldId::SourceIp).is_none() && words.peek() == Some(&b"port".as_slice()) => {
+            (_, host)
+                if out.find(FieldId::SourceIp).is_none() && words.peek() == Some(&b"port".as_slice()) =>
+            {
                 found |= super::vocabulary::address(host).is_some() && names.source(out, host);
             }
             _ => {}
@@ -101,7 +126,8 @@ fn dns<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
         return true;
     }
     let mut words = text.strip_prefix(b"info: ").unwrap_or(text).split(|byte| *byte == b' ');
-    if let (Some(client), Some(name), Some(kind), Some(b"IN")) = (words.next(), words.next(), words.next(), words.next())
+    if let (Some(client), Some(name), Some(kind), Some(b"IN")) =
+        (words.next(), words.next(), words.next(), words.next())
         && super::vocabulary::address(client).is_some()
     {
         names.source(out, client);

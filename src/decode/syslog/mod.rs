@@ -298,3 +298,313 @@ fn value(message: &[u8], text: &Cow<'_, [u8]>, out: &mut Fields) -> Value {
 fn fail<T>(input: &[u8]) -> IResult<&[u8], T> {
     Err(nom::Err::Error(Error::new(input, ErrorKind::Verify)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ecs;
+    use super::*;
+    use serde_json::{Map, Value as Json};
+
+    fn reference() -> Reference {
+        // 2026-11-21T13:00:00Z
+        Reference { now: 1_795_266_000_000_000_000, timezone: TimeZone::UTC }
+    }
+
+    fn words(message: &[u8], header: &Header) -> [Option<String>; 5] {
+        [header.stamp, header.host, header.app, header.procid, header.msgid].map(|span| {
+            span.map(|span| String::from_utf8_lossy(text_of(message, span).unwrap_or_default()).into_owned())
+        })
+    }
+
+    /// Name, line, shape, and what stands for priority, stamp, host, app, process, id, message.
+    type Case = (&'static str, &'static str, &'static str, Option<u8>, [&'static str; 5], &'static str);
+
+    #[rustfmt::skip]
+    const HEADERS: &[Case] = &[
+        ("rfc 5424", "<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog 12 ID47 [a@1 b=\"c\"] An event", "rfc5424", Some(165), ["2003-10-11T22:14:15.003Z", "mymachine.example.com", "evntslog", "12", "ID47"], "An event"),
+        ("nil values", "<34>1 - - - - - -", "rfc5424", Some(34), ["", "", "", "", ""], ""),
+        ("bom", "<34>1 - h a - - - \u{feff}caf\u{e9}", "rfc5424", Some(34), ["", "h", "a", "", ""], "caf\u{e9}"),
+        ("two elements", "<34>1 - h a - - [a x=\"]\\\"\"][b] text", "rfc5424", Some(34), ["", "h", "a", "", ""], "text"),
+        ("broken element", "<34>1 - h a - - [a x=\"1] text", "rfc5424", Some(34), ["", "h", "a", "", ""], "[a x=\"1] text"),
+        ("check point", "<134>1 2020-03-29T13:19:20Z gw CheckPoint 1930 - [flags:\"1\"; a:\"b\"]", "rfc5424", Some(134), ["2020-03-29T13:19:20Z", "gw", "CheckPoint", "1930", ""], "[flags:\"1\"; a:\"b\"]"),
+        ("cyberark", "<5>1 2021-03-08T18:24:49Z VAULT {\"a\":1}", "rfc5424", Some(5), ["2021-03-08T18:24:49Z", "VAULT", "", "", ""], "{\"a\":1}"),
+        ("tag and sentence", "<165>1 2021-03-08T18:24:49Z h DriveArray: Smart Array - Drive is failed", "rfc5424", Some(165), ["2021-03-08T18:24:49Z", "h", "DriveArray", "", ""], "Smart Array - Drive is failed"),
+        ("without priority", "1 2021-10-19T10:20:40+02:00 h app - - - text", "rfc5424", None, ["2021-10-19T10:20:40+02:00", "h", "app", "", ""], "text"),
+        ("meraki", "<134>1 1647478988.289402144 MX84 flows allow src=10.0.2.170", "rfc3164", Some(134), ["1647478988.289402144", "MX84", "flows", "", ""], "allow src=10.0.2.170"),
+        ("rfc 3164", "<34>Oct 11 22:14:15 mymachine su: 'su root' failed", "rfc3164", Some(34), ["Oct 11 22:14:15", "mymachine", "su", "", ""], "'su root' failed"),
+        ("process id", "<85>Jan 24 15:50:41 h sudo[6040]: text", "rfc3164", Some(85), ["Jan 24 15:50:41", "h", "sudo", "6040", ""], "text"),
+        ("without priority", "Jun 14 15:16:01 combo sshd(pam_unix)[19939]: text", "rfc3164", None, ["Jun 14 15:16:01", "combo", "sshd(pam_unix)", "19939", ""], "text"),
+        ("without host", "<190>Jul  4 09:39:40 dhcpd[64305]: text", "rfc3164", Some(190), ["Jul  4 09:39:40", "", "dhcpd", "64305", ""], "text"),
+        ("without host nor pid", "<30>Oct 11 22:14:15 dnsmasq: text", "rfc3164", Some(30), ["Oct 11 22:14:15", "", "dnsmasq", "", ""], "text"),
+        ("without tag", "<30>Oct 11 22:14:15 host something happened here", "rfc3164", Some(30), ["Oct 11 22:14:15", "host", "", "", ""], "something happened here"),
+        ("priority only", "<13>just some words", "rfc3164", Some(13), ["", "", "", "", ""], "just some words"),
+        ("priority and tag", "<35>PAM-tacplus[12023]: auth failed", "rfc3164", Some(35), ["", "", "PAM-tacplus", "12023", ""], "auth failed"),
+        ("doubled priority", "<13><134>Oct 11 22:14:15 h a: text", "rfc3164", Some(134), ["Oct 11 22:14:15", "h", "a", "", ""], "text"),
+        ("zeros", "<0034>Oct 11 22:14:15 h a: text", "rfc3164", Some(34), ["Oct 11 22:14:15", "h", "a", "", ""], "text"),
+        ("over 191", "<999>Oct 11 22:14:15 h a: text", "rfc3164", None, ["Oct 11 22:14:15", "h", "a", "", ""], "text"),
+        ("octet count", "48 <34>Oct 11 22:14:15 h a: text", "rfc3164", Some(34), ["Oct 11 22:14:15", "h", "a", "", ""], "text"),
+        ("iso stamp", "<13>2026-07-23T09:30:45.123+02:00 host daemon: text", "rfc3164", Some(13), ["2026-07-23T09:30:45.123+02:00", "host", "daemon", "", ""], "text"),
+        ("iso stamp with blanks", "<129>2023-03-09 13:56:18.404 +0100  barracuda NF ALER", "rfc3164", Some(129), ["2023-03-09 13:56:18.404 +0100", "barracuda", "", "", ""], "NF ALER"),
+        ("address in brackets", "<114>Dec 31 12:01:04 [175.16.199.1] ZscalerNSS: lost", "rfc3164", Some(114), ["Dec 31 12:01:04", "175.16.199.1", "ZscalerNSS", "", ""], "lost"),
+        ("ipv6 host", "<13>Oct 11 22:14:15 2001:db8::1 app: text", "rfc3164", Some(13), ["Oct 11 22:14:15", "2001:db8::1", "app", "", ""], "text"),
+        ("path as tag", "<78>Oct 11 22:14:15 /usr/sbin/cron[99]: (root) CMD", "rfc3164", Some(78), ["Oct 11 22:14:15", "", "/usr/sbin/cron", "99", ""], "(root) CMD"),
+        ("tag with version", "Jun 14 15:16:01 combo syslogd 1.4.1: restart.", "rfc3164", None, ["Jun 14 15:16:01", "combo", "syslogd 1.4.1", "", ""], "restart."),
+        ("tag with blanks", "Dec 13 11:35:28 mac Google Chrome[123]: text", "rfc3164", None, ["Dec 13 11:35:28", "mac", "Google Chrome", "123", ""], "text"),
+        ("macos subject", "Dec 13 11:38:45 mac launchd[1] (com.apple.x[21]): text", "rfc3164", None, ["Dec 13 11:38:45", "mac", "launchd", "1", "com.apple.x[21]"], "text"),
+        ("macos repeated", "Dec 13 11:38:45 --- last message repeated 1 time ---", "rfc3164", None, ["Dec 13 11:38:45", "", "", "", ""], "--- last message repeated 1 time ---"),
+        ("repeated", "<5>Dec 13 11:38:45 last message repeated 3 times", "rfc3164", Some(5), ["Dec 13 11:38:45", "", "", "", ""], "last message repeated 3 times"),
+        ("ios", "<189>2360957: Jan  6 2022 20:52:12.861: %SYS-5-CONFIG_I: Configured", "rfc3164", Some(189), ["Jan  6 2022 20:52:12.861", "", "", "", "SYS-5-CONFIG_I"], "Configured"),
+        ("ios with host", "<190>2361044: sw01: Jan 16 2022 22:11:43 AEST: %FOO-6-BAR: Test", "rfc3164", Some(190), ["Jan 16 2022 22:11:43 AEST", "sw01", "", "", "FOO-6-BAR"], "Test"),
+        ("ios unsynchronised", "<166>4711: h: 6340004: *Mar  1 18:46:11: %SEC-6-IPACCESSLOGP: list", "rfc3164", Some(166), ["Mar  1 18:46:11", "h", "", "", "SEC-6-IPACCESSLOGP"], "list"),
+        ("ios uptime", "<165>7433: ASR920: 007439: 2y10w: %SEC_LOGIN-5-LOGIN_SUCCESS: ok", "rfc3164", Some(165), ["2y10w", "ASR920", "", "", "SEC_LOGIN-5-LOGIN_SUCCESS"], "ok"),
+        ("ios uptime in hours", "<166>00:01:01: %SYSMGR-STANDBY-3-SHUTDOWN_START: ok", "rfc3164", Some(166), ["00:01:01", "", "", "", "SYSMGR-STANDBY-3-SHUTDOWN_START"], "ok"),
+        ("ios xr", "<166>RP/0/RSP0/CPU0:Nov 21 13:00:05: config[65539]: %MGBL-SYS-5-CONFIG_I : ok", "rfc3164", Some(166), ["Nov 21 13:00:05", "RP/0/RSP0/CPU0", "config", "65539", "MGBL-SYS-5-CONFIG_I"], "ok"),
+        ("nx-os", "<189>: 2023 May  2 12:57:15 UTC: %ETHPORT-5-IF_DOWN: down", "rfc3164", Some(189), ["2023 May  2 12:57:15 UTC", "", "", "", "ETHPORT-5-IF_DOWN"], "down"),
+        ("nx-os behind a relay", "<189>May  2 15:21:27 10.100.0.33 : 2023 May  2 15:21:27.206 UTC: %AUTHPRIV-5-SYSTEM_MSG: ok", "rfc3164", Some(189), ["2023 May  2 15:21:27.206 UTC", "10.100.0.33", "", "", "AUTHPRIV-5-SYSTEM_MSG"], "ok"),
+        ("wireless controller", "<132>WLC001: *dtlArpTask: Sep 06 22:42:10.514: %DTL-4-ARP: text", "rfc3164", Some(132), ["Sep 06 22:42:10.514", "WLC001", "dtlArpTask", "", "DTL-4-ARP"], "text"),
+        ("asa", "<166>Apr 15 2013 09:36:50: %ASA-4-106023: Deny tcp", "rfc3164", Some(166), ["Apr 15 2013 09:36:50", "", "", "", "ASA-4-106023"], "Deny tcp"),
+        ("asa with host", "<166>Apr 17 2020 14:08:08 FW-01 : %ASA-6-302016: Teardown", "rfc3164", Some(166), ["Apr 17 2020 14:08:08", "FW-01", "", "", "ASA-6-302016"], "Teardown"),
+        ("asa behind a relay", "Oct 10 2018 12:34:56 localhost CiscoASA[999]: %ASA-4-113029: Group", "rfc3164", None, ["Oct 10 2018 12:34:56", "localhost", "CiscoASA", "999", "ASA-4-113029"], "Group"),
+        ("host with colon", "<166>May  5 17:51:17 dev01: %FTD-6-302020: Built", "rfc3164", Some(166), ["May  5 17:51:17", "dev01", "", "", "FTD-6-302020"], "Built"),
+        ("huawei", "<190>May 10 2013 09:55:31 HUAWEI %%01SHELL/5/LOGOUT(l)[4]:text", "rfc3164", Some(190), ["May 10 2013 09:55:31", "HUAWEI", "", "", "01SHELL/5/LOGOUT(l)"], "text"),
+        ("f5", "<166>Nov 21 13:00:05 slot1/big notice tmsh[16322]: 01420002:5: AUDIT", "rfc3164", Some(166), ["Nov 21 13:00:05", "slot1/big", "tmsh", "16322", ""], "01420002:5: AUDIT"),
+        ("facility before the host", "Jun 22 19:14:37 <local0.info> 81.2.69.144 text here", "rfc3164", None, ["Jun 22 19:14:37", "81.2.69.144", "", "", ""], "text here"),
+        ("netscreen", "<134>ns5gt: NetScreen device_id=ns5gt  [Root]system: text", "rfc3164", Some(134), ["", "ns5gt", "", "", ""], "NetScreen device_id=ns5gt  [Root]system: text"),
+        ("mikrotik", "<132>Nov 21 13:00:05 mt forward: in:ether1 out:bridge", "rfc3164", Some(132), ["Nov 21 13:00:05", "mt", "forward", "", ""], "in:ether1 out:bridge"),
+        ("palo alto", "<14>Nov 30 16:09:33 PA-220 1,2021/11/11 15:42:44,007", "rfc3164", Some(14), ["Nov 30 16:09:33", "PA-220", "", "", ""], "1,2021/11/11 15:42:44,007"),
+        ("palo alto without host", "Nov 30 16:09:08 1,2019/10/09 10:20:15,001", "rfc3164", None, ["Nov 30 16:09:08", "", "", "", ""], "1,2019/10/09 10:20:15,001"),
+        ("sophos utm", "2019:04:08-11:21:55 galaxy ulogd[5009]: id=\"2002\"", "rfc3164", None, ["2019:04:08-11:21:55", "galaxy", "ulogd", "5009", ""], "id=\"2002\""),
+        ("apache error", "[Sun Dec 04 04:47:44 2005] [notice] text", "rfc3164", None, ["Sun Dec 04 04:47:44 2005", "", "", "", ""], "[notice] text"),
+        ("snare", "<14>Sep 22 23:08:01 WIN MSWinEventLog\t1\tSecurity", "rfc3164", Some(14), ["Sep 22 23:08:01", "WIN", "MSWinEventLog", "", ""], "1\tSecurity"),
+        ("cef behind a name", "<134>Nov 21 13:00:05 h OPSWATPC CEF:0|a|b|c|d|e|f|", "rfc3164", Some(134), ["Nov 21 13:00:05", "h", "OPSWATPC", "", ""], "CEF:0|a|b|c|d|e|f|"),
+        ("relayed rfc 5424", "Oct 19 10:20:40 pcs 1 2021-10-19T10:20:40+02:00 10.5.2.3 PulseSecure: - - - text", "rfc5424", None, ["2021-10-19T10:20:40+02:00", "pcs", "PulseSecure", "", ""], "text"),
+        ("tag before a stamp", "<13>myapp: 2026-01-01 12:00:00 INFO started", "rfc3164", Some(13), ["", "", "myapp", "", ""], "2026-01-01 12:00:00 INFO started"),
+        ("line end", "<34>Oct 11 22:14:15 h a: text\r\n\0", "rfc3164", Some(34), ["Oct 11 22:14:15", "h", "a", "", ""], "text"),
+        ("fortigate", "<188>date=2020-04-23 time=12:17:48 srcip=10.0.0.1", "kv", Some(188), ["", "", "", "", ""], "date=2020-04-23 time=12:17:48 srcip=10.0.0.1"),
+        ("bare pairs", "device=\"SFW\" date=2018-06-21", "kv", None, ["", "", "", "", ""], "device=\"SFW\" date=2018-06-21"),
+        ("bare json", "{\"a\": 1}", "json", None, ["", "", "", "", ""], "{\"a\": 1}"),
+        ("bare cef", "CEF:0|a|b|c|d|e|f|", "cef", None, ["", "", "", "", ""], "CEF:0|a|b|c|d|e|f|"),
+        ("cef behind words", "Syslogdate Sysloghost CEF:0|a|b|c|d|e|f|", "cef", None, ["", "", "", "", ""], "CEF:0|a|b|c|d|e|f|"),
+        ("bare leef", "LEEF:1.0|a|b|c|d|x=y", "leef", None, ["", "", "", "", ""], "LEEF:1.0|a|b|c|d|x=y"),
+        ("access log", "::1 - - [26/Dec/2016:16:16:29 +0200] \"GET / HTTP/1.1\" 200 45", "access", None, ["", "", "", "", ""], "::1 - - [26/Dec/2016:16:16:29 +0200] \"GET / HTTP/1.1\" 200 45"),
+        ("squid", "1157689312.049   5006 10.105.21.199 TCP_MISS/200 19763 CONNECT a:443 u DIRECT/1.2.3.4 -", "access", None, ["1157689312.049", "", "", "", ""], "5006 10.105.21.199 TCP_MISS/200 19763 CONNECT a:443 u DIRECT/1.2.3.4 -"),
+    ];
+
+    #[test]
+    fn headers() {
+        for (name, line, shape, priority, expected, text) in HEADERS {
+            let message = line.as_bytes();
+            let found = header(message).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(found.shape.name(), *shape, "{name}");
+            assert_eq!(found.priority, *priority, "{name}");
+            let expected = expected.map(|word| Some(word.to_owned()).filter(|word| !word.is_empty()));
+            assert_eq!(words(message, &found), expected, "{name}");
+            assert_eq!(text_of(message, found.message), Some(text.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        for (name, line, expected) in [
+            ("nothing", "", DecodeError::Empty),
+            ("blanks", " \r\n", DecodeError::Empty),
+            ("words", "something happened", DecodeError::NoHeader),
+            ("tag alone", "ntpd[1001]: kernel time sync enabled", DecodeError::NoHeader),
+            ("one pair", "a=1", DecodeError::NoHeader),
+            ("brace", "{not json", DecodeError::NoHeader),
+        ] {
+            assert_eq!(header(line.as_bytes()), Err(expected), "{name}");
+        }
+        let mut fields = Fields::default();
+        assert_eq!(decode(b"something happened\n", &reference(), &mut fields), Err(DecodeError::NoHeader));
+        let message =
+            fields.find(FieldId::Message).map(|value| fields.bytes(b"something happened\n", value).to_vec());
+        assert_eq!(message.as_deref(), Some(b"something happened".as_slice()));
+    }
+
+    fn decoded(line: &str) -> Json {
+        let mut fields = Fields::default();
+        decode(line.as_bytes(), &reference(), &mut fields).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let mut out = Map::new();
+        ecs::to_json(&fields, line.as_bytes(), &mut out);
+        Json::Object(out)
+    }
+
+    /// A line and values of its ECS form, by JSON pointer.
+    #[rustfmt::skip]
+    const BODIES: &[(&str, &str, &[(&str, &str)])] = &[
+        ("header", "<165>1 2003-10-11T22:14:15.003Z 192.0.2.1 evntslog 12 ID47 [a@1 b=\"c\\]\" src=\"10.0.0.9\"] An event", &[
+            ("/@timestamp", "2003-10-11T22:14:15.003Z"), ("/log/syslog/facility/name", "local4"), ("/log/syslog/severity/name", "notice"),
+            ("/log/syslog/version", "1"), ("/log/syslog/msgid", "ID47"), ("/host/name", "192.0.2.1"), ("/host/ip/0", "192.0.2.1"),
+            ("/process/name", "evntslog"), ("/process/pid", "12"), ("/message", "An event"),
+            ("/log/syslog/structured_data/a@1/b", "c]"), ("/source/ip", "10.0.0.9"), ("/log/syslog/structured_data/a@1/src", "10.0.0.9")]),
+        ("year inferred", "<34>Dec 31 23:59:59 h a: x", &[("/@timestamp", "2025-12-31T23:59:59.000Z")]),
+        ("fortigate", "<188>date=2020-04-23 time=12:17:48 devname=\"fw\" logid=\"0316013056\" eventtime=1587230269052907555 tz=\"-0500\" user=\"u\" srcip=192.168.2.1 srcport=61930 dstip=67.43.156.13 dstport=443 proto=6 service=\"HTTPS\" hostname=\"elastic.co\" url=\"/config/?a=b\" action=\"blocked\" sentbyte=1152 msg=\"denied\" crlevel=\"high\"", &[
+            ("/@timestamp", "2020-04-23T17:17:48.000Z"), ("/source/ip", "192.168.2.1"), ("/source/port", "61930"), ("/destination/ip", "67.43.156.13"),
+            ("/destination/port", "443"), ("/network/transport", "tcp"), ("/network/iana_number", "6"), ("/url/domain", "elastic.co"),
+            ("/url/path", "/config/"), ("/url/query", "a=b"), ("/event/action", "blocked"), ("/source/bytes", "1152"), ("/message", "denied"),
+            ("/kv/crlevel", "high"), ("/kv/service", "HTTPS"), ("/user/name", "u"), ("/observer/name", "fw")]),
+        ("iptables", "<4>Oct 10 07:25:12 h kernel: [12.3] [wan-D]IN=eth0 OUT= MAC=90:10:20:76:8d:20:90:10:65:29:b6:2a:08:00 SRC=67.43.156.15 DST=10.4.0.5 LEN=52 PROTO=TCP SPT=38842 DPT=443", &[
+            ("/source/ip", "67.43.156.15"), ("/destination/ip", "10.4.0.5"), ("/source/port", "38842"), ("/destination/port", "443"),
+            ("/network/transport", "tcp"), ("/observer/ingress/interface/name", "eth0"), ("/process/name", "kernel"), ("/kv/LEN", "52")]),
+        ("sonicwall", "<134>id=firewall sn=0040 time=\"2022-05-16 08:19:21\" fw=10.0.0.96 src=10.0.0.96:54606:X1 dst=1.1.1.1:53:X3 proto=udp/dns", &[
+            ("/@timestamp", "2022-05-16T08:19:21.000Z"), ("/source/ip", "10.0.0.96"), ("/source/port", "54606"), ("/destination/port", "53"),
+            ("/network/transport", "udp"), ("/network/protocol", "dns"), ("/observer/ip", "10.0.0.96")]),
+        ("cef", "<134>Nov 21 13:00:05 h CEF:0|Vendor\\|x|Product|1.0|100|Name|10|src=10.0.0.192 spt=1232 dst=12.121.122.82 suser=CORP\\\\joe request=http://a.example/b?c\\=d fileHash=44D88612FEA8A8F36DE82E1278ABB02F in=5 msg=two\\nlines cs1=x y cs1Label=z", &[
+            ("/observer/vendor", "Vendor|x"), ("/event/code", "100"), ("/event/severity", "10"), ("/source/ip", "10.0.0.192"), ("/source/user/name", "joe"),
+            ("/user/domain", "CORP"), ("/url/original", "http://a.example/b?c=d"), ("/file/hash/md5", "44D88612FEA8A8F36DE82E1278ABB02F"),
+            ("/source/bytes", "5"), ("/message", "two\nlines"), ("/cef/cs1", "x y"), ("/cef/version", "0")]),
+        ("leef", "<134>Nov 21 13:00:05 h LEEF:2.0|Vendor|Product|1|Event|^|src=192.0.2.0^dst=172.50.123.1^srcPort=81^usrName=joe.black^sev=5", &[
+            ("/source/ip", "192.0.2.0"), ("/source/port", "81"), ("/user/name", "joe.black"), ("/leef/sev", "5"), ("/event/code", "Event")]),
+        ("json", "{\"timestamp\":\"2021-01-27T01:28:11.488362+0100\",\"src_ip\":\"175.16.199.1\",\"src_port\":80,\"proto\":\"TCP\",\"http\":{\"hostname\":\"a.example\",\"url\":\"/x?y\"},\"alert\":{\"gid\":1}}", &[
+            ("/@timestamp", "2021-01-27T00:28:11.488362Z"), ("/source/ip", "175.16.199.1"), ("/source/port", "80"), ("/network/transport", "tcp"),
+            ("/url/domain", "a.example"), ("/url/path", "/x"), ("/url/query", "y"), ("/json/alert.gid", "1")]),
+        ("ecs json", "<13>Nov 21 13:00:05 relay filebeat: {\"@timestamp\":\"2026-01-02T03:04:05Z\",\"host\":{\"name\":\"web\"},\"source\":{\"ip\":\"10.0.0.1\"},\"file\":{\"hash\":{\"sha1\":\"da39a3ee5e6b4b0d3255bfef95601890afd80709\"}},\"message\":\"hi\"}", &[
+            ("/@timestamp", "2026-01-02T03:04:05.000Z"), ("/source/ip", "10.0.0.1"), ("/message", "hi"), ("/host/name", "relay"),
+            ("/file/hash/sha1", "da39a3ee5e6b4b0d3255bfef95601890afd80709")]),
+        ("host and path apart", "{\"host\":\"a.example:8080\",\"uri\":\"/x\"}", &[("/url/domain", "a.example"), ("/url/path", "/x")]),
+        ("host without path", "{\"host\":\"web1\",\"user\":\"x\"}", &[("/host/name", "web1")]),
+        ("asa", "<166>Apr 15 2013 09:36:50: %ASA-4-106023: Deny tcp src dmz:10.1.2.30/63016 dst outside:192.168.0.8/53 by access-group", &[
+            ("/source/ip", "10.1.2.30"), ("/source/port", "63016"), ("/destination/ip", "192.168.0.8"), ("/destination/port", "53"),
+            ("/network/transport", "tcp"), ("/event/code", "106023"), ("/event/severity", "4"), ("/event/action", "deny")]),
+        ("asa outbound", "<166>Apr 15 2013 09:36:50: %ASA-6-302013: Built outbound TCP connection 1 for outside:192.0.2.1/443 (192.0.2.1/443) to inside:10.0.0.1/4952 (10.123.3.42/12834)", &[
+            ("/source/ip", "10.0.0.1"), ("/source/port", "4952"), ("/destination/ip", "192.0.2.1"), ("/destination/port", "443")]),
+        ("sshd", "<38>Nov 21 13:00:05 h sshd[1]: Failed password for invalid user admin from 203.0.113.5 port 4711 ssh2", &[
+            ("/source/ip", "203.0.113.5"), ("/source/port", "4711"), ("/user/name", "admin"), ("/event/outcome", "failure")]),
+        ("pam", "<38>Nov 21 13:00:05 h sshd[1]: authentication failure; logname= uid=0 tty=ssh rhost=218.188.2.4 user=root", &[
+            ("/source/ip", "218.188.2.4"), ("/user/name", "root")]),
+        ("named", "<30>Nov 21 13:00:05 ns1 named[7]: client @0x7f 192.168.1.3#61568 (abc.com): query: abc.com IN A + (192.168.1.2)", &[
+            ("/source/ip", "192.168.1.3"), ("/source/port", "61568"), ("/dns/question/name", "abc.com"), ("/dns/question/type", "A")]),
+        ("combined", "vhost.example 192.0.2.2 - joe [26/Dec/2016:16:22:14 +0000] \"GET /hello?a HTTP/1.1\" 404 499 \"http://r/\" \"curl/8\"", &[
+            ("/@timestamp", "2016-12-26T16:22:14.000Z"), ("/source/ip", "192.0.2.2"), ("/user/name", "joe"), ("/url/domain", "vhost.example"),
+            ("/url/path", "/hello"), ("/url/query", "a"), ("/http/request/method", "GET"), ("/http/response/status_code", "404"), ("/user_agent/original", "curl/8")]),
+        ("squid", "1157689312.049   5006 10.105.21.199 TCP_MISS/200 19763 GET http://a.example/b joe DIRECT/209.73.177.115 -", &[
+            ("/@timestamp", "2006-09-08T04:21:52.049Z"), ("/source/ip", "10.105.21.199"), ("/destination/ip", "209.73.177.115"),
+            ("/url/original", "http://a.example/b"), ("/user/name", "joe"), ("/http/response/status_code", "200")]),
+        ("auditd", "type=ADD_GROUP msg=audit(1610903553.686:584): pid=2940 uid=0 msg='op=add acct=\"x\" exe=\"/usr/sbin/groupadd\" addr=127.0.0.1 res=success'", &[
+            ("/@timestamp", "2021-01-17T17:12:33.686Z"), ("/process/pid", "2940"), ("/process/executable", "/usr/sbin/groupadd"), ("/source/ip", "127.0.0.1"),
+            ("/event/outcome", "success"), ("/user/name", "x")]),
+    ];
+
+    #[test]
+    fn bodies() {
+        for (name, line, expected) in BODIES {
+            let json = decoded(line);
+            for (pointer, want) in *expected {
+                let have = json
+                    .pointer(pointer)
+                    .map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+                assert_eq!(have.as_deref(), Some(*want), "{name}: {pointer} of {json:#}");
+            }
+        }
+    }
+
+    /// Spans lie in the message, do not overlap, and the message part is the last.
+    fn check(message: &[u8], header: &Header) {
+        let parts =
+            [header.stamp, header.host, header.app, header.procid, header.msgid, header.structured_data];
+        let mut parts: Vec<_> = parts.into_iter().flatten().chain([header.message]).collect();
+        let last = header.message;
+        parts.sort_by_key(|span| (span.start, span.end));
+        for pair in parts.windows(2) {
+            assert!(pair[0].end <= pair[1].start, "{pair:?} of {:?}", String::from_utf8_lossy(message));
+        }
+        for span in &parts {
+            assert!(span.start <= span.end && span.end as usize <= message.len());
+            assert!(
+                span.end <= last.start || *span == last,
+                "{header:?} of {:?}",
+                String::from_utf8_lossy(message)
+            );
+        }
+    }
+
+    /// A small generator, so that the same cases come on every machine.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self, below: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((self.0 >> 33) as usize) % below.max(1)
+        }
+    }
+
+    #[test]
+    fn mutated_lines_never_panic_and_spans_hold() {
+        let lines: Vec<&str> =
+            HEADERS.iter().map(|case| case.1).chain(BODIES.iter().map(|case| case.1)).collect();
+        let sharp = b"<>[]:=\"'\\{}|,;% \n\0/*-.1Z\xff\xe2";
+        let mut random = Random(0x5eed);
+        let mut fields = Fields::default();
+        for round in 0..30_000 {
+            let mut message = lines[random.next(lines.len())].as_bytes().to_vec();
+            for _ in 0..1 + random.next(6) {
+                let at = random.next(message.len() + 1);
+                match random.next(5) {
+                    0 => message.truncate(at),
+                    1 => message.insert(at.min(message.len()), sharp[random.next(sharp.len())]),
+                    2 if at < message.len() => message[at] = sharp[random.next(sharp.len())],
+                    3 if at < message.len() => drop(message.remove(at)),
+                    _ => {
+                        let other = lines[random.next(lines.len())].as_bytes();
+                        let cut = random.next(other.len());
+                        message.splice(at..at, other[cut..].iter().copied());
+                    }
+                }
+            }
+            if let Ok(found) = header(&message) {
+                check(&message, &found);
+            }
+            let result = decode(&message, &reference(), &mut fields);
+            if result != Err(DecodeError::Empty) {
+                assert!(fields.find(FieldId::Message).is_some(), "round {round}");
+            }
+            let mut out = Map::new();
+            ecs::to_json(&fields, &message, &mut out);
+        }
+    }
+
+    #[test]
+    fn every_prefix_and_suffix_holds() {
+        for line in HEADERS.iter().map(|case| case.1).chain(BODIES.iter().map(|case| case.1)) {
+            for at in 0..line.len() {
+                for part in [&line.as_bytes()[..at], &line.as_bytes()[at..]] {
+                    if let Ok(found) = header(part) {
+                        check(part, &found);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_bodies_stay_bounded() {
+        let mut fields = Fields::default();
+        let many = format!("<13>{}", "a=1 ".repeat(16_000));
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(5_000), "]".repeat(5_000));
+        let nested = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
+        let wide = format!("{{{}\"z\":1}}", (0..5_000).map(|n| format!("\"k{n}\":{n},")).collect::<String>());
+        let elements = format!("<13>1 - - - - - {}", "[a b=\"c\"]".repeat(7_000));
+        let equals = format!("CEF:0|a|b|c|d|e|f|{}", "=".repeat(60_000));
+        let quotes = format!("<13>a=\"{}", "\\\"".repeat(30_000));
+        for text in [many, deep, nested, wide, elements, equals, quotes] {
+            // Deep JSON is no JSON for the parser; it is kept as a message all the same.
+            let _ = decode(text.as_bytes(), &reference(), &mut fields);
+            assert!(fields.extras().len() + fields.entries().len() <= 2 * PAIRS_MAX + 64);
+            assert!(fields.find(FieldId::Message).is_some());
+        }
+    }
+
+    #[test]
+    fn names_are_labels() {
+        for name in Shape::ALL
+            .iter()
+            .map(|shape| shape.name())
+            .chain(DecodeError::ALL.iter().map(|error| error.name()))
+        {
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            );
+        }
+    }
+}

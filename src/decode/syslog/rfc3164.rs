@@ -17,8 +17,8 @@ type Parsed<'a, T> = IResult<&'a [u8], T>;
 /// Reads a header without version; `None` if it has no stamp, nor a mnemonic behind the host.
 pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Option<Header> {
     let mut header = Header { shape: Shape::Rfc3164, priority, ..Header::default() };
-    if let Ok((rest, start)) = marked_stamp(input) {
-        header.stamp = Some(span(message, start, rest));
+    if let Ok((rest, (start, end))) = marked_stamp(input) {
+        header.stamp = Some(span(message, start, end));
         if let Some(nested) = host(message, rest, &mut header) {
             return Some(nested);
         }
@@ -43,22 +43,21 @@ pub(super) fn untimed(message: &[u8], input: &[u8], priority: Option<u8>) -> Hea
 }
 
 /// A stamp that may be marked as unsynchronised (`*`, `.`) or stand in brackets; the second value is
-/// where the stamp itself begins.
-fn marked_stamp(input: &[u8]) -> Parsed<'_, &[u8]> {
+/// where the stamp itself begins and ends.
+fn marked_stamp(input: &[u8]) -> Parsed<'_, (&[u8], &[u8])> {
     match input {
         [b'[', inside @ ..] => {
-            let (rest, _) = stamp(inside)?;
-            let (rest, _) = char(']').parse(rest)?;
-            Ok((rest, inside))
+            let (end, _) = stamp(inside)?;
+            let (rest, _) = char(']').parse(end)?;
+            Ok((rest, (inside, end)))
         }
         _ => {
             let (start, _) = opt(one_of("*.!")).parse(input)?;
             let (rest, _) = stamp(start)?;
-            Ok((rest, start))
+            Ok((rest, (start, rest)))
         }
     }
 }
-
 
 /// HOSTNAME, if there is one, then the tag. Gives the inner header where a relay wrapped RFC 5424.
 fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
@@ -84,10 +83,8 @@ fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
             tag(message, inner_stamp(message, after, header), header);
         }
         Place::HostInside(lead, trail) => {
-            header.host = start
-                .get(lead..)
-                .zip(start.get(end - trail..))
-                .map(|(from, to)| span(message, from, to));
+            header.host =
+                start.get(lead..).zip(start.get(end - trail..)).map(|(from, to)| span(message, from, to));
             tag(message, rest, header);
         }
         Place::Nowhere => tag(message, start, header),
@@ -99,13 +96,17 @@ fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
 /// of its own, which is the better one. Gives what follows it.
 fn inner_stamp<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> &'a [u8] {
     let start = skip_blanks(input.strip_prefix(b": ").unwrap_or(input));
+    let digits = start.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let start = match start.get(digits..) {
+        Some([b':', b' ', after @ ..]) if digits > 0 => after,
+        _ => start,
+    };
     if !matches!(start.first(), Some(b'0'..=b'9' | b'A'..=b'Z' | b'*' | b'.')) {
         return input;
     }
     match marked_stamp(start) {
-        Ok(([b':', b' ', rest @ ..], from)) => {
-            let after = start.get(start.len() - rest.len() - 2..).unwrap_or_default();
-            header.stamp = Some(span(message, from, after));
+        Ok(([b':', b' ', rest @ ..], (from, to))) => {
+            header.stamp = Some(span(message, from, to));
             rest
         }
         _ => input,
@@ -133,7 +134,8 @@ fn place(word: &[u8], rest: &[u8]) -> Place {
         return if inner.is_some_and(is_address) { Place::HostInside(1, 1) } else { Place::Nowhere };
     }
     // `--- last message repeated 1 time ---`, a lone dash for "no host", or a sentence of syslogd.
-    let begins_well = word.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b':' || *byte == b'_');
+    let begins_well =
+        word.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b':' || *byte == b'_');
     if !begins_well || word.len() > HOST_MAX || body::begins(word) {
         return Place::Nowhere;
     }
@@ -194,13 +196,42 @@ fn severity_word_before_host(input: &[u8]) -> &[u8] {
 }
 
 const FACILITIES: &[&[u8]] = &[
-    b"kern", b"user", b"mail", b"daemon", b"auth", b"security", b"syslog", b"lpr", b"news", b"uucp", b"cron",
-    b"authpriv", b"ftp", b"ntp", b"local0", b"local1", b"local2", b"local3", b"local4", b"local5", b"local6",
+    b"kern",
+    b"user",
+    b"mail",
+    b"daemon",
+    b"auth",
+    b"security",
+    b"syslog",
+    b"lpr",
+    b"news",
+    b"uucp",
+    b"cron",
+    b"authpriv",
+    b"ftp",
+    b"ntp",
+    b"local0",
+    b"local1",
+    b"local2",
+    b"local3",
+    b"local4",
+    b"local5",
+    b"local6",
     b"local7",
 ];
 
 const SEVERITIES: &[&[u8]] = &[
-    b"emerg", b"panic", b"alert", b"crit", b"critical", b"err", b"error", b"warning", b"warn", b"notice", b"info",
+    b"emerg",
+    b"panic",
+    b"alert",
+    b"crit",
+    b"critical",
+    b"err",
+    b"error",
+    b"warning",
+    b"warn",
+    b"notice",
+    b"info",
     b"debug",
 ];
 
@@ -213,7 +244,7 @@ fn prefixed<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> Option<
     let mut something = false;
     for _ in 0..PREFIXES_MAX {
         rest = skip_blanks(rest.strip_prefix(b":").unwrap_or(rest));
-        if let Ok((after, start)) = marked_stamp(rest) {
+        if let Ok((after, (start, end))) = marked_stamp(rest) {
             let follows = skip_blanks(after);
             let follows = without_zone(follows);
             let colon = follows.strip_prefix(b":");
@@ -221,7 +252,7 @@ fn prefixed<'a>(message: &[u8], input: &'a [u8], header: &mut Header) -> Option<
             if (host.is_some() || task.is_some()) && colon.is_none() && mnemonic(follows).is_none() {
                 return None;
             }
-            header.stamp = Some(span(message, start, after));
+            header.stamp = Some(span(message, start, end));
             (header.host, header.app) = (host, task);
             return Some(skip_blanks(colon.unwrap_or(follows)));
         }
@@ -274,12 +305,14 @@ const PREFIXES_MAX: usize = 6;
 /// `2y10w`, `1d02h` or `00:01:01` before `: %`; not an instant, but where one stands.
 fn uptime(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (start, _) = opt(one_of("*.")).parse(input)?;
-    let (rest, text) = take_while1(|byte: u8| byte.is_ascii_digit() || b"ywdhms:".contains(&byte)).parse(start)?;
+    let (rest, text) =
+        take_while1(|byte: u8| byte.is_ascii_digit() || b"ywdhms:".contains(&byte)).parse(start)?;
     let (text, rest) = match text.split_last() {
         Some((b':', text)) => (text, start.get(text.len()..).unwrap_or_default()),
         _ => (text, rest),
     };
-    let well_formed = text.first().is_some_and(u8::is_ascii_digit) && text.iter().any(|byte| !byte.is_ascii_digit());
+    let well_formed =
+        text.first().is_some_and(u8::is_ascii_digit) && text.iter().any(|byte| !byte.is_ascii_digit());
     let after = skip_blanks(rest.strip_prefix(b":").unwrap_or(rest));
     if well_formed && mnemonic(after).is_some() { Ok((rest, start)) } else { fail(input) }
 }
@@ -307,7 +340,8 @@ pub(super) fn tag(message: &[u8], input: &[u8], header: &mut Header) {
         if let Some(found) = tag_length(start) {
             header.app = Some(span(message, start, &start[found.name..]));
             if let Some((from, to)) = found.procid {
-                header.procid = start.get(from..).zip(start.get(to..)).map(|(from, to)| span(message, from, to));
+                header.procid =
+                    start.get(from..).zip(start.get(to..)).map(|(from, to)| span(message, from, to));
             }
             rest = start.get(found.end..).unwrap_or_default();
             rest = rest.strip_prefix(b" ").unwrap_or(rest);
@@ -346,12 +380,17 @@ struct Tag {
 
 /// Finds the tag at the start of `input`.
 fn tag_length(input: &[u8]) -> Option<Tag> {
-    let begins_well = |byte: &u8| byte.is_ascii_alphanumeric() || b"/_.#(-@\\~".contains(byte) || *byte >= 0x80;
+    let begins_well =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"/_.#(-@\\~".contains(byte) || *byte >= 0x80;
     if !input.first().is_some_and(begins_well) {
         return None;
     }
     let window = input.get(..TAG_MAX.min(input.len()))?;
     let mut name = window.iter().position(|byte| TAG_ENDS[*byte as usize])?;
+    // Snare separates everything by tabs.
+    if &window[..name] == b"MSWinEventLog" && window[name] == b'\t' {
+        return Some(Tag { name, procid: None, end: name + 1 });
+    }
     if window[name] == b' ' {
         match after_space(input, window, name)? {
             Ok(end) => name = end,
@@ -368,7 +407,8 @@ fn tag_length(input: &[u8]) -> Option<Tag> {
             let close = memchr(b']', inside)?;
             let pid = &inside[..close];
             let end = name + 1 + close + 1;
-            let plain = !pid.is_empty() && pid.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'=' && *byte != b'"');
+            let plain = !pid.is_empty()
+                && pid.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'=' && *byte != b'"');
             let (end, closed) = match window.get(end..)? {
                 [b':', ..] => (end + 1, true),
                 [b' ', b':', ..] => (end + 2, true),
@@ -390,7 +430,7 @@ fn after_space(input: &[u8], window: &[u8], name: usize) -> Option<Result<usize,
     let rest = input.get(name..)?;
     let after = skip_blanks(rest);
     // `OPSWATPC CEF:0|…`, `darktrace {"…`: the name of the application, then a body that says so.
-    if body::is_json(after) || body::is_cef(after) || body::is_leef(after) || after.starts_with(b"MSWinEventLog\t") {
+    if body::is_json(after) || body::is_cef(after) || body::is_leef(after) {
         return Some(Err(Tag { name, procid: None, end: input.len() - after.len() }));
     }
     // `name : message`, `vectra_json_v2 -: {…`
@@ -421,7 +461,9 @@ fn after_space(input: &[u8], window: &[u8], name: usize) -> Option<Result<usize,
     let few = words.iter().filter(|byte| **byte == b' ').count() <= 3;
     (wordy && few && digits > 0 && number.get(digits..)?.starts_with(b"]:"))
         .then_some(Ok(words.trim_ascii_end().len()))
-        .map(|found| if window.get(words.trim_ascii_end().len()) == Some(&b'[') { found } else { Ok(bracket) })
+        .map(
+            |found| if window.get(words.trim_ascii_end().len()) == Some(&b'[') { found } else { Ok(bracket) },
+        )
 }
 
 /// Bytes that end the name in a tag.
@@ -442,7 +484,9 @@ static TAG_ENDS: [bool; 256] = {
 };
 
 fn severity_word(input: &[u8]) -> &[u8] {
-    let Some(space) = memchr(b' ', input.get(..10.min(input.len())).unwrap_or_default()) else { return input };
+    let Some(space) = memchr(b' ', input.get(..10.min(input.len())).unwrap_or_default()) else {
+        return input;
+    };
     let (word, rest) = input.split_at(space);
     let after = skip_blanks(rest);
     if SEVERITIES.contains(&word) && tag_length(after).is_some() { after } else { input }
@@ -454,9 +498,9 @@ pub(super) fn mnemonic(input: &[u8]) -> Option<(usize, &[u8])> {
     let after = input.strip_prefix(b"%")?;
     let separator = if after.first() == Some(&b'%') { b'/' } else { b'-' };
     let (rest, name) = mnemonic_name(input).ok()?;
-    let leveled = name.windows(3).any(|window| {
-        window[0] == separator && window[1].is_ascii_digit() && window[2] == separator
-    });
+    let leveled = name
+        .windows(3)
+        .any(|window| window[0] == separator && window[1].is_ascii_digit() && window[2] == separator);
     if !leveled || name.len() > TAG_MAX {
         return None;
     }

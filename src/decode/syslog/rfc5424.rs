@@ -31,14 +31,8 @@ pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Opti
         }
     };
     let (host, rest) = field(message, rest)?;
-    let mut header = Header {
-        shape: Shape::Rfc5424,
-        version: Some(version),
-        priority,
-        stamp,
-        host,
-        ..Header::default()
-    };
+    let mut header =
+        Header { shape: Shape::Rfc5424, version: Some(version), priority, stamp, host, ..Header::default() };
     match fields_and_data(message, rest) {
         Some((names, data, text)) => {
             [header.app, header.procid, header.msgid] = names;
@@ -80,8 +74,12 @@ fn lenient_stamp(input: &[u8]) -> Parsed<'_, Option<Stamp>> {
 
 /// `1647479604.334549372 MX84 flows src=…`
 fn meraki(message: &[u8], stamp: &[u8], after: &[u8], priority: Option<u8>) -> Header {
-    let mut header =
-        Header { shape: Shape::Rfc3164, priority, stamp: Some(span(message, stamp, after)), ..Header::default() };
+    let mut header = Header {
+        shape: Shape::Rfc3164,
+        priority,
+        stamp: Some(span(message, stamp, after)),
+        ..Header::default()
+    };
     let Some((host, rest)) = field(message, after) else {
         header.message = span(message, &[], &[]);
         return header;
@@ -89,7 +87,8 @@ fn meraki(message: &[u8], stamp: &[u8], after: &[u8], priority: Option<u8>) -> H
     header.host = host;
     let text = rest.trim_ascii_start();
     let (after, kind) = word(text);
-    let named = kind.len() <= NAME_MAX && kind.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
+    let named = kind.len() <= NAME_MAX
+        && kind.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
     if named && !kind.is_empty() {
         header.app = Some(span(message, text, after));
         header.message = span(message, after.trim_ascii_start(), &[]);
@@ -167,7 +166,10 @@ fn without_bom(text: &[u8]) -> &[u8] {
 
 /// Walks SD-ELEMENTs and calls `each` with the SD-ID and every parameter (name, value as written);
 /// with `None` for an element without parameters. `None` if the data are broken.
-fn elements<'a>(input: &'a [u8], each: &mut impl FnMut(&'a [u8], Option<(&'a [u8], &'a [u8])>)) -> Option<&'a [u8]> {
+fn elements<'a>(
+    input: &'a [u8],
+    each: &mut impl FnMut(&'a [u8], Option<(&'a [u8], &'a [u8])>),
+) -> Option<&'a [u8]> {
     let mut rest = input;
     while let Some(inside) = rest.strip_prefix(b"[") {
         let (after, id) = name(inside).ok()?;

@@ -44,7 +44,11 @@ fn entry(text: &[u8]) -> Option<Entry<'_>> {
     }
     let (bytes, method, url, user, peer) =
         (words.next()?, words.next()?, words.next()?, words.next()?, words.next().unwrap_or_default());
-    let peer = peer.iter().position(|byte| *byte == b'/').and_then(|slash| peer.get(slash + 1..)).unwrap_or_default();
+    let peer = peer
+        .iter()
+        .position(|byte| *byte == b'/')
+        .and_then(|slash| peer.get(slash + 1..))
+        .unwrap_or_default();
     Some(Entry { client, status, bytes, method, url, user, peer })
 }
 
@@ -72,4 +76,3 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     }
     true
 }
-

@@ -181,7 +181,8 @@ fn day_month_year(input: &[u8]) -> Parsed<'_, Stamp> {
 /// Seconds, milliseconds, microseconds or nanoseconds, told apart by their number of digits.
 fn epoch(input: &[u8]) -> Parsed<'_, Stamp> {
     let (rest, digits) = take_while_m_n(10, 19, |byte: u8| byte.is_ascii_digit()).parse(input)?;
-    let count = digits.iter().fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+    let count =
+        digits.iter().fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
     let unit: u64 = match digits.len() {
         10 => 1_000_000_000,
         13 => 1_000_000,
@@ -245,8 +246,9 @@ fn month_day_time(input: &[u8], first: Option<i16>) -> Parsed<'_, Civil> {
 fn trailing_year(input: &[u8]) -> Parsed<'_, i16> {
     let (rest, _) = char(' ').parse(input)?;
     let (rest, year) = year(rest)?;
-    match rest.first() {
-        None | Some(b' ' | b':' | b']' | b'\t' | b',') => Ok((rest, year)),
+    match rest {
+        // `2001:db8::1` is a host.
+        [] | [b' ' | b']' | b'\t' | b',', ..] | [b':'] | [b':', b' ', ..] => Ok((rest, year)),
         _ => fail(input),
     }
 }
@@ -280,9 +282,8 @@ fn month(input: &[u8]) -> Parsed<'_, u8> {
     Ok((rest, index as u8 + 1))
 }
 
-const MONTH_TAILS: [&[u8]; 12] = [
-    b"uary", b"ruary", b"ch", b"il", b"", b"e", b"y", b"ust", b"tember", b"ober", b"ember", b"ember",
-];
+const MONTH_TAILS: [&[u8]; 12] =
+    [b"uary", b"ruary", b"ch", b"il", b"", b"e", b"y", b"ust", b"tember", b"ober", b"ember", b"ember"];
 
 fn year(input: &[u8]) -> Parsed<'_, i16> {
     match input.split_first_chunk::<4>() {
@@ -433,7 +434,9 @@ fn blanks(input: &[u8]) -> Parsed<'_, &[u8]> {
 /// A stamp made of digits must not be the head of a longer word.
 fn boundary(rest: &[u8]) -> Result<(), nom::Err<Error<&[u8]>>> {
     match rest.first() {
-        Some(byte) if byte.is_ascii_alphanumeric() => Err(nom::Err::Error(Error::new(rest, ErrorKind::Verify))),
+        Some(byte) if byte.is_ascii_alphanumeric() => {
+            Err(nom::Err::Error(Error::new(rest, ErrorKind::Verify)))
+        }
         _ => Ok(()),
     }
 }
@@ -456,7 +459,11 @@ mod tests {
 
     fn resolved(text: &str, reference: &Reference) -> Option<String> {
         let (rest, stamp) = stamp(text.as_bytes()).ok()?;
-        assert!(rest.is_empty() || !rest[0].is_ascii_digit(), "{text}: left {}", String::from_utf8_lossy(rest));
+        assert!(
+            rest.is_empty() || !rest[0].is_ascii_digit(),
+            "{text}: left {}",
+            String::from_utf8_lossy(rest)
+        );
         let nanos = stamp.resolve(reference)?;
         Some(Timestamp::from_nanosecond(i128::from(nanos)).unwrap().to_string())
     }
@@ -496,7 +503,16 @@ mod tests {
 
     #[test]
     fn not_a_stamp() {
-        for text in ["", "1", "12:00", "Foo 11 22:14:15", "Oct 41 22:14:15", "Oct 11 25:14:15", "20261 Oct", "1,2021/10/25"] {
+        for text in [
+            "",
+            "1",
+            "12:00",
+            "Foo 11 22:14:15",
+            "Oct 41 22:14:15",
+            "Oct 11 25:14:15",
+            "20261 Oct",
+            "1,2021/10/25",
+        ] {
             assert!(stamp(text.as_bytes()).is_err(), "{text}");
         }
         let reference = reference("2026-06-01T00:00:00Z", "UTC");
@@ -513,11 +529,35 @@ mod tests {
             ("24 hours ahead", "2026-03-01T00:00:00Z", "UTC", "Mar  2 00:00:00", "2026-03-02T00:00:00Z"),
             ("over 24 hours ahead", "2026-03-01T00:00:00Z", "UTC", "Mar  2 00:00:01", "2025-03-02T00:00:01Z"),
             ("leap day", "2026-06-01T00:00:00Z", "UTC", "Feb 29 10:00:00", "2024-02-29T10:00:00Z"),
-            ("leap day before 2104", "2104-01-01T00:00:00Z", "UTC", "Feb 29 10:00:00", "2096-02-29T10:00:00Z"),
+            (
+                "leap day before 2104",
+                "2104-01-01T00:00:00Z",
+                "UTC",
+                "Feb 29 10:00:00",
+                "2096-02-29T10:00:00Z",
+            ),
             ("east of UTC", "2025-12-31T20:00:00Z", "Asia/Tokyo", "Jan  1 05:00:00", "2025-12-31T20:00:00Z"),
-            ("west of UTC", "2026-01-01T03:00:00Z", "America/New_York", "Dec 31 22:00:00", "2026-01-01T03:00:00Z"),
-            ("summer time", "2026-07-01T12:00:00Z", "Europe/Tirane", "Jul  1 14:00:00", "2026-07-01T12:00:00Z"),
-            ("own abbreviation", "2026-07-01T12:00:00Z", "Asia/Jerusalem", "Jan  1 14:00:00 IST", "2026-01-01T12:00:00Z"),
+            (
+                "west of UTC",
+                "2026-01-01T03:00:00Z",
+                "America/New_York",
+                "Dec 31 22:00:00",
+                "2026-01-01T03:00:00Z",
+            ),
+            (
+                "summer time",
+                "2026-07-01T12:00:00Z",
+                "Europe/Tirane",
+                "Jul  1 14:00:00",
+                "2026-07-01T12:00:00Z",
+            ),
+            (
+                "own abbreviation",
+                "2026-07-01T12:00:00Z",
+                "Asia/Jerusalem",
+                "Jan  1 14:00:00 IST",
+                "2026-01-01T12:00:00Z",
+            ),
         ] {
             assert_eq!(resolved(text, &reference(now, zone)).as_deref(), Some(expected), "{name}");
         }

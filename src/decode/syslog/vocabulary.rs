@@ -166,11 +166,24 @@ impl<'a> Names<'a> {
         }
         let free = |out: &Fields, field| out.find(field).is_none();
         match form {
-            Form::SureSite | Form::Site | Form::WeakSite | Form::Target | Form::Query | Form::Date | Form::Clock | Form::Zone => {
+            Form::SureSite
+            | Form::Site
+            | Form::WeakSite
+            | Form::Target
+            | Form::Query
+            | Form::Date
+            | Form::Clock
+            | Form::Zone => {
                 if self.pending.iter().any(|(other, ..)| *other == form) {
                     return false;
                 }
                 if matches!(form, Form::Site | Form::SureSite) && is_path(trimmed) {
+                    return false;
+                }
+                // A request or a resource may be anything; a URL has a slash or a dot, and no blank.
+                let like_url =
+                    || trimmed.iter().any(|byte| matches!(byte, b'/' | b'.')) && !trimmed.contains(&b' ');
+                if form == Form::Target && !like_url() {
                     return false;
                 }
                 self.pending.push((form, group, key.clone(), text.clone()));
@@ -351,7 +364,11 @@ impl<'a> Names<'a> {
         if let Some(zone) = zone.map(<[u8]>::trim_ascii) {
             // FortiWeb writes `(GMT-5:00)Eastern Time`, FortiGate `-0500` or `"UTC+2:00"`, Sophos `CEST`.
             let bare = zone.strip_prefix(b"(").unwrap_or(zone);
-            let bare = bare.strip_prefix(b"GMT").or(bare.strip_prefix(b"UTC")).filter(|rest| !rest.is_empty()).unwrap_or(bare);
+            let bare = bare
+                .strip_prefix(b"GMT")
+                .or(bare.strip_prefix(b"UTC"))
+                .filter(|rest| !rest.is_empty())
+                .unwrap_or(bare);
             let end = bare.iter().position(|byte| *byte == b')').unwrap_or(bare.len());
             text.push(b' ');
             text.extend_from_slice(&bare[..end.min(16)]);
@@ -380,7 +397,9 @@ fn is_path(text: &[u8]) -> bool {
 /// A URL's host without port.
 fn site_name(text: &[u8]) -> &[u8] {
     match memchr::memrchr(b':', text) {
-        Some(colon) if memchr::memchr(b':', text) == Some(colon) && number(&text[colon + 1..]).is_some() => &text[..colon],
+        Some(colon) if memchr::memchr(b':', text) == Some(colon) && number(&text[colon + 1..]).is_some() => {
+            &text[..colon]
+        }
         _ => text,
     }
 }
@@ -396,7 +415,8 @@ fn is_nothing(text: &[u8]) -> bool {
 /// An address; IPv4-mapped is IPv4, a zone index is dropped.
 pub(super) fn address(text: &[u8]) -> Option<IpAddr> {
     let text = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
-    let text = text.strip_prefix(b"::ffff:").filter(|rest| memchr::memchr(b'.', rest).is_some()).unwrap_or(text);
+    let text =
+        text.strip_prefix(b"::ffff:").filter(|rest| memchr::memchr(b'.', rest).is_some()).unwrap_or(text);
     let end = memchr::memchr(b'%', text).unwrap_or(text.len());
     let text = std::str::from_utf8(&text[..end]).ok()?;
     if let Ok(address) = text.parse::<Ipv4Addr>() {
@@ -443,7 +463,14 @@ fn digest(text: &[u8]) -> Option<FieldId> {
     }
 }
 
-fn endpoint(message: &[u8], out: &mut Fields, ip: FieldId, port: FieldId, name: FieldId, text: &Text<'_>) -> bool {
+fn endpoint(
+    message: &[u8],
+    out: &mut Fields,
+    ip: FieldId,
+    port: FieldId,
+    name: FieldId,
+    text: &Text<'_>,
+) -> bool {
     let whole = text.trim_ascii();
     let (host, number) = host_and_port(whole);
     let known = match address(host) {
@@ -487,7 +514,9 @@ pub(super) fn host_and_port(text: &[u8]) -> (&[u8], Option<u16>) {
     {
         return (&text[..at], Some(port));
     }
-    let Some(at) = text.iter().position(|byte| matches!(byte, b':' | b'/' | b'(' | b'#')) else { return (text, None) };
+    let Some(at) = text.iter().position(|byte| matches!(byte, b':' | b'/' | b'(' | b'#')) else {
+        return (text, None);
+    };
     let (host, rest) = text.split_at(at);
     let digits = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let ended = matches!(rest.get(1 + digits), None | Some(b':' | b')' | b'(' | b' '));
@@ -642,13 +671,25 @@ pub(super) fn form_of(field: FieldId) -> Form {
         FieldId::Timestamp => Form::Stamp,
         FieldId::EventStart | FieldId::EventEnd => Form::Time,
         FieldId::Message => Form::Said,
-        FieldId::HttpResponseStatusCode | FieldId::SyslogFacilityCode | FieldId::SyslogSeverityCode => Form::Count,
+        FieldId::HttpResponseStatusCode | FieldId::SyslogFacilityCode | FieldId::SyslogSeverityCode => {
+            Form::Count
+        }
         _ if name.ends_with(".ip") => Form::Address,
         _ if name.ends_with(".port") => Form::Port,
         _ if name.ends_with(".mac") => Form::Mac,
-        _ if [".bytes", ".packets", ".number", ".iana_number", ".pid", ".size", ".priority", ".severity", ".duration"]
-            .iter()
-            .any(|end| name.ends_with(end)) =>
+        _ if [
+            ".bytes",
+            ".packets",
+            ".number",
+            ".iana_number",
+            ".pid",
+            ".size",
+            ".priority",
+            ".severity",
+            ".duration",
+        ]
+        .iter()
+        .any(|end| name.ends_with(end)) =>
         {
             Form::Count
         }
@@ -667,7 +708,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::SourceIp, SOURCE, &[
         "src", "srcip", "sourceip", "sourceaddress", "srcaddr", "srcaddress", "saddr", "sip", "cip", "csip",
         "clientip", "client", "clientaddr", "clientaddress", "clientipaddress", "clientipaddr", "ipclient",
-        "remoteaddress", "remoteaddr", "remoteip", "remip", "rhost", "sourceipaddress", "srcipaddr", "srcip6",
+        "remoteaddress", "remoteaddr", "remoteip", "locip", "station", "cltsip", "rhost", "sourceipaddress", "srcipaddr", "srcip6",
         "srcipv6", "sourceipv6", "attackerip", "ipsrc", "ipaddrsrc", "idorigh", "originatorip", "callerip",
         "sourceipv4", "srcipv4", "ipv4src", "ipv6src", "ipv4srcaddr", "ipv6srcaddr", "userip", "useraddr",
         "useripaddress", "localhostip", "localip", "cltip", "xforwardedfor", "sourcehostip",
@@ -676,22 +717,22 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "assignedsrcip", "callingstationip", "ipaddress", "ip",
     ]),
     (FieldId::SourcePort, Form::Port, &[
-        "spt", "sport", "srcport", "sourceport", "clientport", "csport", "remoteport", "idorigp", "cport",
+        "spt", "sport", "srcport", "sourceport", "clientport", "csport", "remoteport", "locport", "cltsport", "idorigp", "cport",
         "srcprt", "sourceportnumber", "origport", "srcpt", "localport", "portsrc", "initiatorport", "ipsrcport",
         "l4srcport",
     ]),
     (FieldId::DestinationIp, DESTINATION, &[
         "dst", "dstip", "destip", "destinationip", "destinationaddress", "destaddr", "dstaddr", "dstaddress",
-        "destaddress", "daddr", "dip", "sip2", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
+        "destaddress", "daddr", "dip", "remip", "srvdip", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
         "destinationipaddress", "dstip6", "dstipv6", "destinationipv6", "dstipv4", "victimip", "ipdst",
         "ipaddrdst", "idresph", "responderip", "remotehostip", "cdip", "sdip", "destinationipv4", "ipv4dst",
         "ipv6dst", "resphost", "localaddress", "vip", "destipaddr", "vserverip", "rip", "desthostip",
         "dsthostip", "listenip",
     ]),
     (FieldId::DestinationPort, Form::Port, &[
-        "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "sdport", "idrespp",
+        "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "remport", "srvdport", "sdport", "idrespp",
         "targetport", "dstprt", "destinationportnumber", "respport", "portdst", "vserverport", "responderport",
-        "ipdstport", "l4dstport",
+        "ipdstport", "l4dstport", "service",
     ]),
     (FieldId::SourceNatIp, SOURCE_NAT, &[
         "transip", "transrcip", "xlatesrc", "natsrc", "srcnat", "natsourceaddress", "natsrcip", "srcxlatedip",
@@ -776,7 +817,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::UrlOriginal, Form::Target, &[
         "url", "requesturl", "uri", "request", "requesturi", "csuri", "csuristem", "csuripath", "urlpath", "httpurl",
         "httpuri", "fullurl", "eurl", "requestpath", "uristem", "path2url", "href", "targeturl", "requestedurl",
-        "websiteurl", "urloriginal",
+        "websiteurl", "urloriginal", "resource",
     ]),
     (FieldId::UrlQuery, Form::Query, &["csuriquery", "uriquery", "querystring", "urlquery"]),
     (FieldId::UrlDomain, Form::SureSite, &["httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost"]),
@@ -786,7 +827,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode"]),
     (FieldId::HttpRequestReferrer, Form::Word, &["referer", "referrer", "csreferer", "httpreferer", "refererurl", "requestcontext", "httprefer", "httpreferrer", "httprefererurl"]),
     (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent"]),
-    (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried"]),
+    (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried", "dnsreq"]),
     (FieldId::DnsQuestionType, Form::Word, &["qtype", "qtypename", "dnsquerytype", "querytype", "rrtype", "dnsrrtype", "dnsrecordtype"]),
     (FieldId::TlsServerName, Form::Word, &["sni", "servername", "tlssni", "sslservername", "tlsservername"]),
     (FieldId::TlsJa3, Form::Word, &["ja3", "ja3hash", "tlsja3hash"]),
@@ -817,3 +858,59 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::Timestamp, Form::Clock, &["time"]),
     (FieldId::Timestamp, Form::Zone, &["tz", "timezone"]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_normal() {
+        let mut seen = std::collections::HashSet::new();
+        for key in KEYS.iter().flat_map(|(.., keys)| *keys) {
+            assert!(seen.insert(*key), "{key} is listed twice");
+            assert!(key.len() < KEY_MAX, "{key} is too long");
+            assert!(key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{key}");
+        }
+    }
+
+    #[test]
+    fn spellings() {
+        for key in
+            ["src", "SrcIP", "src_ip", "SRC", "saddr", "c-ip", "client-ip", "source-address", "id.orig_h"]
+        {
+            assert_eq!(known(key.as_bytes()).map(|(field, _)| field), Some(FieldId::SourceIp), "{key}");
+        }
+    }
+
+    #[test]
+    fn endpoints() {
+        for (text, expected) in [
+            ("10.0.0.1", ("10.0.0.1", None)),
+            ("10.0.0.1:443", ("10.0.0.1", Some(443))),
+            ("10.0.0.1:443:X1:name", ("10.0.0.1", Some(443))),
+            ("10.0.0.1::X0", ("10.0.0.1", None)),
+            ("[2001:db8::1]:443", ("2001:db8::1", Some(443))),
+            ("2001:db8::1", ("2001:db8::1", None)),
+            ("2001:db8::1/443", ("2001:db8::1", Some(443))),
+            ("10.0.0.1/80", ("10.0.0.1", Some(80))),
+            ("10.0.0.1(80)", ("10.0.0.1", Some(80))),
+            ("192.168.1.3#61568", ("192.168.1.3", Some(61568))),
+            ("host.example:70000", ("host.example:70000", None)),
+            ("host.example:80", ("host.example", Some(80))),
+        ] {
+            let (host, port) = host_and_port(text.as_bytes());
+            assert_eq!((std::str::from_utf8(host).unwrap(), port), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn macs() {
+        let expected = Some([0, 0x1b, 0x44, 0x11, 0x3a, 0xb7]);
+        for text in ["00:1b:44:11:3a:b7", "00-1B-44-11-3A-B7", "001b.4411.3ab7", "001B44113AB7"] {
+            assert_eq!(mac(text.as_bytes()), expected, "{text}");
+        }
+        for text in ["", "00:1b", "90:10:20:76:8d:20:90:10:65:29:b6:2a:08:00", "zz:1b:44:11:3a:b7"] {
+            assert_eq!(mac(text.as_bytes()), None, "{text}");
+        }
+    }
+}

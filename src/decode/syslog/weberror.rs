@@ -24,8 +24,8 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
 }
 
 const LEVELS: [&[u8]; 16] = [
-    b"emerg", b"alert", b"crit", b"error", b"warn", b"notice", b"info", b"debug", b"trace1", b"trace2", b"trace3",
-    b"trace4", b"trace5", b"trace6", b"trace7", b"trace8",
+    b"emerg", b"alert", b"crit", b"error", b"warn", b"notice", b"info", b"debug", b"trace1", b"trace2",
+    b"trace3", b"trace4", b"trace5", b"trace6", b"trace7", b"trace8",
 ];
 
 fn bracketed(text: &[u8]) -> Option<(&[u8], &[u8])> {
