@@ -24,6 +24,8 @@ use std::sync::Arc;
 const MAX_TOUCHED: usize = 8;
 /// Bytes of the matched text repeated in the alert; a URL may be as long as its message.
 const MAX_ATOMIC: usize = 2048;
+/// Bytes of a domain name (RFC 1035).
+const MAX_NAME: usize = 253;
 /// A host name shorter than this occurs in too much other text to be blanked there.
 const MIN_MASKED_NAME: usize = 3;
 
@@ -490,7 +492,11 @@ fn spanned<'a>(hit: &Hit, bytes: &'a [u8]) -> &'a [u8] {
 }
 
 fn indicator(hit: &Hit, bytes: &[u8], resolved: &Resolved, facts: &Facts) -> Indicator {
-    let text = spanned(hit, bytes);
+    let start = match hit.matched.kind {
+        Kind::Domain => name_start(bytes, hit.matched.span.start as usize),
+        _ => hit.matched.span.start as usize,
+    };
+    let text = bytes.get(start..hit.matched.span.end as usize).unwrap_or_default();
     let atomic = match (&hit.evidence, facts.observed) {
         (Evidence::Flow { .. }, Some(address)) => address.to_string(),
         _ if text.is_empty() => resolved.value.clone(),
@@ -508,8 +514,25 @@ fn indicator(hit: &Hit, bytes: &[u8], resolved: &Resolved, facts: &Facts) -> Ind
             field => field.to_owned(),
         },
         side: hit.matched.side,
-        offset: (!text.is_empty()).then_some(hit.matched.span.start),
+        offset: u32::try_from(start).ok().filter(|_| !text.is_empty()),
     }
+}
+
+/// Where the name begins that ends in a listed domain: the analyst wants all of it.
+fn name_start(bytes: &[u8], domain: usize) -> usize {
+    let mut start = domain.min(bytes.len());
+    while domain - start.min(domain) < MAX_NAME {
+        let before = bytes.get(..start).unwrap_or_default();
+        match before {
+            [.., b'[', b'.', b']'] => start -= 3,
+            [.., byte] if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | 0x80..) => {
+                start -= 1;
+            }
+            _ => break,
+        }
+    }
+    let dots = bytes.get(start..domain).unwrap_or_default().iter().take_while(|byte| **byte == b'.');
+    start + dots.count()
 }
 
 /// `event.id`: the same on every redelivery, different for equal messages.
@@ -870,6 +893,23 @@ pub(super) mod tests {
             assert!(memchr::memmem::find(&bytes, own.as_bytes()).is_some());
             assert_eq!((alert.hash.as_ref(), alert.indicator.as_ref().unwrap().offset), (None, None));
         }
+    }
+
+    #[test]
+    fn the_whole_name_is_told() {
+        for (text, name) in [
+            ("a.b.evil.example", "a.b.evil.example"),
+            ("http://a-1.evil.example/", "a-1.evil.example"),
+            ("x@evil.example", "evil.example"),
+            ("..evil.example", "evil.example"),
+            ("=a[.]evil.example", "a[.]evil.example"),
+            ("evil.example", "evil.example"),
+        ] {
+            let at = text.find("evil.example").unwrap();
+            assert_eq!(&text[name_start(text.as_bytes(), at)..at + 12], name);
+        }
+        name_start(&[b'a'; 2000], 1900);
+        name_start(b"a", 9);
     }
 
     #[test]
