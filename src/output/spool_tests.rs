@@ -18,8 +18,38 @@ fn small() -> Limits {
 }
 
 fn open(dir: &Path) -> (Spool, Reader, Recovery) {
-    let (spool, mut readers, recovery) = Spool::open(dir, &names(), small()).unwrap();
+    let (spool, mut readers, recovery) = Spool::open_on(Arc::new(Unsynced), dir, &names(), small()).unwrap();
     (spool, readers.pop().unwrap(), recovery)
+}
+
+/// The file system without waiting for it, where only the bytes matter.
+struct Unsynced;
+
+impl Disk for Unsynced {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        FileSystem.create_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<File> {
+        FileSystem.create(path)
+    }
+    fn write(&self, path: &Path, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        FileSystem.write(path, file, bytes)
+    }
+    fn sync(&self, _path: &Path, _file: &File) -> io::Result<()> {
+        Ok(())
+    }
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.set_len(length)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        FileSystem.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        FileSystem.remove(path)
+    }
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads and passes everything.
@@ -104,7 +134,7 @@ impl Disk for Dying {
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
         self.alive()?;
         self.synced.lock().unwrap().insert(path.to_owned(), length);
-        FileSystem.truncate(path, length)
+        Unsynced.truncate(path, length)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.alive()?;
@@ -182,7 +212,7 @@ fn whatever_the_operation_a_crash_loses_nothing_that_was_raised() {
 fn a_torn_tail_is_cut_at_every_byte() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits::default();
-    let (mut spool, _, _) = Spool::open(dir.path(), &names(), limits).unwrap();
+    let (mut spool, _, _) = Spool::open_on(Arc::new(Unsynced), dir.path(), &names(), limits).unwrap();
     let mut ends = vec![0];
     let path = dir.path().join(format!("{:020}.seg", 0));
     for n in 0..4 {
@@ -194,7 +224,8 @@ fn a_torn_tail_is_cut_at_every_byte() {
     for length in 0..=whole.len() {
         fs::remove_file(dir.path().join("soc.cursor")).unwrap();
         fs::write(&path, &whole[..length]).unwrap();
-        let (mut spool, mut readers, recovery) = Spool::open(dir.path(), &names(), limits).unwrap();
+        let (mut spool, mut readers, recovery) =
+            Spool::open_on(Arc::new(Unsynced), dir.path(), &names(), limits).unwrap();
         let intact = ends.iter().filter(|end| **end > 0 && **end <= length).count() as u64;
         assert_eq!(recovery.damaged, Vec::<PathBuf>::new(), "{length}");
         assert_eq!(recovery.problems, Vec::<String>::new(), "{length}");
