@@ -29,7 +29,9 @@ impl Prefixes {
     pub fn insert(&mut self, prefix: IpNet) {
         match prefix {
             IpNet::V4(prefix) => self.v4.insert(u32::from(prefix.network()) >> 16, prefix.prefix_len()),
-            IpNet::V6(prefix) => self.v6.insert((u128::from(prefix.network()) >> 112) as u32, prefix.prefix_len()),
+            IpNet::V6(prefix) => {
+                self.v6.insert((u128::from(prefix.network()) >> 112) as u32, prefix.prefix_len())
+            }
         }
     }
 
@@ -144,18 +146,38 @@ mod tests {
 
     #[test]
     fn every_covering_prefix_and_no_other() {
-        let written = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "192.0.2.0/31", "::/0", "2001:db8::/32", "2001:db8::/127"];
+        let written = [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "10.1.2.0/24",
+            "192.0.2.0/31",
+            "::/0",
+            "2001:db8::/32",
+            "2001:db8::/127",
+        ];
         let mut prefixes = Prefixes::default();
         for prefix in written {
             prefixes.insert(prefix.parse().unwrap());
         }
         let all: Vec<IpNet> = written.iter().map(|text| text.parse().unwrap()).collect();
-        for address in ["10.1.2.3", "10.1.3.3", "10.2.0.0", "192.0.2.1", "192.0.2.2", "8.8.8.8", "2001:db8::1", "2001:db8::2", "2001:db9::"] {
+        for address in [
+            "10.1.2.3",
+            "10.1.3.3",
+            "10.2.0.0",
+            "192.0.2.1",
+            "192.0.2.2",
+            "8.8.8.8",
+            "2001:db8::1",
+            "2001:db8::2",
+            "2001:db9::",
+        ] {
             let address: IpAddr = address.parse().unwrap();
             let mut found = Vec::new();
             prefixes.covering(address, &mut |key| found.extend(from_key(key)));
             found.retain(|prefix| all.contains(prefix));
-            let mut expected: Vec<IpNet> = all.iter().copied().filter(|prefix| prefix.contains(&address)).collect();
+            let mut expected: Vec<IpNet> =
+                all.iter().copied().filter(|prefix| prefix.contains(&address)).collect();
             found.sort();
             expected.sort();
             assert_eq!(found, expected, "{address}");

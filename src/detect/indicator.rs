@@ -399,7 +399,9 @@ fn address(written: &str) -> Result<IpNet, ValueError> {
     let prefix = match parsed {
         // ::ffff:a.b.c.d/96 and longer is IPv4.
         IpNet::V6(prefix) if prefix.prefix_len() >= 96 => match prefix.addr().to_ipv4_mapped() {
-            Some(mapped) => IpNet::new(mapped.into(), prefix.prefix_len() - 96).map_err(|_| ValueError::Address)?,
+            Some(mapped) => {
+                IpNet::new(mapped.into(), prefix.prefix_len() - 96).map_err(|_| ValueError::Address)?
+            }
             None => parsed,
         },
         _ => parsed,
@@ -423,7 +425,9 @@ fn domain(written: &str) -> Result<String, ValueError> {
     }
     let name = match name.is_ascii() {
         true => name.to_ascii_lowercase(),
-        false => host::to_ascii(name.as_bytes()).ok_or(ValueError::Domain("not an internationalised name"))?,
+        false => {
+            host::to_ascii(name.as_bytes()).ok_or(ValueError::Domain("not an internationalised name"))?
+        }
     };
     host::check(name.as_bytes()).map_err(ValueError::Domain)?;
     if name.starts_with('-') || name.ends_with('-') {
@@ -493,9 +497,13 @@ impl Normal {
 impl fmt::Display for Normal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Normal::Ip(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => write!(out, "{}", prefix.addr()),
+            Normal::Ip(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => {
+                write!(out, "{}", prefix.addr())
+            }
             Normal::Ip(prefix) => write!(out, "{prefix}"),
-            Normal::Domain(text) | Normal::Url(text) | Normal::Email(text) | Normal::Hash(_, text) => out.write_str(text),
+            Normal::Domain(text) | Normal::Url(text) | Normal::Email(text) | Normal::Hash(_, text) => {
+                out.write_str(text)
+            }
             Normal::Text(bytes) => out.write_str(&String::from_utf8_lossy(bytes)),
         }
     }
@@ -540,7 +548,9 @@ impl SetBuilder {
         let seed = Seed::current();
         let same = |index: &u32| {
             let (other_kind, other_key) = set.key(*index);
-            other_kind == kind && other_key == key && same_scope(set.meta(set.meta_of(*index)), set.meta(meta.0))
+            other_kind == kind
+                && other_key == key
+                && same_scope(set.meta(set.meta_of(*index)), set.meta(meta.0))
         };
         let hash = seed.hash(kind, key);
         if let Some(found) = known.find(hash, same).copied() {

@@ -16,7 +16,8 @@ pub(super) fn is_label(byte: u8) -> bool {
 /// A non-ASCII letter or digit that continues a word. Scripts that are written without spaces
 /// (Chinese, Japanese, Thai, …) do not: there a Latin word ends where they begin.
 pub(super) fn joins(character: char) -> bool {
-    let spaceless = matches!(character as u32, 0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x2e80..);
+    let spaceless =
+        matches!(character as u32, 0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x2e80..);
     is_letter(character) && !spaceless
 }
 
@@ -198,7 +199,8 @@ pub(super) fn at_sign(bytes: &[u8], end: usize) -> usize {
         [.., b']' | b')' | b'}'] => [3usize, 4]
             .into_iter()
             .find(|length| {
-                let Some((open, rest)) = end.checked_sub(*length).and_then(|at| head.get(at..)?.split_first())
+                let Some((open, rest)) =
+                    end.checked_sub(*length).and_then(|at| head.get(at..)?.split_first())
                 else {
                     return false;
                 };
@@ -236,12 +238,22 @@ mod tests {
 
     #[test]
     fn signs() {
-        for (text, length) in
-            [(".", 1), ("[.]", 3), ("(.)", 3), ("[dot]x", 5), ("{DOT}", 5), ("%2e", 3), ("\\.", 2), ("[.)", 0), ("x", 0)]
-        {
+        for (text, length) in [
+            (".", 1),
+            ("[.]", 3),
+            ("(.)", 3),
+            ("[dot]x", 5),
+            ("{DOT}", 5),
+            ("%2e", 3),
+            ("\\.", 2),
+            ("[.)", 0),
+            ("x", 0),
+        ] {
             assert_eq!(dot(text.as_bytes(), 0), length, "{text}");
         }
-        for (text, length) in [("a@", 1), ("a[@]", 3), ("a(at)", 4), ("a[AT]", 4), ("a%40", 3), ("a]", 0), ("t]", 0)] {
+        for (text, length) in
+            [("a@", 1), ("a[@]", 3), ("a(at)", 4), ("a[AT]", 4), ("a%40", 3), ("a]", 0), ("t]", 0)]
+        {
             assert_eq!(at_sign(text.as_bytes(), text.len()), length, "{text}");
         }
     }

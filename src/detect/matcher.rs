@@ -122,7 +122,9 @@ impl Matcher {
         let found = &mut self.found;
         let mut url_host = false;
         extract(message, &mut |observable| {
-            rules.lookup(message, &observable, &mut |value| found.push(Occurrence::new(rules, &observable, value)));
+            rules.lookup(message, &observable, &mut |value| {
+                found.push(Occurrence::new(rules, &observable, value))
+            });
             url_host |= rules.is_url_host(&observable);
         });
         rules.text().scan(message, &mut |text| {
@@ -144,7 +146,9 @@ impl Matcher {
 
     /// Some indicator is among what was found, not only entries of allow sets.
     fn raises(&self, rules: &RuleSet) -> bool {
-        self.found.iter().any(|found| rules.entries(found.value).any(|entry| rules.mode(entry) == Mode::Indicators))
+        self.found
+            .iter()
+            .any(|found| rules.entries(found.value).any(|entry| rules.mode(entry) == Mode::Indicators))
     }
 
     fn decode(&mut self, message: &[u8], decode: &mut impl FnMut(&[u8], &mut Fields)) {
@@ -161,9 +165,9 @@ impl Matcher {
     fn separate_url(&mut self, rules: &RuleSet, message: &[u8]) {
         let Matcher { fields, composed, found, .. } = self;
         let text = |id: FieldId| fields.find(id).map(|value| (value, fields.bytes(message, value)));
-        let path = [FieldId::UrlPath, FieldId::UrlOriginal]
-            .into_iter()
-            .find_map(|id| text(id).filter(|(_, path)| path.starts_with(b"/")).map(|(value, path)| (id, value, path)));
+        let path = [FieldId::UrlPath, FieldId::UrlOriginal].into_iter().find_map(|id| {
+            text(id).filter(|(_, path)| path.starts_with(b"/")).map(|(value, path)| (id, value, path))
+        });
         let Some((field, value, path)) = path else { return };
         let hosts = [FieldId::UrlDomain, FieldId::DestinationDomain, FieldId::DestinationIp];
         let Some(host) = hosts.into_iter().find_map(|id| fields.find(id)) else { return };
@@ -227,7 +231,10 @@ impl Matcher {
         }));
         allows.sort_unstable_by_key(|index| (found[*index].kind, found[*index].place));
         let judge = Judge { rules, validity, found, allows };
-        let mut matches: Vec<Match> = found.chunk_by(|one, other| one.value == other.value).filter_map(|places| judge.value(places)).collect();
+        let mut matches: Vec<Match> = found
+            .chunk_by(|one, other| one.value == other.value)
+            .filter_map(|places| judge.value(places))
+            .collect();
         matches.sort_by_key(|one| (one.span.start, one.value));
         matches.into_iter().for_each(each);
     }
@@ -285,8 +292,11 @@ impl Judge<'_> {
         let allowed = applying.iter().all(|(_, allowed)| *allowed);
         let (first, _) = applying.iter().find(|(_, place_allowed)| *place_allowed == allowed)?;
         // What only an allowed place contributes does not count where another is not allowed.
-        let mut contributors: Vec<EntryRef> =
-            entries.iter().filter(|(_, place_allowed)| *place_allowed == allowed).map(|(entry, _)| *entry).collect();
+        let mut contributors: Vec<EntryRef> = entries
+            .iter()
+            .filter(|(_, place_allowed)| *place_allowed == allowed)
+            .map(|(entry, _)| *entry)
+            .collect();
         self.rank(&mut contributors);
         let ended = |entry: &EntryRef| self.ended(self.rules.meta(*entry));
         let mut suppressed = allowed.then_some(Suppression::Allowed);
@@ -340,16 +350,25 @@ impl Judge<'_> {
     /// Highest severity first, then by set name; in one set the later entry first.
     fn rank(&self, entries: &mut [EntryRef]) {
         entries.sort_by(|one, other| {
-            let key = |entry: &EntryRef| (Reverse(self.rules.meta(*entry).severity), self.rules.contributor(*entry).set);
+            let key = |entry: &EntryRef| {
+                (Reverse(self.rules.meta(*entry).severity), self.rules.contributor(*entry).set)
+            };
             let ((severity, set), (other_severity, other_set)) = (key(one), key(other));
-            (severity, &set.name, one.set, Reverse(one.entry)).cmp(&(other_severity, &other_set.name, other.set, Reverse(other.entry)))
+            (severity, &set.name, one.set, Reverse(one.entry)).cmp(&(
+                other_severity,
+                &other_set.name,
+                other.set,
+                Reverse(other.entry),
+            ))
         });
     }
 
     /// Keeps the first entry of each set.
     fn one_for_each_set(&self, entries: &mut Vec<EntryRef>) {
         let mut seen = vec![false; self.rules.sets().len()];
-        entries.retain(|entry| seen.get_mut(entry.set as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
+        entries.retain(|entry| {
+            seen.get_mut(entry.set as usize).is_some_and(|seen| !std::mem::replace(seen, true))
+        });
     }
 
     /// Why an entry does not act, if it does not.
@@ -409,12 +428,17 @@ fn endpoints(fields: &Fields, message: &[u8], address: IpAddr) -> [Option<Endpoi
         let value = fields.find(ip)?;
         let here = match value {
             Value::Ip(found) => Some(found),
-            _ => std::str::from_utf8(fields.bytes(message, value)).ok().and_then(|text| text.trim().parse().ok()),
+            _ => std::str::from_utf8(fields.bytes(message, value))
+                .ok()
+                .and_then(|text| text.trim().parse().ok()),
         };
         if here.map(|found| found.to_canonical()) != Some(address) {
             return None;
         }
-        let port = fields.find(port).and_then(|value| number(fields, message, value)).map_or(Port::Unknown, Port::Is);
+        let port = fields
+            .find(port)
+            .and_then(|value| number(fields, message, value))
+            .map_or(Port::Unknown, Port::Is);
         Some((side, port, ip.name()))
     })
 }
@@ -430,7 +454,9 @@ fn number(fields: &Fields, message: &[u8], value: Value) -> Option<u16> {
 /// The narrowest decoded field that holds the span.
 fn field_around(fields: &Fields, span: Span) -> Option<&'static str> {
     let holds = |value: &Value| match value {
-        Value::Raw(field) if field.start <= span.start && span.end <= field.end => Some(field.end - field.start),
+        Value::Raw(field) if field.start <= span.start && span.end <= field.end => {
+            Some(field.end - field.start)
+        }
         _ => None,
     };
     fields

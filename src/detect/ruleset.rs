@@ -232,7 +232,8 @@ impl RuleSet {
     }
 
     fn merge(&mut self, set: Arc<CompiledSet>, patterns: &mut Vec<u32>) {
-        let base = self.bases.last().map_or(0, |last| last + self.sets.last().map_or(0, |set| set.len() as u32));
+        let base =
+            self.bases.last().map_or(0, |last| last + self.sets.last().map_or(0, |set| set.len() as u32));
         // Four thousand million entries exceed every memory limit long before.
         let Some(_) = base.checked_add(set.len() as u32) else { return };
         self.sets.push(set.clone());
@@ -254,7 +255,9 @@ impl RuleSet {
             values.push(base + index);
             match kind {
                 Kind::Ip => {
-                    if let Some(prefix) = address::from_key(key).filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len()) {
+                    if let Some(prefix) =
+                        address::from_key(key).filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len())
+                    {
                         self.prefixes.insert(prefix);
                     }
                 }
@@ -495,7 +498,8 @@ fn url_host(seed: Seed, url: &[u8]) -> u64 {
     let (_, rest) = split_scheme(url);
     if let [b'[', inside @ ..] = rest {
         let address = inside.split(|byte| *byte == b']').next().unwrap_or_default();
-        let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
+        let address =
+            std::str::from_utf8(address).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
         return seed.hash(Kind::Ip, &address.map_or([0; 16], |address| address.octets()));
     }
     let host = rest.split(|byte| matches!(byte, b'/' | b':')).next().unwrap_or_default();

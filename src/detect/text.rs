@@ -79,7 +79,8 @@ impl TextIndex {
                 let at = base + starts.trailing_zeros() as usize;
                 starts &= starts - 1;
                 self.words.probe(message, at, each);
-                if at > 0 && matches!(message[at - 1], b'\\' | b'%' | b'#')
+                if at > 0
+                    && matches!(message[at - 1], b'\\' | b'%' | b'#')
                     && let Some(found) = escape(message, at)
                 {
                     self.words.probe(message, at + found.skip, each);
@@ -173,7 +174,8 @@ impl Group {
 
     fn finish(&mut self) {
         let Group { folded, patterns, .. } = self;
-        let text = |pattern: &Stored| &folded[pattern.folded as usize..(pattern.folded + pattern.length) as usize];
+        let text =
+            |pattern: &Stored| &folded[pattern.folded as usize..(pattern.folded + pattern.length) as usize];
         patterns.sort_unstable_by(|one, other| text(one).cmp(text(other)));
         let Some(shortest) = patterns.iter().map(|pattern| pattern.length as usize).min() else { return };
         let width = shortest.min(8);
@@ -238,8 +240,8 @@ impl Group {
                 return;
             }
         }
-        let bordered =
-            (!pattern.left || border_before(message, start)) && (!pattern.right || border_after(message, end));
+        let bordered = (!pattern.left || border_before(message, start))
+            && (!pattern.right || border_after(message, end));
         if bordered || pattern.anywhere {
             each(Found { value: pattern.value, start, end, bordered });
         }
@@ -295,7 +297,8 @@ mod tests {
                 let (start, end) = (found.start(), found.end());
                 let first = char_at(text, 0).map_or(is_word(text[0]), joins);
                 let last = char_before(text, text.len()).map_or(is_word(text[text.len() - 1]), joins);
-                let bordered = (!first || border_before(message, start)) && (!last || border_after(message, end));
+                let bordered =
+                    (!first || border_before(message, start)) && (!last || border_after(message, end));
                 if bordered || *anywhere {
                     all.push(Found { value: value as u32, start, end, bordered });
                 }
@@ -307,11 +310,8 @@ mod tests {
     }
 
     fn fast(patterns: &[(Vec<u8>, bool, bool)], message: &[u8]) -> Vec<Found> {
-        let index = TextIndex::new(patterns.iter().enumerate().map(|(value, (text, nocase, anywhere))| Pattern {
-            text,
-            nocase: *nocase,
-            anywhere: *anywhere,
-            value: value as u32,
+        let index = TextIndex::new(patterns.iter().enumerate().map(|(value, (text, nocase, anywhere))| {
+            Pattern { text, nocase: *nocase, anywhere: *anywhere, value: value as u32 }
         }));
         let mut all = Vec::new();
         index.scan(message, &mut |found| all.push(found));

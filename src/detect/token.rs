@@ -12,7 +12,8 @@ use super::hash::Seed;
 use super::host::{self, MAX_HOST, MAX_LABEL};
 use super::indicator::Kind;
 use super::lexis::{
-    at_sign, border_after, border_before, char_at, char_before, dot, escape, hex_digit, is_label, is_letter, is_word, joins,
+    at_sign, border_after, border_before, char_at, char_before, dot, escape, hex_digit, is_label, is_letter,
+    is_word, joins,
 };
 use super::url::{self, MAX_URL, Refusal};
 use crate::decode::Span;
@@ -32,7 +33,7 @@ pub fn extract(message: &[u8], emit: &mut impl FnMut(Observable)) {
         hash_done: 0,
         url_work: URL_WORK + URL_WORK_FACTOR * bytes.len(),
         conversions: MAX_CONVERSIONS,
-        folded: [0; MAX_HOST],
+        folded: [0; WINDOW],
     };
     extractor.run();
 }
@@ -49,6 +50,9 @@ const MAX_LOCAL: usize = 64;
 /// Logical bytes of a defanged or non-ASCII name that are kept; of a longer one the end.
 const MAX_SEGMENT: usize = 1024;
 
+/// The longest name and the dot before it, which shows that it is a suffix.
+const WINDOW: usize = MAX_HOST + 1;
+
 struct Extractor<'m, E> {
     bytes: &'m [u8],
     emit: &'m mut E,
@@ -59,7 +63,7 @@ struct Extractor<'m, E> {
     hash_done: usize,
     url_work: usize,
     conversions: u32,
-    folded: [u8; MAX_HOST],
+    folded: [u8; WINDOW],
 }
 
 /// What stands before a name.
@@ -135,7 +139,9 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
     #[inline]
     fn names(&mut self, base: usize, before: &Masks, here: &Masks, after: &Masks) {
         let plain = here.dot & behind(before.label, here.label) & ahead(here.label, after.label);
-        let defanged = here.dot & behind(before.open, here.open) & ahead(here.close | here.label, after.close | after.label);
+        let defanged = here.dot
+            & behind(before.open, here.open)
+            & ahead(here.close | here.label, after.close | after.label);
         let word = here.d & behind(before.open, here.open);
         let run = here.label | plain;
         let mut marks = plain | defanged | word | here.percent;
@@ -169,7 +175,8 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             end = self.name_end(end);
         }
         let text = bytes.get(start..end).unwrap_or_default();
-        let defanged = matches!(bytes.get(end), Some(b'[' | b'(' | b'{' | b'%' | b'\\')) && self.dot_joins(end);
+        let defanged =
+            matches!(bytes.get(end), Some(b'[' | b'(' | b'{' | b'%' | b'\\')) && self.dot_joins(end);
         if defanged || ((high || text.len() > 64) && !text.is_ascii()) {
             return self.segments(start);
         }
@@ -179,7 +186,9 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     /// Back over label characters, not before what has been read.
     fn label_start(&self, mut start: usize) -> usize {
-        while start > self.host_done && self.bytes.get(start - 1).is_some_and(|byte| is_label(*byte) || *byte >= 0x80) {
+        while start > self.host_done
+            && self.bytes.get(start - 1).is_some_and(|byte| is_label(*byte) || *byte >= 0x80)
+        {
             start -= 1;
         }
         start
@@ -228,16 +237,23 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             }
             if byte < 0x80 {
                 let length = dot(bytes, at);
-                if length == 0 || !segment.takes_dot() || !self.dot_joins(at) {
+                if length == 0 || !self.dot_joins(at) || (length > 1 && !segment.takes_dot()) {
                     break;
                 }
-                segment.push(b'.', at);
+                if segment.takes_dot() {
+                    segment.push(b'.', at);
+                } else {
+                    self.segment(&segment);
+                    segment.clear();
+                }
                 at += length;
                 continue;
             }
             let letter = char_at(bytes, at);
             match letter.filter(|letter| is_letter(*letter)) {
-                Some(letter) => (0..letter.len_utf8()).for_each(|offset| segment.push(bytes[at + offset], at + offset)),
+                Some(letter) => {
+                    (0..letter.len_utf8()).for_each(|offset| segment.push(bytes[at + offset], at + offset))
+                }
                 None => {
                     self.segment(&segment);
                     segment.clear();
@@ -279,7 +295,8 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             _ if char_before(text, start).is_some_and(joins) => Left::Joined,
             _ => Left::Border,
         };
-        let right = end == text.len() || (part.last() != Some(&b'.') && !char_at(text, end).is_some_and(joins));
+        let right =
+            end == text.len() || (part.last() != Some(&b'.') && !char_at(text, end).is_some_and(joins));
         self.name(Name { text: part, place: Place::Mapped(&segment.places()[start..end]), left, right });
     }
 
@@ -335,33 +352,66 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         if lo >= hi {
             return;
         }
-        let other = escaped.filter(|found| !found.only).map(|found| skip_edges(found.skip)).filter(|other| *other < hi);
         let end = place.at(hi - 1) + 1;
 
-        let mut quad = self.quads(text, place, lo, hi, left == Left::Border, right);
-        if let Some(other) = other {
-            let piece = text[other..hi].iter().position(|byte| *byte == b'-').map_or(hi, |dash| other + dash);
-            quad |= (right || piece < hi) && self.quad(text, place, other, piece) && piece == hi;
-        }
+        let quad = self.quads(text, place, lo, hi, left == Left::Border, right);
         let numeric = text[lo..hi].iter().rev().take_while(|byte| **byte != b'.').all(u8::is_ascii_digit);
-        let named = right && !numeric && self.suffixes(text, place, lo, hi, left, other);
-        if left != Left::Border || !right || !(quad || named) {
-            return;
-        }
-        let start = place.at(other.unwrap_or(lo));
-        if named {
-            let host = &text[lo..hi];
-            if at_sign(bytes, place.at(lo)) > 0 && host.len() <= MAX_HOST {
+        let named = right && !numeric && self.suffixes(text, place, lo, hi, left);
+        if left == Left::Border && right && (quad || named) {
+            let code = escaped.filter(|found| found.only).map(|found| found.stands_for);
+            let host = text[lo..hi].len() <= MAX_HOST && named;
+            if host && at_sign(bytes, place.at(lo)) > 0 {
                 let mut folded = [0; MAX_HOST];
-                let folded = &mut folded[..host.len()];
-                folded.copy_from_slice(host);
+                let folded = &mut folded[..hi - lo];
+                folded.copy_from_slice(&text[lo..hi]);
                 folded.make_ascii_lowercase();
                 self.emails(place.at(lo), end, folded);
             }
+            self.perhaps_bare_url(place.at(lo), end, quad, hi == text.len(), code);
         }
-        if hi == text.len()
-            && matches!(bytes.get(end), Some(b'/' | b'?' | b':' | b'.' | b'\\'))
-            && self.may_begin_url(start, escaped.map(|found| found.stands_for))
+        if let Some(found) = escaped.filter(|found| !found.only) {
+            let other = skip_edges(found.skip);
+            self.other_reading(text, place, other, hi, right, numeric, found.stands_for);
+        }
+    }
+
+    /// The name from `other` on, behind what may be an escape: what differs from the whole.
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    fn other_reading(
+        &mut self,
+        text: &[u8],
+        place: Place<'_>,
+        other: usize,
+        hi: usize,
+        right: bool,
+        numeric: bool,
+        code: u32,
+    ) {
+        let Some(host) = text.get(other..hi).filter(|host| !host.is_empty()) else { return };
+        let end = place.at(hi - 1) + 1;
+        let piece = host.iter().position(|byte| *byte == b'-').map_or(hi, |dash| other + dash);
+        let quad = (right || piece < hi) && self.quad(text, place, other, piece) && piece == hi;
+        let label = host.iter().position(|byte| *byte == b'.');
+        let named = right && !numeric && label.is_some();
+        let labels_fit = host.split(|byte| *byte == b'.').all(|label| label.len() <= MAX_LABEL);
+        if named && labels_fit && host.len() <= MAX_HOST {
+            let mut folded = [0; MAX_HOST];
+            let folded = &mut folded[..host.len()];
+            folded.copy_from_slice(host);
+            folded.make_ascii_lowercase();
+            self.observe(Kind::Domain, place.at(other), end, folded, true);
+        }
+        if right && (named || quad) {
+            self.perhaps_bare_url(place.at(other), end, quad, hi == text.len(), Some(code));
+        }
+    }
+
+    #[inline]
+    fn perhaps_bare_url(&mut self, start: usize, end: usize, quad: bool, untrimmed: bool, code: Option<u32>) {
+        if untrimmed
+            && matches!(self.bytes.get(end), Some(b'/' | b'?' | b':' | b'.' | b'\\'))
+            && self.may_begin_url(start, code)
         {
             self.bare_url(start, end, quad);
         }
@@ -369,7 +419,15 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     /// Addresses among the parts between hyphens; true if the whole is one.
     #[inline]
-    fn quads(&mut self, text: &[u8], place: Place<'_>, lo: usize, hi: usize, left: bool, right: bool) -> bool {
+    fn quads(
+        &mut self,
+        text: &[u8],
+        place: Place<'_>,
+        lo: usize,
+        hi: usize,
+        left: bool,
+        right: bool,
+    ) -> bool {
         // Every address begins with a digit after a border.
         let Some(dash) = text[lo..hi].iter().position(|byte| *byte == b'-') else {
             return left && right && self.quad(text, place, lo, hi);
@@ -415,9 +473,9 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     /// Each label suffix of `lo..hi`; false if it has one label only.
     #[inline]
-    fn suffixes(&mut self, text: &[u8], place: Place<'_>, lo: usize, hi: usize, left: Left, other: Option<usize>) -> bool {
+    fn suffixes(&mut self, text: &[u8], place: Place<'_>, lo: usize, hi: usize, left: Left) -> bool {
         let end = place.at(hi - 1) + 1;
-        let window = lo.max(hi.saturating_sub(MAX_HOST));
+        let window = lo.max(hi.saturating_sub(WINDOW));
         let length = hi - window;
         let Extractor { folded, seed, emit, .. } = self;
         let folded = &mut folded[..length];
@@ -430,7 +488,6 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         };
         let mut label_end = length;
         let mut dots = 0;
-        let mut nearest = 0;
         for at in (0..length).rev() {
             if folded[at] != b'.' {
                 continue;
@@ -441,21 +498,17 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             observe(place.at(window + at + 1), &folded[at + 1..], false);
             label_end = at;
             dots += 1;
-            nearest = window + at;
         }
         if dots == 0 {
             return false;
         }
-        if window > lo || label_end > MAX_LABEL {
+        if length > MAX_HOST || label_end > MAX_LABEL {
             return true;
         }
         match left {
             Left::Border => observe(place.at(lo), folded, true),
             Left::Label => observe(place.at(lo), folded, false),
             Left::Joined => {}
-        }
-        if let Some(other) = other.filter(|other| *other < nearest) {
-            observe(place.at(other), &folded[other - lo..], true);
         }
         true
     }
@@ -586,8 +639,7 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         if self.url_work == 0 {
             return;
         }
-        let looked_at =
-            url::ends(self.bytes, start, authority, encoded, &mut |end| self.url(start, end));
+        let looked_at = url::ends(self.bytes, start, authority, encoded, &mut |end| self.url(start, end));
         self.url_work = self.url_work.saturating_sub(looked_at);
     }
 
@@ -621,19 +673,18 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         if here.colon == 0 {
             return;
         }
-        let mut pairs = here.colon & ahead(here.colon, after.colon);
-        while pairs != 0 {
-            self.long_address(base + pairs.trailing_zeros() as usize);
-            pairs &= pairs - 1;
-        }
+        let mut marks = here.colon & ahead(here.colon, after.colon);
         // The full form has 15 bytes at least, so it fills an aligned group of eight, and each
         // eight of its bytes hold a colon.
         let run = here.hex | here.colon;
         for group in 0..8 {
             let shift = group * 8;
-            if run >> shift & 0xff == 0xff && here.colon >> shift & 0xff != 0 {
-                self.long_address(base + shift);
-            }
+            let full = run >> shift & 0xff == 0xff && here.colon >> shift & 0xff != 0;
+            marks |= u64::from(full) << shift;
+        }
+        while marks != 0 {
+            self.long_address(base + marks.trailing_zeros() as usize);
+            marks &= marks - 1;
         }
     }
 
@@ -711,7 +762,8 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
     /// Neither a word nor a dot and a word follows.
     fn quad_ends(&self, end: usize) -> bool {
         border_after(self.bytes, end)
-            && !(self.bytes.get(end) == Some(&b'.') && self.bytes.get(end + 1).is_some_and(|byte| is_word(*byte)))
+            && !(self.bytes.get(end) == Some(&b'.')
+                && self.bytes.get(end + 1).is_some_and(|byte| is_word(*byte)))
     }
 
     fn parse_long(&mut self, start: usize, end: usize) {
@@ -724,7 +776,10 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         let Some(colon) = text.iter().rposition(|byte| *byte == b':') else { return };
         let (head, port) = text.split_at(colon);
         let full = head.iter().filter(|byte| **byte == b':').count() == 7;
-        if full && port[1..].iter().all(u8::is_ascii_digit) && let Some(address) = parse(head) {
+        if full
+            && port[1..].iter().all(u8::is_ascii_digit)
+            && let Some(address) = parse(head)
+        {
             self.address(start, start + colon, address.into());
         }
     }
@@ -778,7 +833,8 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
     // Out --------------------------------------------------------------------------------------
 
     fn address(&mut self, start: usize, end: usize, address: IpAddr) {
-        let observable = address_observable(self.seed, address, Span { start: start as u32, end: end as u32 });
+        let observable =
+            address_observable(self.seed, address, Span { start: start as u32, end: end as u32 });
         (self.emit)(observable);
     }
 

@@ -32,14 +32,20 @@ pub(super) struct Delimiter {
 pub(super) fn delimiter(bytes: &[u8], at: usize) -> Option<Delimiter> {
     let open = at > 0 && bytes.get(at - 1) == Some(&b'[');
     match bytes.get(at..)? {
-        [b':', b'/', b'/', b']', ..] if open => Some(Delimiter { start: at - 1, end: at + 4, encoded: false }),
+        [b':', b'/', b'/', b']', ..] if open => {
+            Some(Delimiter { start: at - 1, end: at + 4, encoded: false })
+        }
         [b':', b'/', b'/', ..] => Some(Delimiter { start: at, end: at + 3, encoded: false }),
         [b':', b'\\', b'/', b'\\', b'/', ..] => Some(Delimiter { start: at, end: at + 5, encoded: false }),
-        [b':', b']', b'/', b'/', ..] if open => Some(Delimiter { start: at - 1, end: at + 4, encoded: false }),
+        [b':', b']', b'/', b'/', ..] if open => {
+            Some(Delimiter { start: at - 1, end: at + 4, encoded: false })
+        }
         [b':', b']', b'\\', b'/', b'\\', b'/', ..] if open => {
             Some(Delimiter { start: at - 1, end: at + 6, encoded: false })
         }
-        [b'%', b'3', b'a' | b'A', b'/', b'/', ..] => Some(Delimiter { start: at, end: at + 5, encoded: true }),
+        [b'%', b'3', b'a' | b'A', b'/', b'/', ..] => {
+            Some(Delimiter { start: at, end: at + 5, encoded: true })
+        }
         [b'%', b'3', b'a' | b'A', b'%', b'2', b'f' | b'F', b'%', b'2', b'f' | b'F', ..] => {
             Some(Delimiter { start: at, end: at + 9, encoded: true })
         }
@@ -50,7 +56,8 @@ pub(super) fn delimiter(bytes: &[u8], at: usize) -> Option<Delimiter> {
 /// Where the scheme before a delimiter begins: letters and digits, a letter first.
 pub(super) fn scheme_start(bytes: &[u8], delimiter: usize) -> Option<usize> {
     let head = bytes.get(..delimiter)?;
-    let length = head.iter().rev().take(MAX_SCHEME + 5).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let length =
+        head.iter().rev().take(MAX_SCHEME + 5).take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let mut start = delimiter - length;
     if let Some(found) = escape(bytes, start).filter(|found| found.skip < length) {
         start += found.skip;
@@ -66,7 +73,13 @@ pub(super) fn scheme_start(bytes: &[u8], delimiter: usize) -> Option<usize> {
 /// A URL that stands in quotes or brackets ends with them. Punctuation behind it is tried with and
 /// without, and so is a comma or semicolon behind which a field begins. Returns the bytes looked
 /// at.
-pub(super) fn ends(bytes: &[u8], start: usize, authority: usize, encoded: bool, each: &mut impl FnMut(usize)) -> usize {
+pub(super) fn ends(
+    bytes: &[u8],
+    start: usize,
+    authority: usize,
+    encoded: bool,
+    each: &mut impl FnMut(usize),
+) -> usize {
     let opener = start.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(0);
     let limit = bytes.len().min(authority.saturating_add(3 * MAX_URL));
     let mut at = authority;
@@ -114,7 +127,10 @@ pub(super) fn ends(bytes: &[u8], start: usize, authority: usize, encoded: bool, 
     each(end);
     for _ in 0..MAX_TRIMS {
         let trims = end > authority
-            && matches!(bytes.get(end - 1), Some(b'.' | b',' | b';' | b':' | b'!' | b'?' | b')' | b']' | b'\'' | b'*'));
+            && matches!(
+                bytes.get(end - 1),
+                Some(b'.' | b',' | b';' | b':' | b'!' | b'?' | b')' | b']' | b'\'' | b'*')
+            );
         if !trims {
             break;
         }
@@ -317,7 +333,8 @@ fn bracketed_address<'a>(rest: &'a [u8], out: &mut Writer<'_>) -> Result<(usize,
     let close = rest.iter().position(|byte| *byte == b']').ok_or(NOT)?;
     let (inside, behind) = rest.split_at(close);
     let address = inside.split(|byte| *byte == b'%').next().unwrap_or_default();
-    let address: Ipv6Addr = std::str::from_utf8(address).ok().and_then(|text| text.parse().ok()).ok_or(NOT)?;
+    let address: Ipv6Addr =
+        std::str::from_utf8(address).ok().and_then(|text| text.parse().ok()).ok_or(NOT)?;
     match address.to_ipv4_mapped() {
         Some(mapped) => display(out, format_args!("{mapped}"))?,
         None => display(out, format_args!("[{address}]"))?,
@@ -394,7 +411,9 @@ fn path(reader: &mut Reader<'_>, first: Option<u8>, out: &mut Writer<'_>) -> Res
     while let Some(byte) = reader.next() {
         match byte {
             b'#' => break,
-            0..=b' ' | 0x7f.. | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'\\' => out.percent(byte)?,
+            0..=b' ' | 0x7f.. | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'\\' => {
+                out.percent(byte)?
+            }
             _ => out.push(byte)?,
         }
     }
