@@ -129,7 +129,10 @@ impl Worker {
             }
             Format::Flow => {
                 let Some(exporter) = message.peer else { return };
+                let sequence = &mut batch.sequence;
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
+                    *sequence += 1;
+                    let identity = Identity { sequence: *sequence, ..identity };
                     matcher.flow(rules, record.flow, validity, &mut |matched| {
                         hits.flow(rules, identity, &message, &record, matched, found);
                     });

@@ -30,6 +30,8 @@ pub struct Place<'a> {
     pub offset: Option<u64>,
     /// Its number in the file, from 1.
     pub number: u64,
+    /// The number of the flow record in it, from 1; 0 for what has none.
+    pub record: u64,
 }
 
 /// What a verb does with each message.
@@ -199,7 +201,7 @@ impl<J: Job> Session<'_, J> {
         loop {
             let more = capture.read(&mut |datagram| {
                 number += 1;
-                let place = Place { path: &path, input, offset: None, number };
+                let place = Place { path: &path, input, offset: None, number, record: 0 };
                 let format = match self.kind {
                     As::Auto => datagram.format,
                     As::Flow => Format::Flow,
@@ -228,7 +230,7 @@ impl<J: Job> Session<'_, J> {
         source.into_reader().take(MAX_MESSAGE as u64).read_to_end(&mut bytes).map_err(|error| FileError { path: path.clone(), source: error })?;
         let mut printed = Vec::new();
         let message = Message { bytes: &bytes, peer: Some(NO_EXPORTER), received: reference.now, truncated: false };
-        let place = Place { path: &path, input, offset: None, number: 1 };
+        let place = Place { path: &path, input, offset: None, number: 1, record: 0 };
         self.message(&message, Format::Flow, place, reference, &mut printed);
         out.write_all(&printed)?;
         Ok(())
@@ -242,7 +244,10 @@ impl<J: Job> Session<'_, J> {
             Format::Syslog => self.job.syslog(&mut worker, message, place, time, out),
             Format::Flow => {
                 let exporter = message.peer.unwrap_or(NO_EXPORTER);
+                let mut record_number = 0;
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
+                    record_number += 1;
+                    let place = Place { record: record_number, ..place };
                     self.job.record(&mut worker, message, &record, place, out);
                 });
                 if let Err(error) = decoded {
@@ -265,7 +270,7 @@ fn in_block<J: Job>(
     let mut worker = take(workers, job);
     let mut out = Vec::new();
     for message in block.messages() {
-        let place = Place { path, input, offset: Some(message.offset), number: message.number };
+        let place = Place { path, input, offset: Some(message.offset), number: message.number, record: 0 };
         let message =
             Message { bytes: message.bytes, peer: None, received: reference.now, truncated: message.truncated };
         job.syslog(&mut worker, &message, place, reference, &mut out);

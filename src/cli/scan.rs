@@ -162,7 +162,8 @@ impl Scan {
                 last: message.received,
                 count: 1,
                 worker: place.input,
-                sequence: place.number,
+                // A datagram holds less than 2^16 records.
+                sequence: (place.number << 16) | place.record,
             };
             let Some(mut alert) = worker.composer.compose(&hit, self.now) else {
                 worker.suppressed += 1;
