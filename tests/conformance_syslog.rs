@@ -44,7 +44,73 @@ const WANTED: [&str; 16] = [
 ];
 
 /// Why numbers are not equal.
-const DEVIATIONS: &[(&str, &str)] = &[];
+const DEVIATIONS: &[(&str, &str)] = &[
+    (
+        "go-syslog rfc5424",
+        "all valid vectors equal; compared without the BOM, which is no part of MSG's text (RFC 5424, 6.4), and with the \
+         expected structured data unescaped (6.3.3), since that parser keeps both as written",
+    ),
+    ("go-syslog rfc3164", "all valid vectors equal; its stamps have no year: compared in one year"),
+    ("go-syslog invalid", "refused there; here what can be read is read, the rest is kept as the message"),
+    (
+        "telegraf",
+        "one expected message holds `\\n` for a line feed, which its line protocol cannot tell from an `n`",
+    ),
+    (
+        "beats system",
+        "macOS writes `launchd[1] (subject): `: here app, process id and message id, there all of it is the app",
+    ),
+    (
+        "beats apache, elastic apache",
+        "TLS request logs, and `user.name` of `-`; nine results have the time of the pipeline's run",
+    ),
+    (
+        "beats nginx, elastic nginx",
+        "of a list of proxies the first is taken here, the first public one there",
+    ),
+    (
+        "beats iis, elastic microsoft_dhcp, panw, pfsense, snort",
+        "columns without names: no decoder in this version",
+    ),
+    ("beats-cef, elastic cef", "hardware addresses have the form of ECS here"),
+    ("elastic auditd", "`user.id` is `uid` here, `auid` there"),
+    (
+        "elastic bluecoat, f5, imperva, juniper_netscreen",
+        "generated lines that have no header at all; kept whole",
+    ),
+    ("elastic checkpoint", "messages there are empty but for the event; `event.start` stays a number there"),
+    ("elastic cisco_aironet", "the source file's name is cut from the message there"),
+    (
+        "elastic cisco_asa, cisco_ftd, cisco_ios",
+        "`event.action` is what the firewall did here, a class of events there; the user is `user.name` here, \
+         `source.user.name` there; an inbound connection goes from the foreign address here; `CST` is US time here",
+    ),
+    ("elastic cisco_ise", "the message begins behind the counters there"),
+    (
+        "elastic coredns, cyberarkpas, symantec_endpoint, pulse_connect_secure",
+        "sentences and nested XML: no decoder in this version",
+    ),
+    (
+        "elastic fortinet_fortigate, fortimail",
+        "`event.action` is `action` here, `eventtype` there; `user` is `user.name` here",
+    ),
+    ("elastic iptables, netscout, squid", "the message there is the whole line"),
+    ("elastic modsecurity, zscaler_zia", "names of their own that no other product uses"),
+    ("elastic qnap_nas, juniper_srx, cisco_meraki", "`event.action` is rewritten there"),
+    ("elastic sonicwall_firewall", "`note` is joined to the message there"),
+    (
+        "elastic sophos",
+        "the zone that the line names is obeyed here, replaced by a configured one there, and so is the host; \
+         `event.code` is the last digits of `log_id` there",
+    ),
+    (
+        "elastic zeek, f5_bigip",
+        "`host.name` is that of the collecting agent there; beside a path `hostname` is the URL's here",
+    ),
+    ("loghub Apache", "only the time is compared, levels are part of the message"),
+    ("sc4s", "host and time where they stand right behind the priority; every line is kept"),
+    ("rsyslog, wazuh", "nothing is expected: every line has a message, those without header are matched raw"),
+];
 
 /// What one source came to: equal and compared.
 #[derive(Default, Clone)]
@@ -114,7 +180,7 @@ impl Sources {
         for (name, want) in WANTED.iter().filter_map(|name| expected.get_key_value(*name)) {
             tally.wanted.0 += usize::from(got.get(name).is_some_and(|have| same(have, want)));
             tally.wanted.1 += 1;
-            if got.get(name).is_none() {
+            if !got.contains_key(name) {
                 differ(name, None, want);
             }
         }

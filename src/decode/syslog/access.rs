@@ -27,8 +27,11 @@ const BEFORE_MAX: usize = 400;
 /// `26/Dec/2016:16:16:29.123456 +0200`
 const STAMP_MAX: usize = 40;
 
+/// Virtual host, client and user.
+type Clients<'a> = (Option<&'a [u8]>, &'a [u8], &'a [u8]);
+
 /// `[vhost] client[, client…] ident user`: virtual host, client and user.
-fn clients(before: &[u8]) -> Option<(Option<&[u8]>, &[u8], &[u8])> {
+fn clients(before: &[u8]) -> Option<Clients<'_>> {
     let mut words = before.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let mut first = words.next()?;
     let mut rest: Vec<&[u8]> = words.take(WORDS_MAX).collect();

@@ -173,6 +173,9 @@ fn extension<'a>(key: &'a [u8], value: &Text<'a>, names: &mut Names<'a>, out: &m
     };
     match own {
         Some((field, form)) if names.put(out, Some(Group::Cef), field, form, &Cow::Borrowed(key), value) => {}
+        // The standard says it is a URL, whatever it looks like.
+        _ if key == b"request"
+            && names.put(out, None, FieldId::UrlOriginal, Form::Word, &Cow::Borrowed(key), value) => {}
         _ => names.keep(out, Group::Cef, &Cow::Borrowed(key), value),
     }
 }

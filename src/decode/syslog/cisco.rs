@@ -184,9 +184,12 @@ const EMPTY: Cow<'static, [u8]> = Cow::Borrowed(b"");
 /// The longest messages name both endpoints within their first sentence.
 const WORDS_MAX: usize = 64;
 
+/// Address or name, port, interface.
+type Endpoint<'a> = (&'a [u8], Option<u16>, Option<&'a [u8]>);
+
 /// `dmz:10.1.2.30/63016`, `outside/10.0.0.1(23)`, `10.0.0.1/80`, `10.0.0.1`: address, port and
 /// interface.
-fn endpoint(word: &[u8]) -> Option<(&[u8], Option<u16>, Option<&[u8]>)> {
+fn endpoint(word: &[u8]) -> Option<Endpoint<'_>> {
     if word.first() == Some(&b'(') {
         return None;
     }

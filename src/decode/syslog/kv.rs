@@ -31,27 +31,27 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let Some(dialect) = dialect(text) else { return false };
     let mut budget = PAIRS_MAX;
     match dialect {
-        Dialect::Blanks => blanks(text, &mut |key, value| pair(names, out, &mut budget, key, value)),
+        Dialect::Blanks => blanks(text, &mut |key, value| pair(names, out, &mut budget, key, &value)),
         Dialect::Separated(separator) => {
-            separated(text, separator, b'=', &mut |key, value| pair(names, out, &mut budget, key, value));
+            separated(text, separator, b'=', &mut |key, value| pair(names, out, &mut budget, key, &value));
         }
         Dialect::Colons(separator) => {
             let bare =
                 text.strip_prefix(b"[").map(|text| text.strip_suffix(b"]").unwrap_or(text)).unwrap_or(text);
-            separated(bare, separator, b':', &mut |key, value| pair(names, out, &mut budget, key, value));
+            separated(bare, separator, b':', &mut |key, value| pair(names, out, &mut budget, key, &value));
         }
     }
     budget < PAIRS_MAX
 }
 
-fn pair<'a>(names: &mut Names<'a>, out: &mut Fields, budget: &mut usize, key: &'a [u8], value: Text<'a>) {
+fn pair<'a>(names: &mut Names<'a>, out: &mut Fields, budget: &mut usize, key: &'a [u8], value: &Text<'a>) {
     if *budget == 0 {
         return;
     }
     *budget -= 1;
     // auditd wraps what user space said: `msg='op=login acct="root" addr=10.0.0.1 res=failed'`.
     if key == b"msg"
-        && let Cow::Borrowed(inner) = value
+        && let Cow::Borrowed(inner) = *value
         && begins(inner, 2)
     {
         blanks(inner, &mut |key, value| {
@@ -67,10 +67,10 @@ fn pair<'a>(names: &mut Names<'a>, out: &mut Fields, budget: &mut usize, key: &'
         let end = memchr(b':', stamp).unwrap_or(stamp.len());
         let stamp = Cow::Owned(stamp[..end].to_vec());
         names.put(out, None, FieldId::Timestamp, Form::Stamp, &Cow::Borrowed(key), &stamp);
-        names.keep(out, Group::Kv, &Cow::Borrowed(key), &value);
+        names.keep(out, Group::Kv, &Cow::Borrowed(key), value);
         return;
     }
-    names.pair(out, Group::Kv, &Cow::Borrowed(key), &value);
+    names.pair(out, Group::Kv, &Cow::Borrowed(key), value);
 }
 
 /// Tells the dialect from the first pairs.
@@ -151,6 +151,8 @@ fn next_key(text: &[u8], from: usize) -> Option<(usize, usize)> {
     if at > 0 && matches!(text.get(at), Some(b'"')) {
         at = quoted_end(text, at)?;
     }
+    // A quote that nothing closes would be looked for again and again.
+    let mut unclosed = false;
     loop {
         let equals = at + memchr(b'=', text.get(at..)?)?;
         let before = text.get(at..equals)?;
@@ -177,8 +179,11 @@ fn next_key(text: &[u8], from: usize) -> Option<(usize, usize)> {
             return Some((start, equals));
         }
         at = equals + 1;
-        if matches!(text.get(at), Some(b'"')) {
-            at = quoted_end(text, at).unwrap_or(at + 1);
+        if matches!(text.get(at), Some(b'"')) && !unclosed {
+            match quoted_end(text, at) {
+                Some(end) => at = end,
+                None => unclosed = true,
+            }
         }
     }
 }
@@ -213,7 +218,8 @@ fn closes_pair(rest: &[u8]) -> bool {
 /// Pairs with blanks between them.
 fn blanks<'a>(text: &'a [u8], each: &mut impl FnMut(&'a [u8], Text<'a>)) {
     let mut from = 0;
-    while let Some((start, equals)) = next_key(text, from) {
+    for _ in 0..PAIRS_MAX {
+        let Some((start, equals)) = next_key(text, from) else { return };
         let Some(key) = text.get(start..equals) else { return };
         let (value, end) = value_at(text, equals + 1);
         each(key, value);
@@ -251,7 +257,10 @@ fn value_at(text: &[u8], at: usize) -> (Text<'_>, usize) {
 /// Pairs with a separator between them; a quoted value may hold it.
 fn separated<'a>(text: &'a [u8], separator: u8, equals: u8, each: &mut impl FnMut(&'a [u8], Text<'a>)) {
     let mut rest = text;
-    while !rest.is_empty() {
+    for _ in 0..PAIRS_MAX {
+        if rest.is_empty() {
+            return;
+        }
         let (part, after) = next_part(rest, separator, equals);
         rest = after;
         let Some(at) = memchr(equals, part) else { continue };

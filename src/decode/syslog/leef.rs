@@ -56,7 +56,7 @@ fn delimiter<'a>(version: &[u8], rest: &'a [u8]) -> (u8, &'a [u8]) {
     let (field, after) = until_pipe(rest);
     let named = version.starts_with(b"2") && memchr(b'=', field).is_none() && field.len() <= DELIMITER_MAX;
     let (delimiter, attributes) =
-        if named && !(after.is_empty() && !field.is_empty()) { (code(field), after) } else { (None, rest) };
+        if named && (field.is_empty() || !after.is_empty()) { (code(field), after) } else { (None, rest) };
     let delimiter = delimiter.unwrap_or(b'\t');
     if memchr(delimiter, attributes).is_none() && delimiter == b'\t' && memchr(b'^', attributes).is_some() {
         return (b'^', attributes);

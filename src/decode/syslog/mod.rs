@@ -30,7 +30,6 @@ use crate::input::Nanos;
 use jiff::tz::TimeZone;
 use nom::IResult;
 use nom::error::{Error, ErrorKind};
-use std::borrow::Cow;
 use vocabulary::Names;
 
 /// What a message looks like; the name is the label `format`.
@@ -285,14 +284,35 @@ fn text_of(message: &[u8], span: Span) -> Option<&[u8]> {
 }
 
 /// Text as a value: a span if it lies in the message, else copied.
-fn value(message: &[u8], text: &Cow<'_, [u8]>, out: &mut Fields) -> Value {
-    if let Cow::Borrowed(slice) = text {
-        let offset = (slice.as_ptr() as usize).wrapping_sub(message.as_ptr() as usize);
-        if offset.checked_add(slice.len()).is_some_and(|end| end <= message.len()) {
-            return Value::Raw(Span { start: offset as u32, end: (offset + slice.len()) as u32 });
-        }
+fn value(message: &[u8], text: &[u8], out: &mut Fields) -> Value {
+    let offset = (text.as_ptr() as usize).wrapping_sub(message.as_ptr() as usize);
+    match offset.checked_add(text.len()) {
+        Some(end) if end <= message.len() => Value::Raw(Span { start: offset as u32, end: end as u32 }),
+        _ => out.text(text),
     }
-    out.text(text)
+}
+
+/// One byte.
+fn byte(input: &[u8], wanted: u8) -> IResult<&[u8], u8> {
+    match input.split_first() {
+        Some((first, rest)) if *first == wanted => Ok((rest, wanted)),
+        _ => fail(input),
+    }
+}
+
+/// One byte of several.
+fn one_byte<'a>(input: &'a [u8], wanted: &[u8]) -> IResult<&'a [u8], u8> {
+    match input.split_first() {
+        Some((first, rest)) if wanted.contains(first) => Ok((rest, *first)),
+        _ => fail(input),
+    }
+}
+
+/// The rest, and the digits before it.
+fn digits(input: &[u8]) -> (&[u8], &[u8]) {
+    let end = input.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(input.len());
+    let (digits, rest) = input.split_at(end);
+    (rest, digits)
 }
 
 fn fail<T>(input: &[u8]) -> IResult<&[u8], T> {
@@ -430,9 +450,11 @@ mod tests {
         Json::Object(out)
     }
 
-    /// A line and values of its ECS form, by JSON pointer.
+    /// Name, line, and values of its ECS form by JSON pointer.
+    type Body = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
     #[rustfmt::skip]
-    const BODIES: &[(&str, &str, &[(&str, &str)])] = &[
+    const BODIES: &[Body] = &[
         ("header", "<165>1 2003-10-11T22:14:15.003Z 192.0.2.1 evntslog 12 ID47 [a@1 b=\"c\\]\" src=\"10.0.0.9\"] An event", &[
             ("/@timestamp", "2003-10-11T22:14:15.003Z"), ("/log/syslog/facility/name", "local4"), ("/log/syslog/severity/name", "notice"),
             ("/log/syslog/version", "1"), ("/log/syslog/msgid", "ID47"), ("/host/name", "192.0.2.1"), ("/host/ip/0", "192.0.2.1"),

@@ -1,10 +1,8 @@
 //! PRI: facility and severity.
 
+use super::{byte, digits, fail};
 use crate::decode::{FieldId, Fields, Value};
-use nom::bytes::complete::take_while_m_n;
-use nom::character::complete::char;
-use nom::sequence::delimited;
-use nom::{IResult, Parser};
+use nom::IResult;
 
 /// Takes PRI off the front. Zeros before the number and numbers over 191 are tolerated, the latter
 /// as no priority; of two in a row the second counts, for a relay put its own before the sender's.
@@ -19,8 +17,12 @@ pub(super) fn parse(input: &[u8]) -> (&[u8], Option<u8>) {
 }
 
 fn one(input: &[u8]) -> IResult<&[u8], Option<u8>> {
-    let digits = take_while_m_n(1, DIGITS_MAX, |byte: u8| byte.is_ascii_digit());
-    let (rest, digits) = delimited(char('<'), digits, char('>')).parse(input)?;
+    let (rest, _) = byte(input, b'<')?;
+    let (rest, digits) = digits(rest);
+    let (rest, _) = byte(rest, b'>')?;
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return fail(input);
+    }
     let value = digits.iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
     Ok((rest, u8::try_from(value).ok().filter(|value| *value <= 191)))
 }

@@ -5,12 +5,11 @@
 //! the rest to the legacy reading.
 
 use super::stamp::{self, Stamp};
-use super::{Header, PAIRS_MAX, Shape, body, fail, rfc3164, span, value};
+use super::{Header, PAIRS_MAX, Shape, body, byte, digits, fail, rfc3164, span, value};
 use crate::decode::{Extra, Fields, Group, Span, Value};
 use nom::bytes::complete::{tag, take_while, take_while_m_n, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{opt, verify};
-use nom::sequence::terminated;
+use nom::combinator::opt;
 use nom::{IResult, Parser};
 use std::borrow::Cow;
 
@@ -53,14 +52,19 @@ pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Opti
 
 /// 1 to 999, no leading zero.
 fn version(input: &[u8]) -> Parsed<'_, u16> {
-    let digits = take_while_m_n(1, 3, |byte: u8| byte.is_ascii_digit());
-    let (rest, digits) =
-        terminated(verify(digits, |digits: &[u8]| digits.first() != Some(&b'0')), char(' ')).parse(input)?;
+    let (rest, digits) = digits(input);
+    let (rest, _) = byte(rest, b' ')?;
+    if digits.is_empty() || digits.len() > 3 || digits.first() == Some(&b'0') {
+        return fail(input);
+    }
     Ok((rest, digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))))
 }
 
 /// A stamp, or a word that was meant as one: it begins like a date, and the header goes on behind it.
 fn lenient_stamp(input: &[u8]) -> Parsed<'_, Option<Stamp>> {
+    if let Some((_, rest)) = stamp::quick(input).and_then(|length| input.split_at_checked(length)) {
+        return Ok((rest, None));
+    }
     match stamp::stamp(input) {
         Ok((rest @ ([] | [b' ', ..]), stamp)) => Ok((rest, Some(stamp))),
         _ => {
@@ -113,7 +117,7 @@ fn fields_and_data<'a>(message: &[u8], input: &'a [u8]) -> Option<(Names, Option
     let (procid, rest) = field(message, rest)?;
     // `DriveArray: Smart Array - Drive is failed` is a tag and a sentence, not four fields.
     let tagged = app.is_some_and(|app| ends_in_colon(message, app));
-    if tagged && procid.is_some_and(|pid| !digits(message, pid)) {
+    if tagged && procid.is_some_and(|pid| !is_number(message, pid)) {
         return None;
     }
     let (msgid, rest) = field(message, rest)?;
@@ -137,7 +141,7 @@ fn ends_in_colon(message: &[u8], span: Span) -> bool {
     message.get(..span.end as usize).is_some_and(|text| text.ends_with(b":"))
 }
 
-fn digits(message: &[u8], span: Span) -> bool {
+fn is_number(message: &[u8], span: Span) -> bool {
     message
         .get(span.start as usize..span.end as usize)
         .is_some_and(|text| text.iter().all(u8::is_ascii_digit))
@@ -250,12 +254,12 @@ pub(super) fn structured_data<'a>(
             return;
         }
         budget -= 1;
-        let parent = Some(value(message, &Cow::Borrowed(id), out));
+        let parent = Some(value(message, id, out));
         let (key, value) = match parameter {
             Some((key, written)) => {
                 let text = unescaped(written);
                 each(out, key, &text);
-                (value(message, &Cow::Borrowed(key), out), value(message, &text, out))
+                (value(message, key, out), value(message, &text, out))
             }
             None => (Value::Static(""), Value::Static("")),
         };

@@ -4,16 +4,13 @@
 //! path needs; [`Stamp::resolve`] gives the instant, with the year and the zone of a [`Reference`]
 //! where the stamp has none.
 
-use super::{Reference, fail};
+use super::{Reference, byte, digits, fail, one_byte};
 use crate::input::Nanos;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Span as Duration, Timestamp};
-use nom::bytes::complete::{take_while, take_while_m_n};
-use nom::character::complete::{char, one_of};
-use nom::combinator::{opt, peek};
+use nom::IResult;
 use nom::error::{Error, ErrorKind};
-use nom::{IResult, Parser};
 
 /// A stamp as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +124,87 @@ fn zoned(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
     zone.to_ambiguous_timestamp(local).compatible().ok()
 }
 
+/// The length of a stamp in one of the two usual forms, where nothing but the form decides; `None`
+/// says to ask [`stamp`], which would give the same. This is what most messages cost.
+pub(super) fn quick(input: &[u8]) -> Option<usize> {
+    match input.first()? {
+        b'A'..=b'S' => quick_bsd(input),
+        b'1' | b'2' => quick_iso(input),
+        _ => None,
+    }
+}
+
+/// `Oct 11 22:14:15`, unless a fraction, a year or a zone may follow.
+fn quick_bsd(input: &[u8]) -> Option<usize> {
+    let (&[a, b, c, b' ', day, day_ones, b' ', h, h1, b':', m, m1, b':', s, s1], rest) =
+        input.split_first_chunk()?
+    else {
+        return None;
+    };
+    let month = matches!(
+        &[a, b, c],
+        b"Jan"
+            | b"Feb"
+            | b"Mar"
+            | b"Apr"
+            | b"May"
+            | b"Jun"
+            | b"Jul"
+            | b"Aug"
+            | b"Sep"
+            | b"Oct"
+            | b"Nov"
+            | b"Dec"
+    );
+    let day = if day == b' ' { b'0' } else { day };
+    let valid = month && within(day, day_ones, 1, 31) && clock(h, h1, m, m1, s, s1);
+    let plain = match rest {
+        [] | [b' '] => true,
+        [b' ', b'1', b'9', ..] | [b' ', b'2', b'0' | b'1', ..] => false,
+        [b' ', first, second, ..] if first.is_ascii_uppercase() => !second.is_ascii_uppercase(),
+        [b' ', first, ..] => first.is_ascii_alphanumeric(),
+        _ => false,
+    };
+    (valid && plain).then_some(15)
+}
+
+/// `2003-10-11T22:14:15.003Z`, `2003-10-11T22:14:15+02:00`.
+fn quick_iso(input: &[u8]) -> Option<usize> {
+    let (head, rest) = input.split_first_chunk()?;
+    let &[y, y1, y2, y3, b'-', o, o1, b'-', d, d1, b'T', h, h1, b':', m, m1, b':', s, s1] = head else {
+        return None;
+    };
+    let year =
+        matches!((y, y1), (b'1', b'9') | (b'2', b'0' | b'1')) && y2.is_ascii_digit() && y3.is_ascii_digit();
+    if !year || !within(o, o1, 1, 12) || !within(d, d1, 1, 31) || !clock(h, h1, m, m1, s, s1) {
+        return None;
+    }
+    let fraction = match rest {
+        [b'.', b'0'..=b'9', digits @ ..] => {
+            2 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count()
+        }
+        _ => 0,
+    };
+    let zone = match rest.get(fraction..)? {
+        [b'Z', b' ', ..] => 1,
+        [b'+' | b'-', h, h1, b':', m, m1, b' ', ..] if within(*h, *h1, 0, 23) && within(*m, *m1, 0, 59) => 6,
+        _ => return None,
+    };
+    Some(head.len() + fraction + zone)
+}
+
+fn clock(h: u8, h1: u8, m: u8, m1: u8, s: u8, s1: u8) -> bool {
+    within(h, h1, 0, 23) && within(m, m1, 0, 59) && within(s, s1, 0, 60)
+}
+
+fn within(tens: u8, ones: u8, least: u8, most: u8) -> bool {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    tens < 10 && ones < 10 && (least..=most).contains(&(tens * 10 + ones))
+}
+
 /// A stamp that begins with a digit.
 fn numeric(input: &[u8]) -> Parsed<'_, Stamp> {
-    let (after, lead) = take_while(|byte: u8| byte.is_ascii_digit()).parse(input)?;
+    let (after, lead) = digits(input);
     match (lead.len(), after.first()) {
         (4, Some(b'-' | b'/' | b':')) => year_month_day(input),
         (4, Some(b' ')) => {
@@ -148,12 +223,12 @@ fn numeric(input: &[u8]) -> Parsed<'_, Stamp> {
 /// no zone, a zone after a space.
 fn year_month_day(input: &[u8]) -> Parsed<'_, Stamp> {
     let (rest, year) = year(input)?;
-    let (rest, separator) = one_of("-/:").parse(rest)?;
+    let (rest, separator) = one_byte(rest, b"-/:")?;
     let (rest, month) = number(rest, 1, 12)?;
-    let (rest, _) = char(separator).parse(rest)?;
+    let (rest, _) = byte(rest, separator)?;
     let (rest, day) = number(rest, 1, 31)?;
     // Sophos UTM writes `2019:04:08-11:21:55`.
-    let (rest, _) = one_of("Tt _-").parse(rest)?;
+    let (rest, _) = one_byte(rest, b"Tt _-")?;
     let (rest, (hour, minute, second)) = time_of_day(rest)?;
     let (rest, nanos) = fraction(rest)?;
     let (rest, zone) = zone(rest)?;
@@ -165,11 +240,11 @@ fn year_month_day(input: &[u8]) -> Parsed<'_, Stamp> {
 /// `11-Oct-2003 22:14:15.003`, `11 Oct 2003 22:14:15 GMT`, `11/Oct/2003:22:14:15 +0200`.
 fn day_month_year(input: &[u8]) -> Parsed<'_, Stamp> {
     let (rest, day) = number(input, 1, 31)?;
-    let (rest, separator) = one_of("-/ ").parse(rest)?;
+    let (rest, separator) = one_byte(rest, b"-/ ")?;
     let (rest, month) = month(rest)?;
-    let (rest, _) = char(separator).parse(rest)?;
+    let (rest, _) = byte(rest, separator)?;
     let (rest, year) = year(rest)?;
-    let (rest, _) = one_of(": ").parse(rest)?;
+    let (rest, _) = one_byte(rest, b": ")?;
     let (rest, (hour, minute, second)) = time_of_day(rest)?;
     let (rest, nanos) = fraction(rest)?;
     let (rest, zone) = zone(rest)?;
@@ -180,7 +255,7 @@ fn day_month_year(input: &[u8]) -> Parsed<'_, Stamp> {
 
 /// Seconds, milliseconds, microseconds or nanoseconds, told apart by their number of digits.
 fn epoch(input: &[u8]) -> Parsed<'_, Stamp> {
-    let (rest, digits) = take_while_m_n(10, 19, |byte: u8| byte.is_ascii_digit()).parse(input)?;
+    let (rest, digits) = digits(input);
     let count =
         digits.iter().fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
     let unit: u64 = match digits.len() {
@@ -206,11 +281,11 @@ fn month_first(input: &[u8]) -> Parsed<'_, Stamp> {
 
 /// `Sat Oct 11 22:14:15 2003`, `Sat, 11 Oct 2003 22:14:15 GMT`.
 fn weekday_first(input: &[u8]) -> Parsed<'_, Stamp> {
-    let (rest, name) = take_while_m_n(3, 3, |byte: u8| byte.is_ascii_alphabetic()).parse(input)?;
+    let Some((name, rest)) = input.split_at_checked(3) else { return fail(input) };
     if !WEEKDAYS.iter().any(|day| name.eq_ignore_ascii_case(day)) {
         return fail(input);
     }
-    let (rest, _) = opt(char(',')).parse(rest)?;
+    let rest = rest.strip_prefix(b",").unwrap_or(rest);
     let (rest, _) = blanks(rest)?;
     if rest.first().is_some_and(u8::is_ascii_digit) { day_month_year(rest) } else { month_first(rest) }
 }
@@ -221,7 +296,7 @@ fn month_day_time(input: &[u8], first: Option<i16>) -> Parsed<'_, Civil> {
     let (rest, month) = month(input)?;
     let (rest, _) = blanks(rest)?;
     let (rest, day) = number(rest, 1, 31)?;
-    let (rest, _) = opt(char(',')).parse(rest)?;
+    let rest = rest.strip_prefix(b",").unwrap_or(rest);
     let (rest, _) = blanks(rest)?;
     let (rest, second_place) = match year(rest) {
         Ok((after, value)) if matches!(after.first(), Some(b' ')) => (blanks(after)?.0, Some(value)),
@@ -244,7 +319,7 @@ fn month_day_time(input: &[u8], first: Option<i16>) -> Parsed<'_, Civil> {
 }
 
 fn trailing_year(input: &[u8]) -> Parsed<'_, i16> {
-    let (rest, _) = char(' ').parse(input)?;
+    let (rest, _) = byte(input, b' ')?;
     let (rest, year) = year(rest)?;
     match rest {
         // `2001:db8::1` is a host.
@@ -300,9 +375,9 @@ fn year(input: &[u8]) -> Parsed<'_, i16> {
 /// `22:14:15`; one digit is enough for the hour.
 fn time_of_day(input: &[u8]) -> Parsed<'_, (u8, u8, u8)> {
     let (rest, hour) = number(input, 0, 23)?;
-    let (rest, _) = char(':').parse(rest)?;
+    let (rest, _) = byte(rest, b':')?;
     let (rest, minute) = number(rest, 0, 59)?;
-    let (rest, _) = char(':').parse(rest)?;
+    let (rest, _) = byte(rest, b':')?;
     let (rest, second) = number(rest, 0, 60)?;
     Ok((rest, (hour, minute, second)))
 }
@@ -320,14 +395,14 @@ fn number(input: &[u8], least: u8, most: u8) -> Parsed<'_, u8> {
 /// `.003` or `,003`: nanoseconds; digits beyond the ninth are dropped.
 fn fraction(input: &[u8]) -> Parsed<'_, u32> {
     let [b'.' | b',', b'0'..=b'9', ..] = input else { return Ok((input, 0)) };
-    let (mut rest, digits) = take_while(|byte: u8| byte.is_ascii_digit()).parse(&input[1..])?;
+    let (mut rest, digits) = digits(&input[1..]);
     let mut nanos = 0u32;
     for place in 0..9 {
         nanos = nanos * 10 + digits.get(place).map_or(0, |digit| u32::from(digit - b'0'));
     }
     // `.515.1538`: some write the finer part apart.
     if let [b'.', b'0'..=b'9', ..] = rest {
-        rest = take_while(|byte: u8| byte.is_ascii_digit()).parse(&rest[1..])?.0;
+        rest = super::digits(&rest[1..]).0;
     }
     Ok((rest, nanos))
 }
@@ -341,7 +416,7 @@ fn zone(input: &[u8]) -> Parsed<'_, Zone> {
         [b'+' | b'-', ..] => Ok(offset(input).unwrap_or((input, Zone::Unsaid))),
         [b' ', rest @ ..] => match rest {
             [b'+' | b'-', b'0'..=b'9', ..] => match offset(rest) {
-                Ok((after, zone)) if peek(end_of_word).parse(after).is_ok() => Ok((after, zone)),
+                Ok((after, zone)) if end_of_word(after).is_ok() => Ok((after, zone)),
                 _ => Ok((input, Zone::Unsaid)),
             },
             [b'A'..=b'Z', ..] => Ok(named_zone(rest).unwrap_or((input, Zone::Unsaid))),
@@ -352,9 +427,9 @@ fn zone(input: &[u8]) -> Parsed<'_, Zone> {
 }
 
 fn offset(input: &[u8]) -> Parsed<'_, Zone> {
-    let (rest, sign) = one_of("+-").parse(input)?;
+    let (rest, sign) = one_byte(input, b"+-")?;
     // Check Point writes `--5:00`.
-    let (rest, _) = opt(char('-')).parse(rest)?;
+    let rest = rest.strip_prefix(b"-").unwrap_or(rest);
     let (rest, hours) = number(rest, 0, 25)?;
     let (rest, minutes) = match rest {
         [b':', b'0'..=b'9', b'0'..=b'9', ..] => number(&rest[1..], 0, 59)?,
@@ -362,11 +437,12 @@ fn offset(input: &[u8]) -> Parsed<'_, Zone> {
         _ => (rest, 0),
     };
     let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
-    Ok((rest, Zone::Offset(if sign == '-' { -seconds } else { seconds })))
+    Ok((rest, Zone::Offset(if sign == b'-' { -seconds } else { seconds })))
 }
 
 fn named_zone(input: &[u8]) -> Parsed<'_, Zone> {
-    let (rest, name) = take_while_m_n(2, 5, |byte: u8| byte.is_ascii_uppercase()).parse(input)?;
+    let letters = input.iter().take(6).take_while(|byte| byte.is_ascii_uppercase()).count();
+    let (name, rest) = input.split_at(letters);
     end_of_word(rest)?;
     match ZONES.iter().position(|(known, _)| known.as_bytes() == name) {
         Some(index) => Ok((rest, Zone::Named(index))),
@@ -427,8 +503,13 @@ const ZONES: &[(&str, i32)] = &[
     ("NZDT", 46_800),
 ];
 
-fn blanks(input: &[u8]) -> Parsed<'_, &[u8]> {
-    take_while_m_n(1, 4, |byte| byte == b' ').parse(input)
+/// At least one blank.
+fn blanks(input: &[u8]) -> Parsed<'_, ()> {
+    match input {
+        [b' ', b' ', ..] => Ok((input.trim_ascii_start(), ())),
+        [b' ', rest @ ..] => Ok((rest, ())),
+        _ => fail(input),
+    }
 }
 
 /// A stamp made of digits must not be the head of a longer word.
@@ -499,6 +580,48 @@ mod tests {
         ] {
             assert_eq!(resolved(text, &reference).as_deref(), Some(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn the_quick_way_agrees() {
+        let mut quick_ones = 0;
+        for stamp_text in [
+            "Oct 11 22:14:15",
+            "Oct  1 02:14:60",
+            "Oct 41 22:14:15",
+            "2003-10-11T22:14:15.003Z",
+            "2003-13-11T22:14:15Z",
+            "2003-10-11T22:14:15+02:00",
+            "2003-10-11T22:14:15-07:30",
+            "2003-10-11T22:14:15",
+            "Foo 11 22:14:15",
+            "2003-10-11T22:14:15.Z",
+        ] {
+            for rest in [
+                "",
+                " ",
+                " host",
+                " HOST",
+                " UTC host",
+                " 2003 host",
+                " 2001:db8::1 a",
+                " 10.0.0.1 a",
+                ": x",
+                ".123 x",
+                " +0200 x",
+                " 1",
+                "Z x",
+                " - x",
+            ] {
+                let text = format!("{stamp_text}{rest}");
+                if let Some(length) = quick(text.as_bytes()) {
+                    let full = stamp(text.as_bytes()).map(|(rest, _)| text.len() - rest.len());
+                    assert_eq!(full, Ok(length), "{text}");
+                    quick_ones += 1;
+                }
+            }
+        }
+        assert!(quick_ones > 20, "{quick_ones}");
     }
 
     #[test]
