@@ -457,7 +457,10 @@ fn line_protocol(row: &str) -> Map<String, Value> {
     let mut characters = row.chars();
     while let Some(character) = characters.next() {
         match character {
-            '\\' => pairs.last_mut().unwrap().extend(characters.next()),
+            '\\' => {
+                let escaped = characters.next().map(|escaped| if escaped == 'n' { '\n' } else { escaped });
+                pairs.last_mut().unwrap().extend(escaped);
+            }
             '"' => quoted = !quoted,
             ',' | ' ' if !quoted => pairs.push(String::new()),
             other => pairs.last_mut().unwrap().push(other),

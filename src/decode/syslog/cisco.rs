@@ -164,8 +164,12 @@ fn sentence<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
 }
 
 /// Words that follow `user` in sentences and are no name.
-const NO_NAMES: [&[u8]; 12] = [
+const NO_NAMES: [&[u8]; 16] = [
     b"",
+    b"entry",
+    b"ACL",
+    b"session",
+    b"profile",
     b"from",
     b"has",
     b"is",
