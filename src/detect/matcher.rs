@@ -481,3 +481,551 @@ fn push_host(out: &mut Vec<u8>, fields: &Fields, message: &[u8], host: Value) {
         out.push(b']');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::indicator::{SetBuilder, SetInfo, Severity, normalise};
+    use crate::detect::{CompiledSet, hash};
+    use std::sync::Arc;
+
+    const NOW: i64 = 1_000;
+
+    type Row<'a> = (Kind, &'a str, Meta);
+
+    fn meta(change: impl FnOnce(&mut Meta)) -> Meta {
+        let mut meta = Meta::default();
+        change(&mut meta);
+        meta
+    }
+
+    fn plain() -> Meta {
+        Meta::default()
+    }
+
+    fn set(name: &str, mode: Mode, rows: &[Row<'_>]) -> Arc<CompiledSet> {
+        let mut builder = SetBuilder::new(SetInfo {
+            name: name.into(),
+            producer: None,
+            feed: None,
+            reference: None,
+            mode,
+            path: name.into(),
+            digest: name.into(),
+        });
+        for (kind, value, meta) in rows {
+            let id = builder.meta(meta);
+            builder.add(&normalise(*kind, value, meta.nocase).unwrap(), id, Some(value));
+        }
+        Arc::new(builder.build())
+    }
+
+    fn rules(rows: &[Row<'_>]) -> RuleSet {
+        RuleSet::new(vec![set("s", Mode::Indicators, rows)])
+    }
+
+    /// Matches, the given fields standing for what the decoder would write.
+    fn matches_with(
+        rules: &RuleSet,
+        message: &str,
+        validity: Validity,
+        fields: &[(FieldId, Value)],
+    ) -> Vec<Match> {
+        let mut all = Vec::new();
+        let mut decode =
+            |_: &[u8], out: &mut Fields| fields.iter().for_each(|(id, value)| out.push(*id, *value));
+        Matcher::default()
+            .text(rules, message.as_bytes(), validity, &mut decode, &mut |found| all.push(found));
+        all
+    }
+
+    fn matches(rules: &RuleSet, message: &str) -> Vec<Match> {
+        matches_with(rules, message, Validity::At(NOW), &[])
+    }
+
+    #[test]
+    fn meaning_of_each_kind() {
+        let md5 = "d41d8cd98f00b204e9800998ecf8427e";
+        for (kind, value, message, hit) in [
+            (Kind::Domain, "evil.example", "query: evil.example IN A", true),
+            (Kind::Domain, "evil.example", "query: a.b.EVIL.example. IN A", true),
+            (Kind::Domain, "evil.example", "query: notevil.example", false),
+            (Kind::Domain, "evil.example", "query: evil.example.org", false),
+            (Kind::Domain, "evil.example", "_evil.example x_evil.example", false),
+            (Kind::Domain, "evil.example", "-evil.example-", true),
+            (Kind::Domain, "evil.example", "GET http://u:p@www.evil.example:8080/x", true),
+            (Kind::Domain, "evil.example", "from=<x@evil.example>", true),
+            (Kind::Domain, "evil.example", "hxxp://evil[.]example", true),
+            (Kind::Domain, "evil.example", "u=http%3A%2F%2Fevil%2Eexample%2F", true),
+            (Kind::Domain, "evil.example", r#"{"q":"a\nevil.example\r\n"}"#, true),
+            (Kind::Domain, "evil.example", "a#011evil.example#012", true),
+            (Kind::Domain, "t.co", "https://t.co/x", true),
+            (Kind::Domain, "t.co", "at.com", false),
+            (Kind::Domain, "bücher.example", "www.Bücher.example,", true),
+            (Kind::Domain, "bücher.example", "xn--bcher-kva.example", true),
+            (Kind::Domain, "vil.example", "évil.example", false),
+            (Kind::Domain, "evil.example", "访问evil.example时", true),
+            (Kind::Domain, "evil.example", "„evil.example“", true),
+            (Kind::Domain, "x.example", &format!("{}.x.example", ["a"; 123].join(".")), true),
+            (Kind::Url, "http://evil.example", "http://evil.example/", true),
+            (Kind::Url, "http://evil.example/", "see http://evil.example.", true),
+            (Kind::Url, "http://evil.example/a", "GET HTTP://Evil.Example:80/a#frag HTTP/1.1", true),
+            (Kind::Url, "http://evil.example/a", "(http://evil.example/a).", true),
+            (Kind::Url, "http://evil.example/a", "evil.example/a", true),
+            (Kind::Url, "http://evil.example/a", "http://evil.example/A", false),
+            (Kind::Url, "http://evil.example/a", "http://evil.example/ab", false),
+            (Kind::Url, "http://evil.example/a", "http://evil.example/", false),
+            (Kind::Url, "http://evil.example/a", "http://evil.example/a?x", false),
+            (Kind::Url, "http://evil.example/a", "https://evil.example/a", false),
+            (Kind::Url, "http://evil.example/a", "http://www.evil.example/a", false),
+            (Kind::Url, "http://evil.example/a", "http://good.example/evil.example/a", false),
+            (Kind::Url, "http://evil.example/a", "http://good.example/?u=http://evil.example/a", true),
+            (Kind::Url, "http://evil.example/a", r#"{"u":"http:\/\/evil.example\/a"}"#, true),
+            (Kind::Url, "http://evil.example/a", "u=http%3A%2F%2Fevil.example%2Fa&x=1", true),
+            (Kind::Url, "http://evil.example", "query evil.example", false),
+            (Kind::Url, "evil.example/a", "https://evil.example/a", true),
+            (Kind::Url, "https://evil.example/a", "evil.example:443/a", true),
+            (Kind::Url, "http://evil.example:443/a", "evil.example:443/a", true),
+            (Kind::Url, "http://1.2.3.4/443", "1.2.3.4/443 ", false),
+            (Kind::Url, "http://1.2.3.4/x.sh", "wget 1.2.3.4/x.sh", true),
+            (Kind::Url, "http://[2001:db8::1]/a", "http://[2001:DB8:0::1]:80/a", true),
+            (Kind::Email, "x@evil.example", "from=<X@Evil.Example>", true),
+            (Kind::Email, "x@evil.example", "user=x[@]evil[.]example", true),
+            (Kind::Email, "x@evil.example", "to=x@evil.example,", true),
+            (Kind::Email, "x@evil.example", "xx@evil.example", false),
+            (Kind::Email, "x@evil.example", "x@a.evil.example", false),
+            (Kind::Email, "x@evil.example", "m=x%40evil.example", true),
+            (Kind::Ip, "1.2.3.4", "src=1.2.3.4:443", true),
+            (Kind::Ip, "1.2.3.4", "1.2.3.4.", true),
+            (Kind::Ip, "1.2.3.4", "1.2.3.4-1.2.3.9", true),
+            (Kind::Ip, "1.2.3.4", "11.2.3.4 1.2.3.45 1.2.3.4.5 4.1.2.3.4 v1.2.3.4 1.2.3.4x", false),
+            (Kind::Ip, "1.2.3.4", "4.3.2.1.in-addr.arpa 1.2.3.4.nip.io", false),
+            (Kind::Ip, "1.2.3.4", "1.2.3.4.50123 > 5.6.7.8.53", true),
+            (Kind::Ip, "1.2.3.4", "1[.]2[.]3[.]4", true),
+            (Kind::Ip, "1.2.3.4", "::ffff:1.2.3.4", true),
+            (Kind::Ip, "1.2.3.4", "::ffff:102:304", true),
+            (Kind::Ip, "1.2.3.0/24", "1.2.3.77/24", true),
+            (Kind::Ip, "1.2.3.0/24", "1.2.4.77", false),
+            (Kind::Ip, "2001:db8::1", "[2001:0DB8:0:0:0:0:0:1]:443", true),
+            (Kind::Ip, "2001:db8::1", "2001:db8::1%eth0 up", true),
+            (Kind::Ip, "2001:db8::1", "addr:2001:db8::1.", true),
+            (Kind::Ip, "2001:db8::1", "2001:db8::1.443 >", true),
+            (Kind::Ip, "2001:db8::1", "2001:db8::12 x2001:db8::1", false),
+            (Kind::Ip, "2001:db8::/32", "dst 2001:db8:1::5", true),
+            (Kind::Ip, "1:2:3:4:5:6:7:8", "a 1:2:3:4:5:6:7:8 b", true),
+            (Kind::Md5, md5, &format!("MD5={}", md5.to_uppercase()), true),
+            (Kind::Md5, md5, &format!("x{md5}"), false),
+            (Kind::Md5, md5, &format!("{md5}0"), false),
+            (Kind::Md5, md5, &format!("/a/{md5}.exe"), true),
+            (Kind::Text, "evil tool", "ran Evil Tool.", true),
+            (Kind::Text, "evil tool", "devil tool", false),
+        ] {
+            let found = matches(&rules(&[(kind, value, plain())]), message);
+            assert_eq!(found.len(), usize::from(hit), "{value} in {message}");
+            for one in found {
+                assert_eq!(
+                    (one.kind, one.suppressed, one.contributors.len()),
+                    (kind, None, 1),
+                    "{value} in {message}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn one_match_for_each_value() {
+        let rules = RuleSet::new(vec![
+            set(
+                "b",
+                Mode::Indicators,
+                &[(Kind::Domain, "evil.example", meta(|meta| meta.severity = Severity::Low))],
+            ),
+            set(
+                "c",
+                Mode::Indicators,
+                &[(Kind::Domain, "evil.example", meta(|meta| meta.severity = Severity::High))],
+            ),
+            set(
+                "a",
+                Mode::Indicators,
+                &[(Kind::Domain, "evil.example", meta(|meta| meta.severity = Severity::Low))],
+            ),
+            set("d", Mode::Indicators, &[(Kind::Domain, "a.evil.example", plain())]),
+        ]);
+        let found = matches(&rules, "x.a.evil.example evil.example a.evil.example");
+        assert_eq!(found.len(), 2);
+        let names = |one: &Match| -> Vec<&str> {
+            one.contributors.iter().map(|entry| rules.contributor(*entry).set.name.as_str()).collect()
+        };
+        assert_eq!((names(&found[0]), rules.value(found[0].value)), (vec!["d"], "a.evil.example".into()));
+        assert_eq!(
+            (names(&found[1]), rules.value(found[1].value)),
+            (vec!["c", "a", "b"], "evil.example".into())
+        );
+        assert_eq!(found[1].span, Span { start: 4, end: 16 });
+    }
+
+    #[test]
+    fn exact_and_substring() {
+        let exact = meta(|meta| meta.matching = MatchMode::Exact);
+        let substring = meta(|meta| meta.matching = MatchMode::Substring);
+        for (kind, value, policy, message, hit) in [
+            (Kind::Domain, "evil.example", &exact, "evil.example", true),
+            (Kind::Domain, "evil.example", &exact, "http://evil.example/a", true),
+            (Kind::Domain, "evil.example", &exact, "a.evil.example", false),
+            (Kind::Domain, "evil.example", &exact, r"x\nevil.example", true),
+            (Kind::Text, "evil tool", &substring, "devil tools", true),
+        ] {
+            assert_eq!(
+                matches(&rules(&[(kind, value, policy.clone())]), message).len(),
+                usize::from(hit),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn allow_sets() {
+        for (name, indicator, allow, message, suppressed) in [
+            ("equal", "evil.example", "evil.example", "evil.example", true),
+            ("narrower allow", "evil.example", "ok.evil.example", "a.ok.evil.example", true),
+            ("narrower allow elsewhere", "evil.example", "ok.evil.example", "evil.example", false),
+            ("wider allow", "a.evil.example", "evil.example", "a.evil.example", false),
+            (
+                "one occurrence free",
+                "evil.example",
+                "ok.evil.example",
+                "ok.evil.example x.evil.example",
+                false,
+            ),
+            ("address in allowed prefix", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", true),
+            ("indicator narrower than prefix", "10.1.2.3", "10.1.0.0/16", "10.1.2.3", false),
+            ("equal address", "10.1.2.3", "10.1.2.3", "10.1.2.3", true),
+            ("other address", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3 10.2.2.3", false),
+        ] {
+            let kind = if indicator.ends_with("example") { Kind::Domain } else { Kind::Ip };
+            for mode in [Mode::Block, Mode::Inform] {
+                let rules = RuleSet::new(vec![
+                    set("allow", mode, &[(kind, allow, plain())]),
+                    set("s", Mode::Indicators, &[(kind, indicator, plain())]),
+                ]);
+                let found = matches(&rules, message);
+                assert_eq!(found.len(), 1, "{name}");
+                let expected = (mode == Mode::Block && suppressed).then_some(Suppression::Allowed);
+                assert_eq!(found[0].suppressed, expected, "{name}");
+                if mode == Mode::Inform && suppressed {
+                    assert_eq!(found[0].informs.len(), 1, "{name}");
+                }
+                assert_eq!(found[0].contributors.len(), 1, "{name}");
+            }
+        }
+        let own_kind = RuleSet::new(vec![
+            set("allow", Mode::Block, &[(Kind::Domain, "evil.example", plain())]),
+            set("s", Mode::Indicators, &[(Kind::Url, "http://evil.example/a", plain())]),
+        ]);
+        assert_eq!(matches(&own_kind, "http://evil.example/a")[0].suppressed, None);
+        assert!(matches(&own_kind, "evil.example").is_empty(), "an allow set raises nothing");
+        let ended = RuleSet::new(vec![
+            set(
+                "allow",
+                Mode::Block,
+                &[(Kind::Domain, "evil.example", meta(|meta| meta.valid_until = Some(NOW)))],
+            ),
+            set("s", Mode::Indicators, &[(Kind::Domain, "evil.example", plain())]),
+        ]);
+        assert_eq!(
+            matches(&ended, "evil.example")[0].suppressed,
+            None,
+            "an expired allow entry does not act"
+        );
+    }
+
+    #[test]
+    fn validity() {
+        let from = |at| meta(|meta| meta.valid_from = Some(at));
+        let until = |at| meta(|meta| meta.valid_until = Some(at));
+        for (name, policy, at, mark) in [
+            ("from now", from(NOW), None, (None, false)),
+            ("from later", from(NOW + 1), Some(Suppression::NotYetValid), (None, false)),
+            ("until later", until(NOW + 1), None, (None, false)),
+            ("until now", until(NOW), Some(Suppression::Expired), (None, true)),
+            (
+                "revoked",
+                meta(|meta| meta.revoked = true),
+                Some(Suppression::Revoked),
+                (Some(Suppression::Revoked), false),
+            ),
+            (
+                "test",
+                meta(|meta| meta.test = true),
+                Some(Suppression::Test),
+                (Some(Suppression::Test), false),
+            ),
+        ] {
+            let rules = rules(&[(Kind::Domain, "evil.example", policy.clone())]);
+            let found = matches(&rules, "evil.example");
+            assert_eq!((found[0].suppressed, found[0].expired), (at, false), "{name}");
+            assert_eq!(found[0].contributors.len(), 1, "{name}");
+            let found = matches_with(&rules, "evil.example", Validity::Mark(NOW), &[]);
+            assert_eq!((found[0].suppressed, found[0].expired), mark, "{name}");
+            let two = RuleSet::new(vec![
+                set("ended", Mode::Indicators, &[(Kind::Domain, "evil.example", policy)]),
+                set("live", Mode::Indicators, &[(Kind::Domain, "evil.example", plain())]),
+            ]);
+            let found = matches(&two, "evil.example");
+            assert_eq!(found[0].suppressed, None, "{name}: a live one decides");
+            assert_eq!(found[0].contributors.len(), 1 + usize::from(at.is_none()), "{name}");
+        }
+    }
+
+    #[test]
+    fn sides_and_ports_of_decoded_messages() {
+        let source = meta(|meta| meta.where_source = true);
+        let destination = meta(|meta| (meta.where_destination, meta.ports) = (true, vec![443]));
+        let message = "10.0.0.1 1.2.3.4 443";
+        let address = |text: &str| Value::Ip(text.parse().unwrap());
+        let outbound = [
+            (FieldId::SourceIp, address("10.0.0.1")),
+            (FieldId::DestinationIp, Value::Raw(Span { start: 9, end: 16 })),
+            (FieldId::DestinationPort, Value::Raw(Span { start: 17, end: 20 })),
+        ];
+        let inbound =
+            [(FieldId::SourceIp, address("::ffff:1.2.3.4")), (FieldId::SourcePort, Value::Unsigned(443))];
+        let other_port =
+            [(FieldId::DestinationIp, address("1.2.3.4")), (FieldId::DestinationPort, Value::Unsigned(80))];
+        let both = [(FieldId::SourceIp, address("1.2.3.4")), (FieldId::DestinationIp, address("1.2.3.4"))];
+        for (name, fields, policy, side) in [
+            ("outbound", &outbound[..], &destination, Some((Side::Destination, "destination.ip"))),
+            ("outbound, source wanted", &outbound[..], &source, None),
+            ("inbound", &inbound[..], &source, Some((Side::Source, "source.ip"))),
+            ("inbound, destination wanted", &inbound[..], &destination, None),
+            ("other port", &other_port[..], &destination, None),
+            ("both", &both[..], &destination, Some((Side::Destination, "destination.ip"))),
+            ("text", &[][..], &destination, Some((Side::Unknown, "message"))),
+        ] {
+            let found = matches_with(
+                &rules(&[(Kind::Ip, "1.2.3.4", policy.clone())]),
+                message,
+                Validity::At(NOW),
+                fields,
+            );
+            assert_eq!(found.first().map(|one| (one.side, one.field)), side, "{name}");
+        }
+    }
+
+    #[test]
+    fn scopes_of_one_set_stand_apart() {
+        let port = |port| meta(|meta| meta.ports = vec![port]);
+        let rules = rules(&[
+            (Kind::Ip, "1.2.3.4", port(80)),
+            (Kind::Ip, "1.2.3.4", port(443)),
+            (Kind::Ip, "1.2.3.4", port(443)),
+        ]);
+        assert_eq!((rules.sets()[0].len(), rules.len()), (2, 1));
+        for (port, hit) in [(80, true), (443, true), (25, false)] {
+            let fields = [
+                (FieldId::DestinationIp, Value::Ip("1.2.3.4".parse().unwrap())),
+                (FieldId::DestinationPort, Value::Unsigned(port)),
+            ];
+            let found = matches_with(&rules, "1.2.3.4", Validity::At(NOW), &fields);
+            assert_eq!(found.len(), usize::from(hit), "{port}");
+            assert!(found.iter().all(|one| one.contributors.len() == 1), "one contributor for each set");
+        }
+    }
+
+    #[test]
+    fn host_and_path_in_separate_fields() {
+        let message = "host=Evil.example uri=/a/b?q=1 dport=8080";
+        let raw = |start, end| Value::Raw(Span { start, end });
+        let fields = [
+            (FieldId::UrlDomain, raw(5, 17)),
+            (FieldId::UrlPath, raw(22, 26)),
+            (FieldId::UrlQuery, raw(27, 30)),
+            (FieldId::DestinationPort, raw(37, 41)),
+        ];
+        for (value, hit) in [
+            ("http://evil.example/a/b?q=1", true),
+            ("https://evil.example/a/b?q=1", true),
+            ("http://evil.example:8080/a/b?q=1", true),
+            ("http://evil.example/a/b", false),
+            ("http://evil.example/", false),
+        ] {
+            let rules = rules(&[(Kind::Url, value, plain())]);
+            let found = matches_with(&rules, message, Validity::At(NOW), &fields);
+            assert_eq!(found.len(), usize::from(hit), "{value}");
+            for one in found {
+                assert_eq!((one.field, one.span), ("url.path", Span { start: 22, end: 26 }));
+            }
+        }
+    }
+
+    #[test]
+    fn flows() {
+        let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let tcp = Flow {
+            source: address("10.0.0.1"),
+            destination: address("1.2.3.4"),
+            destination_port: 443,
+            source_port: 50_000,
+            protocol: 6,
+            ..Flow::default()
+        };
+        let reversed = Flow {
+            source: tcp.destination,
+            destination: tcp.source,
+            source_port: 443,
+            destination_port: 50_000,
+            ..tcp
+        };
+        let translated = Flow {
+            destination: address("10.9.9.9"),
+            translated_destination: address("::ffff:1.2.3.4"),
+            ..tcp
+        };
+        let icmp = Flow { protocol: 1, source_port: 0, destination_port: 0, ..tcp };
+        let without_ports = Flow { source_port: 0, destination_port: 0, ..tcp };
+        let bound = meta(|meta| (meta.where_destination, meta.ports) = (true, vec![443]));
+        for (name, flow, value, policy, side) in [
+            ("destination", tcp, "1.2.3.4", plain(), Some((Side::Destination, "destination.ip"))),
+            ("prefix", tcp, "1.2.0.0/16", plain(), Some((Side::Destination, "destination.ip"))),
+            ("source", reversed, "1.2.3.4", plain(), Some((Side::Source, "source.ip"))),
+            ("translated", translated, "1.2.3.4", plain(), Some((Side::Destination, "destination.nat.ip"))),
+            ("bound", tcp, "1.2.3.4", bound.clone(), Some((Side::Destination, "destination.ip"))),
+            ("bound, reversed", reversed, "1.2.3.4", bound.clone(), None),
+            ("bound, other port", Flow { destination_port: 80, ..tcp }, "1.2.3.4", bound.clone(), None),
+            ("bound, no ports", icmp, "1.2.3.4", bound.clone(), None),
+            (
+                "bound, ports not exported",
+                without_ports,
+                "1.2.3.4",
+                bound,
+                Some((Side::Destination, "destination.ip")),
+            ),
+            ("neither", tcp, "1.2.3.5", plain(), None),
+        ] {
+            let mut found = Vec::new();
+            Matcher::default().flow(
+                &rules(&[(Kind::Ip, value, policy)]),
+                &flow,
+                Validity::At(NOW),
+                &mut |one| found.push(one),
+            );
+            assert!(found.len() <= 1, "{name}");
+            assert_eq!(found.first().map(|one| (one.side, one.field)), side, "{name}");
+        }
+        let both = RuleSet::new(vec![
+            set("allow", Mode::Block, &[(Kind::Ip, "10.0.0.1", plain())]),
+            set("s", Mode::Indicators, &[(Kind::Ip, "10.0.0.0/8", plain())]),
+        ]);
+        let mut found = Vec::new();
+        let inside = Flow { destination: address("10.0.0.2"), ..tcp };
+        let mut matcher = Matcher::default();
+        matcher.flow(&both, &inside, Validity::At(NOW), &mut |one| found.push(one));
+        matcher.flow(&both, &tcp, Validity::At(NOW), &mut |one| found.push(one));
+        let outcome: Vec<_> = found.iter().map(|one| (one.side, one.suppressed)).collect();
+        assert_eq!(outcome, [(Side::Destination, None), (Side::Source, Some(Suppression::Allowed))]);
+    }
+
+    #[test]
+    fn every_token_at_every_offset() {
+        let sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let values = [
+            (Kind::Ip, "203.0.113.77"),
+            (Kind::Ip, "2001:db8:1:2:3:4:5:6"),
+            (Kind::Ip, "2001:db8::77"),
+            (Kind::Domain, "t.co"),
+            (Kind::Domain, "a-rather-long-name.of-a-host.which-crosses-blocks.evil.example"),
+            (Kind::Url, "http://evil.example/path?query=1"),
+            (Kind::Email, "someone@evil.example"),
+            (Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e"),
+            (Kind::Sha256, sha256),
+            (Kind::Text, "vssadmin delete shadows"),
+        ];
+        for (kind, value) in values {
+            let rules = rules(&[(kind, value, plain())]);
+            for before in 0..130 {
+                for after in [0, 1, 63, 64] {
+                    let line = format!("{}{value}{}", " ".repeat(before), " ".repeat(after));
+                    let found = matches(&rules, &line);
+                    assert_eq!(found.len(), 1, "{value} at {before}");
+                    assert_eq!(
+                        found[0].span,
+                        Span { start: before as u32, end: (before + value.len()) as u32 }
+                    );
+                    let joined = format!("{}x{value}", " ".repeat(before));
+                    assert!(matches(&rules, &joined).is_empty() || kind == Kind::Url, "{joined}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn counts_and_lists() {
+        let set = set(
+            "s",
+            Mode::Indicators,
+            &[
+                (Kind::Ip, "1.2.3.0/24", plain()),
+                (Kind::Domain, "evil.example", meta(|meta| meta.valid_until = Some(5))),
+                (Kind::Domain, "old.example", meta(|meta| meta.revoked = true)),
+                (Kind::Sha1, "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709", plain()),
+                (Kind::Text, "Evil Tool", meta(|meta| meta.nocase = false)),
+            ],
+        );
+        assert_eq!(
+            (set.len(), set.count(Kind::Domain), set.count(Kind::Ip), set.expired(5), set.expired(4)),
+            (5, 1, 1, 1, 0)
+        );
+        let values: Vec<_> =
+            set.entries().map(|entry| (entry.kind, entry.value.to_string(), entry.id.unwrap())).collect();
+        assert_eq!(values[0], (Kind::Ip, "1.2.3.0/24".into(), "1.2.3.0/24"));
+        assert_eq!(values[3].1, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+        assert_eq!(values[4].1, "Evil Tool");
+        assert!(!hash::Seed::fix(1), "the seed was drawn");
+    }
+
+    /// Any bytes, any result, never a panic.
+    #[test]
+    fn mutated_lines() {
+        let lines = [
+            "<34>Oct 11 22:14:15 ns1 named[1]: client 10.0.0.1#53: query: a.evil.example IN A hxxp://evil[.]example/a",
+            r#"{"u":"http:\/\/evil.example\/a?b=1.2.3.4","h":"d41d8cd98f00b204e9800998ecf8427e","m":"x@evil.example\n2001:db8::1"}"#,
+            "http%3A%2F%2Fevil%2Eexample%2Fa b\u{fc}cher.example ::ffff:1.2.3.4 [::1]:80 evil[dot]example(at)x",
+        ];
+        let rules = rules(&[
+            (Kind::Domain, "evil.example", plain()),
+            (Kind::Ip, "0.0.0.0/1", plain()),
+            (Kind::Url, "http://evil.example/a", plain()),
+            (Kind::Text, "query: a", meta(|meta| meta.matching = MatchMode::Substring)),
+        ]);
+        let mut state = 0x1234_5678_9abc_def1u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        let mut matcher = Matcher::default();
+        let mut total = 0;
+        for round in 0..30_000 {
+            let mut line = lines[round % lines.len()].as_bytes().to_vec();
+            for _ in 0..random() % 6 {
+                let at = random() % line.len();
+                match random() % 4 {
+                    0 => line[at] = random() as u8,
+                    1 => line.truncate(at + 1),
+                    2 => line.insert(at, b".:%[]@\\/"[random() % 8]),
+                    _ => drop(line.remove(at)),
+                }
+                if line.is_empty() {
+                    line.push(b'.');
+                }
+            }
+            matcher.text(&rules, &line, Validity::At(NOW), &mut |_, _| {}, &mut |found| {
+                assert!(found.span.start < found.span.end && found.span.end as usize <= line.len());
+                total += 1;
+            });
+        }
+        assert!(total > 30_000, "{total}");
+    }
+}
