@@ -30,7 +30,7 @@ impl Prefixes {
         match prefix {
             IpNet::V4(prefix) => self.v4.insert(u32::from(prefix.network()) >> 16, prefix.prefix_len()),
             IpNet::V6(prefix) => {
-                self.v6.insert((u128::from(prefix.network()) >> 112) as u32, prefix.prefix_len())
+                self.v6.insert((u128::from(prefix.network()) >> 112) as u32, prefix.prefix_len());
             }
         }
     }

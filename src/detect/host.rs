@@ -24,20 +24,26 @@ pub(super) fn check(name: &[u8]) -> Result<(), &'static str> {
     if name.len() > MAX_HOST {
         return Err("longer than 253 bytes");
     }
-    let mut last: &[u8] = &[];
-    for label in name.split(|byte| *byte == b'.') {
-        if label.is_empty() {
-            return Err("empty label");
+    let mut label = 0;
+    let mut numeric = true;
+    for byte in name {
+        match *byte {
+            b'.' if label == 0 => return Err("empty label"),
+            b'.' => (label, numeric) = (0, true),
+            byte if super::lexis::is_label(byte) => {
+                label += 1;
+                numeric &= byte.is_ascii_digit();
+            }
+            _ => return Err("character that no host name has"),
         }
-        if label.len() > MAX_LABEL {
+        if label > MAX_LABEL {
             return Err("label longer than 63 bytes");
         }
-        if !label.iter().copied().all(super::lexis::is_label) {
-            return Err("character that no host name has");
-        }
-        last = label;
     }
-    if last.iter().all(u8::is_ascii_digit) {
+    if label == 0 {
+        return Err("empty label");
+    }
+    if numeric {
         return Err("the last label is a number");
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::{CompiledSet, host, lexis, ruleset, url};
 use crate::input::Nanos;
 use hashbrown::{HashMap, HashTable};
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -349,8 +350,11 @@ pub fn normalise(kind: Kind, written: &str, nocase: bool) -> Result<Normal, Valu
 }
 
 /// Undoes `[.]`, `(dot)`, `[:]`, `[@]`, `[at]` and their like.
-fn refang(written: &str) -> String {
+fn refang(written: &str) -> Cow<'_, str> {
     let bytes = written.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b'[' | b'(' | b'{' | b'%' | b'\\')) {
+        return Cow::Borrowed(written);
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -373,7 +377,7 @@ fn refang(written: &str) -> String {
         }
     }
     // Only ASCII sequences were replaced by ASCII characters.
-    String::from_utf8(out).unwrap_or_default()
+    String::from_utf8(out).unwrap_or_default().into()
 }
 
 fn text(written: &str, nocase: bool) -> Result<Normal, ValueError> {
@@ -454,22 +458,31 @@ fn email(written: &str) -> Result<String, ValueError> {
 }
 
 fn url(written: &str) -> Result<String, ValueError> {
-    let mut buffer = vec![0; url::MAX_URL];
-    let form = url::normal(written.as_bytes(), &mut buffer).map_err(|refusal| match refusal {
+    /// Nearly every URL fits.
+    const USUAL: usize = 512;
+    match url_into(written, &mut [0; USUAL]) {
+        Err(Refusal::Overflow) => url_into(written, &mut vec![0; url::MAX_URL]),
+        done => done,
+    }
+    .map_err(|refusal| match refusal {
         Refusal::Overflow => ValueError::TooLong(url::MAX_URL),
         Refusal::Malformed(reason) => ValueError::Url(reason),
-    })?;
-    let text = String::from_utf8_lossy(buffer.get(..form.length).unwrap_or_default()).into_owned();
+    })
+}
+
+fn url_into(written: &str, buffer: &mut [u8]) -> Result<String, Refusal> {
+    let form = url::normal(written.as_bytes(), buffer)?;
+    let text = String::from_utf8_lossy(buffer.get(..form.length).unwrap_or_default());
     if !form.scheme().is_empty() {
         return Ok(format!("{}://{text}", String::from_utf8_lossy(form.scheme())));
     }
     if !written.contains(['/', '?']) {
-        return Err(ValueError::Url("neither scheme nor path; is it a domain?"));
+        return Err(Refusal::Malformed("neither scheme nor path; is it a domain?"));
     }
     if !text.split('/').next().is_some_and(|host| host.contains('.') || host.starts_with('[')) {
-        return Err(ValueError::Url("neither scheme nor dotted host"));
+        return Err(Refusal::Malformed("neither scheme nor dotted host"));
     }
-    Ok(text)
+    Ok(text.into_owned())
 }
 
 fn hash(kind: Kind, written: &str, expected: usize) -> Result<Normal, ValueError> {

@@ -9,6 +9,7 @@ pub(super) fn is_word(byte: u8) -> bool {
 }
 
 /// What a label of a host name is made of.
+#[inline]
 pub(super) fn is_label(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }

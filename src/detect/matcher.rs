@@ -123,7 +123,7 @@ impl Matcher {
         let mut url_host = false;
         extract(message, &mut |observable| {
             rules.lookup(message, &observable, &mut |value| {
-                found.push(Occurrence::new(rules, &observable, value))
+                found.push(Occurrence::new(rules, &observable, value));
             });
             url_host |= rules.is_url_host(&observable);
         });
@@ -203,20 +203,18 @@ impl Matcher {
     /// Names the field of each occurrence and the sides of each address.
     fn locate(&mut self, message: &[u8]) {
         let Matcher { fields, found, .. } = self;
+        let endpoints = endpoints(fields, message);
         for index in 0..found.len() {
-            let mut sides = [None; 4];
-            if let Some(address) = found[index].address {
-                sides = endpoints(fields, message, address);
+            let here = found[index];
+            let mut sides = endpoints.iter().flatten().filter(|end| Some(end.address) == here.address);
+            if let Some(end) = sides.next() {
+                found[index] = Occurrence { side: end.side, port: end.port, field: Some(end.field), ..here };
+            } else {
+                found[index].field = here.field.or_else(|| field_around(fields, here.span));
             }
-            let mut sides = sides.into_iter().flatten();
-            if let Some((side, port, field)) = sides.next() {
-                found[index] = Occurrence { side, port, field: Some(field), ..found[index] };
+            for end in sides {
+                found.push(Occurrence { side: end.side, port: end.port, field: Some(end.field), ..here });
             }
-            for (side, port, field) in sides {
-                found.push(Occurrence { side, port, field: Some(field), ..found[index] });
-            }
-            let place = &mut found[index];
-            place.field = place.field.or_else(|| field_around(fields, place.span));
         }
     }
 
@@ -297,6 +295,8 @@ impl Judge<'_> {
             .filter(|(_, place_allowed)| *place_allowed == allowed)
             .map(|(entry, _)| *entry)
             .collect();
+        contributors.sort_unstable();
+        contributors.dedup();
         self.rank(&mut contributors);
         let ended = |entry: &EntryRef| self.ended(self.rules.meta(*entry));
         let mut suppressed = allowed.then_some(Suppression::Allowed);
@@ -308,6 +308,8 @@ impl Judge<'_> {
         self.one_for_each_set(&mut contributors);
         let mut informs: Vec<EntryRef> =
             applying.iter().flat_map(|(place, _)| self.allow_entries(place, Mode::Inform)).collect();
+        informs.sort_unstable();
+        informs.dedup();
         self.rank(&mut informs);
         self.one_for_each_set(&mut informs);
         Some(Match {
@@ -414,10 +416,15 @@ fn applies(meta: &Meta, place: &Occurrence) -> bool {
     }
 }
 
-type Endpoint = (Side, Port, &'static str);
+/// A decoded endpoint.
+struct Endpoint {
+    address: IpAddr,
+    side: Side,
+    port: Port,
+    field: &'static str,
+}
 
-/// The decoded endpoints that have this address.
-fn endpoints(fields: &Fields, message: &[u8], address: IpAddr) -> [Option<Endpoint>; 4] {
+fn endpoints(fields: &Fields, message: &[u8]) -> [Option<Endpoint>; 4] {
     [
         (FieldId::SourceIp, FieldId::SourcePort, Side::Source),
         (FieldId::DestinationIp, FieldId::DestinationPort, Side::Destination),
@@ -426,20 +433,15 @@ fn endpoints(fields: &Fields, message: &[u8], address: IpAddr) -> [Option<Endpoi
     ]
     .map(|(ip, port, side)| {
         let value = fields.find(ip)?;
-        let here = match value {
-            Value::Ip(found) => Some(found),
-            _ => std::str::from_utf8(fields.bytes(message, value))
-                .ok()
-                .and_then(|text| text.trim().parse().ok()),
+        let address: IpAddr = match value {
+            Value::Ip(address) => address,
+            _ => std::str::from_utf8(fields.bytes(message, value)).ok()?.trim().parse().ok()?,
         };
-        if here.map(|found| found.to_canonical()) != Some(address) {
-            return None;
-        }
         let port = fields
             .find(port)
             .and_then(|value| number(fields, message, value))
             .map_or(Port::Unknown, Port::Is);
-        Some((side, port, ip.name()))
+        Some(Endpoint { address: address.to_canonical(), side, port, field: ip.name() })
     })
 }
 
@@ -981,7 +983,7 @@ mod tests {
         assert_eq!(values[0], (Kind::Ip, "1.2.3.0/24".into(), "1.2.3.0/24"));
         assert_eq!(values[3].1, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
         assert_eq!(values[4].1, "Evil Tool");
-        assert!(!hash::Seed::fix(1), "the seed was drawn");
+        assert!(!Seed::fix(1), "the seed was drawn");
     }
 
     /// Any bytes, any result, never a panic.

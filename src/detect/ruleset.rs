@@ -223,7 +223,7 @@ impl RuleSet {
         };
         let mut patterns = Vec::new();
         for set in sets {
-            rules.merge(set, &mut patterns);
+            rules.merge(&set, &mut patterns);
         }
         rules.values.shrink_to_fit();
         rules.more.sort_unstable();
@@ -231,7 +231,7 @@ impl RuleSet {
         rules
     }
 
-    fn merge(&mut self, set: Arc<CompiledSet>, patterns: &mut Vec<u32>) {
+    fn merge(&mut self, set: &Arc<CompiledSet>, patterns: &mut Vec<u32>) {
         let base =
             self.bases.last().map_or(0, |last| last + self.sets.last().map_or(0, |set| set.len() as u32));
         // Four thousand million entries exceed every memory limit long before.

@@ -24,7 +24,7 @@ impl Table {
         loop {
             let slot = self.slots[at];
             if slot == 0 {
-                self.slots[at] = hash << 32 | u64::from(value) + 1;
+                self.slots[at] = (hash << 32) | (u64::from(value) + 1);
                 self.filter.insert(hash);
                 return None;
             }
@@ -66,7 +66,7 @@ impl Table {
 
     /// The high half of the hash chooses the slot, the low half is kept in it.
     fn start(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.slots.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.slots.len() as u64) >> 32) as usize
     }
 
     fn next(&self, at: usize) -> usize {
@@ -108,7 +108,7 @@ impl Filter {
 
     #[inline]
     fn word(&self, hash: u64) -> usize {
-        ((hash >> 16 & 0xffff_ffff) * self.words.len() as u64 >> 32) as usize
+        (((hash >> 16 & 0xffff_ffff) * self.words.len() as u64) >> 32) as usize
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn finds_what_was_inserted() {
         for count in [0usize, 1, 2, 100, 10_000] {
-            let hash = |n: usize| Seed::current().hash(Kind::Domain, &n.to_le_bytes());
+            let hash = |n: usize| Seed::current().hash(Kind::Email, &n.to_le_bytes());
             let mut table = Table::with_capacity(count);
             for n in 0..count {
                 assert_eq!(table.insert(hash(n), n as u32, |other| other == n as u32), None);

@@ -9,6 +9,7 @@
 use super::blocks::{block, words};
 use super::lexis::{border_after, border_before, char_at, char_before, escape, is_word, joins};
 use hashbrown::HashMap;
+use std::fmt;
 
 /// A pattern to search for.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +64,11 @@ impl TextIndex {
             self.scan_words(message, each);
         }
         if self.anywhere.width > 0 {
-            for at in 0..message.len() {
-                self.anywhere.probe(message, at, each);
+            let first = &self.anywhere.first;
+            for (at, byte) in message.iter().enumerate() {
+                if first[usize::from(*byte)] {
+                    self.anywhere.probe(message, at, each);
+                }
             }
         }
     }
@@ -126,6 +130,8 @@ struct Group {
     /// First bytes that the filter looks at: as many as the shortest pattern has, eight at most.
     width: usize,
     mask: u64,
+    /// Bytes that a pattern begins with.
+    first: ByteSet,
     filter: Vec<u64>,
     /// From the first bytes, folded, to the patterns that begin so.
     buckets: HashMap<u64, (u32, u32)>,
@@ -134,6 +140,29 @@ struct Group {
     folded: Vec<u8>,
     /// The text of patterns whose case counts.
     exact: Vec<u8>,
+}
+
+/// A truth value for each byte.
+struct ByteSet([bool; 256]);
+
+impl Default for ByteSet {
+    fn default() -> Self {
+        ByteSet([false; 256])
+    }
+}
+
+impl std::ops::Deref for ByteSet {
+    type Target = [bool; 256];
+
+    fn deref(&self) -> &[bool; 256] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ByteSet {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries((0..=255u8).filter(|byte| self.0[usize::from(*byte)])).finish()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +214,10 @@ impl Group {
         let mask = u64::MAX >> (64 - 8 * width);
         let mut filter = vec![0; 1 << (FILTER_BITS - 6)];
         for (index, pattern) in patterns.iter().enumerate() {
+            if let Some(first) = text(pattern).first() {
+                self.first.0[usize::from(first.to_ascii_lowercase())] = true;
+                self.first.0[usize::from(first.to_ascii_uppercase())] = true;
+            }
             let head = load(text(pattern), 0) & mask;
             let bit = filter_bit(head | LOWER & mask);
             filter[bit / 64] |= 1 << (bit % 64);

@@ -7,7 +7,7 @@
 //! letters that are not ASCII.
 
 use super::Observable;
-use super::blocks::{Masks, block, classify};
+use super::blocks::{Masks, masks};
 use super::hash::Seed;
 use super::host::{self, MAX_HOST, MAX_LABEL};
 use super::indicator::Kind;
@@ -33,7 +33,6 @@ pub fn extract(message: &[u8], emit: &mut impl FnMut(Observable)) {
         hash_done: 0,
         url_work: URL_WORK + URL_WORK_FACTOR * bytes.len(),
         conversions: MAX_CONVERSIONS,
-        folded: [0; WINDOW],
     };
     extractor.run();
 }
@@ -63,7 +62,67 @@ struct Extractor<'m, E> {
     hash_done: usize,
     url_work: usize,
     conversions: u32,
-    folded: [u8; WINDOW],
+}
+
+/// Bytes beside a name that need care: 1 before it (escapes, `@`), 2 behind it (defanged dots);
+/// 4: a URL may go on with it.
+static NEEDS_CARE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        table[at] = match at as u8 {
+            b'\\' => 1 | 2 | 4,
+            b'%' => 1 | 2,
+            b'#' | b'@' | b']' | b')' | b'}' => 1,
+            b'[' | b'(' | b'{' => 2,
+            b'/' | b'?' | b':' | b'.' => 4,
+            _ => 0,
+        };
+        at += 1;
+    }
+    table
+};
+
+/// Hashes the suffixes of the name that ends at a place, the shortest first.
+struct Suffixes<'m> {
+    seed: Seed,
+    bytes: &'m [u8],
+    end: usize,
+    state: u64,
+    /// Whole blocks already in the state.
+    done: usize,
+}
+
+impl<'m> Suffixes<'m> {
+    #[inline]
+    fn new(seed: Seed, bytes: &'m [u8], end: usize) -> Suffixes<'m> {
+        Suffixes { seed, bytes, end, state: seed.name_start(), done: 0 }
+    }
+
+    /// Each call with an earlier start.
+    #[inline]
+    fn hash(&mut self, start: usize) -> u64 {
+        let length = self.end - start;
+        while length - self.done > 16 {
+            self.state = self.seed.name_block(self.state, self.block());
+            self.done += 16;
+        }
+        self.seed.name_end(self.state, self.block(), length - self.done, length)
+    }
+
+    /// The sixteen bytes before those done.
+    #[inline]
+    fn block(&self) -> u128 {
+        let head = self.bytes.get(..self.end - self.done).unwrap_or_default();
+        match head.last_chunk::<16>() {
+            Some(block) => u128::from_le_bytes(*block),
+            None => {
+                let mut block = [0; 16];
+                block[16 - head.len()..].copy_from_slice(head);
+                u128::from_le_bytes(block)
+            }
+        }
+    }
 }
 
 /// What stands before a name.
@@ -119,10 +178,10 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
     fn run(&mut self) {
         let bytes = self.bytes;
         let mut before = Masks::default();
-        let mut here = classify(&block(bytes, 0));
+        let mut here = masks(bytes, 0);
         for base in (0..bytes.len()).step_by(64) {
             let after = match base + 64 < bytes.len() {
-                true => classify(&block(bytes, base + 64)),
+                true => masks(bytes, base + 64),
                 false => Masks::default(),
             };
             self.names(base, &before, &here, &after);
@@ -143,7 +202,6 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             & behind(before.open, here.open)
             & ahead(here.close | here.label, after.close | after.label);
         let word = here.d & behind(before.open, here.open);
-        let run = here.label | plain;
         let mut marks = plain | defanged | word | here.percent;
         while marks != 0 {
             let bit = marks.trailing_zeros() as usize;
@@ -152,7 +210,7 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
                 continue;
             }
             if plain >> bit & 1 == 1 {
-                self.plain_name(base, bit, run, here.high != 0 || before.high != 0 || after.high != 0);
+                self.plain_name(base, bit, before, here, after, plain);
             } else {
                 self.defanged_mark(base + bit);
             }
@@ -161,19 +219,107 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     /// A name with ordinary dots, around the dot at `bit` of this block.
     #[inline]
-    fn plain_name(&mut self, base: usize, bit: usize, run: u64, high: bool) {
-        let bytes = self.bytes;
-        let behind = (!(run << (63 - bit))).leading_zeros() as usize;
-        let mut start = base + bit + 1 - behind.min(bit + 1);
-        if start == base {
-            start = self.label_start(start);
-        }
-        start = start.max(self.host_done);
+    fn plain_name(
+        &mut self,
+        base: usize,
+        bit: usize,
+        before: &Masks,
+        here: &Masks,
+        after: &Masks,
+        plain: u64,
+    ) {
+        // The run of label characters and inner dots in this block and the next.
+        let after_plain = after.dot & behind(here.label, after.label) & ahead(after.label, 0);
+        let dots = u128::from(plain) | u128::from(after_plain) << 64;
+        let run = u128::from(here.label | plain) | u128::from(after.label | after_plain) << 64;
         let ahead = (!(run >> bit)).trailing_zeros() as usize;
-        let mut end = base + (bit + ahead).min(64);
-        if end >= base + 64 {
-            end = self.name_end(end);
+        let behind = (!(here.label << (63 - bit) << 1)).leading_zeros() as usize;
+        let inside = behind.min(bit);
+        // The first dot of the run is this one, so only label characters stand before it.
+        let back = match inside == bit {
+            true => inside + (!before.label).leading_zeros() as usize,
+            false => inside,
+        };
+        let end = base + bit + ahead;
+        let start = (base + bit).saturating_sub(back);
+        let high = here.high | before.high | after.high;
+        let hyphens = u128::from(here.hyphen) | u128::from(after.hyphen) << 64;
+        // Where the run leaves the blocks, or something unusual stands in or beside it, take care.
+        let usual = high == 0
+            && bit + ahead < 127
+            && back < bit + 64
+            && back + ahead <= 64
+            && start >= self.host_done;
+        if usual && self.usual_name(start, back, end, dots >> bit, hyphens >> bit) {
+            self.host_done = end;
+            return;
         }
+        self.unusual_name(base + bit, high != 0);
+    }
+
+    /// Reads a name of at most 64 bytes; false if it needs care. Bit 0 of the masks is its first
+    /// dot, `dot` bytes behind the start.
+    #[inline]
+    fn usual_name(&mut self, start: usize, dot: usize, end: usize, dots: u128, hyphens: u128) -> bool {
+        let bytes = self.bytes;
+        let Some(text) = bytes.get(start..end) else { return false };
+        let (Some(&first), Some(&last)) = (text.first(), text.last()) else { return false };
+        let next = bytes.get(end).copied().unwrap_or(b' ');
+        let previous = start.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(b' ');
+        if NEEDS_CARE[usize::from(previous)] & 1 != 0
+            || NEEDS_CARE[usize::from(next)] & 2 != 0
+            || first == b'-'
+            || last == b'-'
+        {
+            return false;
+        }
+        let tail = u128::MAX >> (128 - (text.len() - dot));
+        let mut inner = (dots & tail) as u64;
+        let mut quad = false;
+        if inner.count_ones() >= 3
+            && (first.is_ascii_digit() || hyphens & tail != 0 || text[..dot].contains(&b'-'))
+        {
+            match host::quad(text) {
+                Some((address, length)) if length == text.len() => {
+                    self.address(start, end, address.into());
+                    quad = true;
+                }
+                _ => return false,
+            }
+        }
+        if !quad {
+            let last_label = dot + 64 - inner.leading_zeros() as usize;
+            if last.is_ascii_digit() && text[last_label..].iter().all(u8::is_ascii_digit) {
+                return true;
+            }
+            let mut hasher = Suffixes::new(self.seed, bytes, end);
+            while inner != 0 {
+                let at = start + dot + 64 - inner.leading_zeros() as usize;
+                inner &= !(1 << (63 - inner.leading_zeros()));
+                let hash = hasher.hash(at);
+                self.domain(at, end, hash, false);
+            }
+            let hash = hasher.hash(start);
+            self.domain(start, end, hash, true);
+        }
+        if NEEDS_CARE[usize::from(next)] & 4 != 0 {
+            self.perhaps_bare_url(start, end, quad, true, None);
+        }
+        true
+    }
+
+    #[inline]
+    fn domain(&mut self, start: usize, end: usize, hash: u64, whole: bool) {
+        let span = Span { start: start as u32, end: end as u32 };
+        (self.emit)(Observable { kind: Kind::Domain, span, hash, address: None, whole });
+    }
+
+    /// A name of any length, whatever stands in it and around it.
+    #[inline(never)]
+    fn unusual_name(&mut self, dot: usize, high: bool) {
+        let bytes = self.bytes;
+        let start = self.label_start(dot);
+        let end = self.name_end(dot);
         let text = bytes.get(start..end).unwrap_or_default();
         let defanged =
             matches!(bytes.get(end), Some(b'[' | b'(' | b'{' | b'%' | b'\\')) && self.dot_joins(end);
@@ -252,7 +398,7 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             let letter = char_at(bytes, at);
             match letter.filter(|letter| is_letter(*letter)) {
                 Some(letter) => {
-                    (0..letter.len_utf8()).for_each(|offset| segment.push(bytes[at + offset], at + offset))
+                    (0..letter.len_utf8()).for_each(|offset| segment.push(bytes[at + offset], at + offset));
                 }
                 None => {
                     self.segment(&segment);
@@ -476,26 +622,22 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
     fn suffixes(&mut self, text: &[u8], place: Place<'_>, lo: usize, hi: usize, left: Left) -> bool {
         let end = place.at(hi - 1) + 1;
         let window = lo.max(hi.saturating_sub(WINDOW));
-        let length = hi - window;
-        let Extractor { folded, seed, emit, .. } = self;
-        let folded = &mut folded[..length];
-        folded.copy_from_slice(&text[window..hi]);
-        folded.make_ascii_lowercase();
-        let mut observe = |start: usize, normal: &[u8], whole: bool| {
-            let span = Span { start: start as u32, end: end as u32 };
-            let hash = seed.hash(Kind::Domain, normal);
-            emit(Observable { kind: Kind::Domain, span, hash, address: None, whole });
+        let name = &text[window..hi];
+        let length = name.len();
+        let seed = self.seed;
+        let mut observe = |start: usize, suffix: &[u8], whole: bool| {
+            self.domain(start, end, seed.hash(Kind::Domain, suffix), whole);
         };
         let mut label_end = length;
         let mut dots = 0;
         for at in (0..length).rev() {
-            if folded[at] != b'.' {
+            if name[at] != b'.' {
                 continue;
             }
             if label_end - at - 1 > MAX_LABEL {
                 return true;
             }
-            observe(place.at(window + at + 1), &folded[at + 1..], false);
+            observe(place.at(window + at + 1), &name[at + 1..], false);
             label_end = at;
             dots += 1;
         }
@@ -506,8 +648,8 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
             return true;
         }
         match left {
-            Left::Border => observe(place.at(lo), folded, true),
-            Left::Label => observe(place.at(lo), folded, false),
+            Left::Border => observe(place.at(lo), name, true),
+            Left::Label => observe(place.at(lo), name, false),
             Left::Joined => {}
         }
         true

@@ -5,7 +5,7 @@
 //! information, default port and fragment, and keeps path and query.
 
 use super::host;
-use super::lexis::{closing, dot, escape, hex_byte};
+use super::lexis::{closing, dot, escape, hex_byte, is_label};
 use std::net::Ipv6Addr;
 
 /// Longest URL that is compared: what browsers and proxies take.
@@ -85,13 +85,21 @@ pub(super) fn ends(
     let mut at = authority;
     let mut depth = 0usize;
     let mut soft = 0;
-    let mut in_authority = true;
+    // Defanged dots are looked for in the authority only.
+    let in_authority = |at: usize| {
+        let text = bytes.get(authority..at).unwrap_or_default();
+        text.len() <= MAX_AUTHORITY && memchr::memchr2(b'/', b'?', text).is_none()
+    };
     while at < limit {
         let byte = bytes[at];
+        if PLAIN[usize::from(byte)] {
+            at += 1;
+            continue;
+        }
         let mut length = 1;
         match byte {
             0..=b' ' | 0x7f | b'"' | b'<' | b'>' | b'`' | b'|' | b'#' => break,
-            b'{' | b'}' if !in_authority || dot(bytes, at) == 0 => break,
+            b'{' | b'}' if !in_authority(at) || dot(bytes, at) == 0 => break,
             b'{' => length = dot(bytes, at),
             b'\'' if opener == b'\'' => break,
             b'&' if encoded => break,
@@ -102,7 +110,7 @@ pub(super) fn ends(
             },
             b'\\' => match step(bytes, at, encoded) {
                 Some((decoded, taken)) if !terminates(decoded) => length = taken,
-                _ if in_authority && dot(bytes, at) > 0 => length = dot(bytes, at),
+                _ if in_authority(at) && dot(bytes, at) > 0 => length = dot(bytes, at),
                 _ => break,
             },
             b'%' if encoded => match step(bytes, at, encoded) {
@@ -114,7 +122,6 @@ pub(super) fn ends(
                 soft += 1;
                 each(at);
             }
-            b'/' | b'?' => in_authority = false,
             _ => {}
         }
         at += length;
@@ -139,6 +146,36 @@ pub(super) fn ends(
     }
     looked_at
 }
+
+/// Bytes that a URL simply goes on with: in the search for its end, and in its path.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0x21;
+    while at < 0x7f {
+        table[at] = !matches!(
+            at as u8,
+            b'"' | b'<'
+                | b'>'
+                | b'`'
+                | b'|'
+                | b'#'
+                | b'{'
+                | b'}'
+                | b'\''
+                | b'&'
+                | b'('
+                | b'['
+                | b')'
+                | b']'
+                | b'\\'
+                | b'%'
+                | b','
+                | b';'
+        );
+        at += 1;
+    }
+    table
+};
 
 /// A decoded byte that no URL has.
 fn terminates(byte: u8) -> bool {
@@ -286,7 +323,10 @@ impl Writer<'_> {
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        bytes.iter().try_for_each(|byte| self.push(*byte))
+        let end = self.length + bytes.len();
+        self.buffer.get_mut(self.length..end).ok_or(Refusal::Overflow)?.copy_from_slice(bytes);
+        self.length = end;
+        Ok(())
     }
 
     fn percent(&mut self, byte: u8) -> Result<(), Refusal> {
@@ -300,6 +340,13 @@ fn authority(reader: &mut Reader<'_>, form: &mut Form, out: &mut Writer<'_>) -> 
     let mut text = [0u8; MAX_AUTHORITY];
     let mut length = 0;
     let ended = loop {
+        let usual = |byte: &u8| is_label(*byte) || matches!(byte, b'.' | b':');
+        if let Some(byte) = reader.bytes.get(reader.at).copied().filter(usual) {
+            *text.get_mut(length).ok_or(Refusal::Malformed("authority too long"))? = byte;
+            reader.at += 1;
+            length += 1;
+            continue;
+        }
         let defanged = dot(reader.bytes, reader.at);
         let byte = match defanged {
             0 => reader.next(),
@@ -368,7 +415,8 @@ fn name_or_quad<'a>(text: &'a [u8], out: &mut Writer<'_>) -> Result<(usize, &'a 
         out.extend(host::to_ascii(name).ok_or(Refusal::Malformed("not a host name"))?.as_bytes())?;
     }
     let written = &out.buffer[start..out.length];
-    if !host::quad(written).is_some_and(|(_, length)| length == written.len()) {
+    let digit = written.last().is_some_and(u8::is_ascii_digit);
+    if !(digit && host::quad(written).is_some_and(|(_, length)| length == written.len())) {
         host::check(written).map_err(Refusal::Malformed)?;
     }
     Ok((out.length, port))
@@ -408,11 +456,16 @@ fn path(reader: &mut Reader<'_>, first: Option<u8>, out: &mut Writer<'_>) -> Res
         Some(b'/') => {}
         Some(other) => out.push(other)?,
     }
-    while let Some(byte) = reader.next() {
+    loop {
+        let rest = reader.bytes.get(reader.at..).unwrap_or_default();
+        let plain = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]).unwrap_or(rest.len());
+        out.extend(&rest[..plain])?;
+        reader.at += plain;
+        let Some(byte) = reader.next() else { break };
         match byte {
             b'#' => break,
             0..=b' ' | 0x7f.. | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'\\' => {
-                out.percent(byte)?
+                out.percent(byte)?;
             }
             _ => out.push(byte)?,
         }
