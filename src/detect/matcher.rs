@@ -488,7 +488,7 @@ fn push_host(out: &mut Vec<u8>, fields: &Fields, message: &[u8], host: Value) {
 mod tests {
     use super::*;
     use crate::detect::indicator::{SetBuilder, SetInfo, Severity, normalise};
-    use crate::detect::{CompiledSet, hash};
+    use crate::detect::CompiledSet;
     use std::sync::Arc;
 
     const NOW: i64 = 1_000;
