@@ -95,6 +95,8 @@ impl Matcher {
             (1, flow.destination, Side::Destination, destination, FieldId::DestinationIp),
             (2, translated_source, Side::Source, source, FieldId::SourceNatIp),
             (3, translated_destination, Side::Destination, destination, FieldId::DestinationNatIp),
+            (4, flow.tunnel_source, Side::Source, Port::Unknown, FieldId::SourceIp),
+            (5, flow.tunnel_destination, Side::Destination, Port::Unknown, FieldId::DestinationIp),
         ] {
             let Some(address) = address else { continue };
             let observable = address_observable(Seed::current(), address, Span::default());
@@ -125,7 +127,7 @@ impl Matcher {
             rules.lookup(message, &observable, &mut |value| {
                 found.push(Occurrence::new(rules, &observable, value));
             });
-            url_host |= rules.is_url_host(&observable);
+            url_host |= rules.is_url_host(&observable) && !has_path(message, observable.span);
         });
         rules.text().scan(message, &mut |text| {
             let span = Span { start: text.start as u32, end: text.end as u32 };
@@ -236,6 +238,13 @@ impl Matcher {
         matches.sort_by_key(|one| (one.span.start, one.value));
         matches.into_iter().for_each(each);
     }
+}
+
+/// Whether a host is followed by its own path, also in JSON's spelling: then the URL stands whole in
+/// the text, and no other field completes it.
+fn has_path(message: &[u8], host: Span) -> bool {
+    let rest = message.get(host.end as usize..).unwrap_or_default();
+    rest.starts_with(b"/") || rest.starts_with(b"\\/")
 }
 
 impl Occurrence {
