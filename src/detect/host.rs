@@ -53,30 +53,31 @@ pub(super) fn check(name: &[u8]) -> Result<(), &'static str> {
 /// because some read those as octal.
 #[inline]
 pub(super) fn quad(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let mut octets = [0u8; 4];
-    let mut at = 0;
-    for (index, octet) in octets.iter_mut().enumerate() {
-        if index > 0 {
-            if text.get(at) != Some(&b'.') {
+    let (mut address, mut octet, mut digits, mut dots) = (0u32, 0u32, 0, 0);
+    for (at, byte) in text.iter().enumerate() {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit < 10 {
+            octet = octet * 10 + digit;
+            if octet > 255 || (digits > 0 && octet < 10) {
                 return None;
             }
-            at += 1;
+            digits += 1;
+            continue;
         }
-        let start = at;
-        let mut value = 0u32;
-        while let Some(digit) = text.get(at).filter(|byte| byte.is_ascii_digit()) {
-            value = value * 10 + u32::from(digit - b'0');
-            at += 1;
-            if at - start > 3 {
-                return None;
-            }
-        }
-        if at == start || value > 255 || (at - start > 1 && text.get(start) == Some(&b'0')) {
+        if digits == 0 {
             return None;
         }
-        *octet = value as u8;
+        address = address << 8 | octet;
+        if dots == 3 {
+            return Some((Ipv4Addr::from(address), at));
+        }
+        if *byte != b'.' {
+            return None;
+        }
+        (octet, digits) = (0, 0);
+        dots += 1;
     }
-    Some((Ipv4Addr::from(octets), at))
+    (dots == 3 && digits > 0).then(|| (Ipv4Addr::from(address << 8 | octet), text.len()))
 }
 
 #[cfg(test)]

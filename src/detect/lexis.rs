@@ -4,15 +4,33 @@
 //! rsyslog). An escape sequence is a border, though its last bytes look like letters or digits.
 
 /// Letter, digit or `_`: what needs a border.
+#[inline]
 pub(super) fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+    CLASSES[usize::from(byte)] & WORD != 0
 }
 
 /// What a label of a host name is made of.
 #[inline]
 pub(super) fn is_label(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+    CLASSES[usize::from(byte)] & LABEL != 0
 }
+
+const WORD: u8 = 1;
+const LABEL: u8 = 2;
+
+static CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        table[at] = match at as u8 {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' => WORD | LABEL,
+            b'-' => LABEL,
+            _ => 0,
+        };
+        at += 1;
+    }
+    table
+};
 
 /// A non-ASCII letter or digit that continues a word. Scripts that are written without spaces
 /// (Chinese, Japanese, Thai, …) do not: there a Latin word ends where they begin.

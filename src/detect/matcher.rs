@@ -496,8 +496,8 @@ fn push_host(out: &mut Vec<u8>, fields: &Fields, message: &[u8], host: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::indicator::{SetBuilder, SetInfo, Severity, normalise};
     use crate::detect::CompiledSet;
+    use crate::detect::indicator::{SetBuilder, SetInfo, Severity, normalise};
     use std::sync::Arc;
 
     const NOW: i64 = 1_000;

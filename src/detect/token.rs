@@ -228,29 +228,34 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         after: &Masks,
         plain: u64,
     ) {
-        // The run of label characters and inner dots in this block and the next.
-        let after_plain = after.dot & behind(here.label, after.label) & ahead(after.label, 0);
-        let dots = u128::from(plain) | u128::from(after_plain) << 64;
-        let run = u128::from(here.label | plain) | u128::from(after.label | after_plain) << 64;
-        let ahead = (!(run >> bit)).trailing_zeros() as usize;
-        let behind = (!(here.label << (63 - bit) << 1)).leading_zeros() as usize;
-        let inside = behind.min(bit);
         // The first dot of the run is this one, so only label characters stand before it.
-        let back = match inside == bit {
-            true => inside + (!before.label).leading_zeros() as usize,
-            false => inside,
+        let behind = ((!(here.label << (63 - bit) << 1)).leading_zeros() as usize).min(bit);
+        let back = match behind == bit {
+            true => bit + (!before.label).leading_zeros() as usize,
+            false => behind,
         };
+        // Label characters and inner dots, in this block or in this and the next.
+        let run = here.label | plain;
+        let mut ahead = (!(run >> bit)).trailing_zeros() as usize;
+        let mut dots = plain >> bit;
+        let mut hyphens = here.hyphen >> bit;
+        if bit + ahead >= 64 {
+            let after_plain = after.dot & self::behind(here.label, after.label) & self::ahead(after.label, 0);
+            let both = |here: u64, after: u64| (u128::from(here) | u128::from(after) << 64) >> bit;
+            ahead = (!both(run, after.label | after_plain)).trailing_zeros() as usize;
+            dots = both(plain, after_plain) as u64;
+            hyphens = both(here.hyphen, after.hyphen) as u64;
+        }
         let end = base + bit + ahead;
         let start = (base + bit).saturating_sub(back);
         let high = here.high | before.high | after.high;
-        let hyphens = u128::from(here.hyphen) | u128::from(after.hyphen) << 64;
         // Where the run leaves the blocks, or something unusual stands in or beside it, take care.
         let usual = high == 0
             && bit + ahead < 127
             && back < bit + 64
             && back + ahead <= 64
             && start >= self.host_done;
-        if usual && self.usual_name(start, back, end, dots >> bit, hyphens >> bit) {
+        if usual && self.usual_name(start, back, end, dots, hyphens) {
             self.host_done = end;
             return;
         }
@@ -260,7 +265,7 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
     /// Reads a name of at most 64 bytes; false if it needs care. Bit 0 of the masks is its first
     /// dot, `dot` bytes behind the start.
     #[inline]
-    fn usual_name(&mut self, start: usize, dot: usize, end: usize, dots: u128, hyphens: u128) -> bool {
+    fn usual_name(&mut self, start: usize, dot: usize, end: usize, dots: u64, hyphens: u64) -> bool {
         let bytes = self.bytes;
         let Some(text) = bytes.get(start..end) else { return false };
         let (Some(&first), Some(&last)) = (text.first(), text.last()) else { return false };
@@ -273,8 +278,8 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         {
             return false;
         }
-        let tail = u128::MAX >> (128 - (text.len() - dot));
-        let mut inner = (dots & tail) as u64;
+        let tail = u64::MAX >> (64 - (text.len() - dot));
+        let mut inner = dots & tail;
         let mut quad = false;
         if inner.count_ones() >= 3
             && (first.is_ascii_digit() || hyphens & tail != 0 || text[..dot].contains(&b'-'))
@@ -818,12 +823,9 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         let mut marks = here.colon & ahead(here.colon, after.colon);
         // The full form has 15 bytes at least, so it fills an aligned group of eight, and each
         // eight of its bytes hold a colon.
-        let run = here.hex | here.colon;
-        for group in 0..8 {
-            let shift = group * 8;
-            let full = run >> shift & 0xff == 0xff && here.colon >> shift & 0xff != 0;
-            marks |= u64::from(full) << shift;
-        }
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        let empty = |bits: u64| !(((bits & LOW) + LOW) | bits | LOW);
+        marks |= (empty(!(here.hex | here.colon)) & !empty(here.colon)) >> 7;
         while marks != 0 {
             self.long_address(base + marks.trailing_zeros() as usize);
             marks &= marks - 1;

@@ -337,6 +337,16 @@ impl Writer<'_> {
 
 /// Reads the authority and writes host and port; returns the character that ended it.
 fn authority(reader: &mut Reader<'_>, form: &mut Form, out: &mut Writer<'_>) -> Result<Option<u8>, Refusal> {
+    // Most often it is a plain host.
+    let rest = reader.bytes.get(reader.at..).unwrap_or_default();
+    let plain = rest.iter().position(|byte| !is_label(*byte) && *byte != b'.').unwrap_or(rest.len());
+    if let ended @ (None | Some(b'/' | b'?' | b'#')) = rest.get(plain).copied() {
+        reader.at += plain + usize::from(ended.is_some());
+        name_or_quad(&rest[..plain], out)?;
+        form.host = out.length;
+        form.port = out.length;
+        return Ok(ended);
+    }
     let mut text = [0u8; MAX_AUTHORITY];
     let mut length = 0;
     let ended = loop {
