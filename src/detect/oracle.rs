@@ -573,3 +573,33 @@ proptest! {
         compare(labels.join(dot).as_bytes());
     }
 }
+
+/// Every line of the captured logs.
+#[cfg(feature = "real-data")]
+#[test]
+fn real_lines() {
+    /// The oracle is slow; longer lines are cut, and of a large file the beginning is read.
+    const MAX_LINE: usize = 2_000;
+    const MAX_FILE: usize = 300_000;
+    let root = std::env::var("ROJE_DATA").expect("ROJE_DATA names the folder of captured data");
+    let mut folders = vec![std::path::PathBuf::from(root).join("syslog")];
+    let mut lines = 0;
+    let mut found = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            for line in bytes[..bytes.len().min(MAX_FILE)].split(|byte| *byte == b'\n') {
+                let line = &line[..line.len().min(MAX_LINE)];
+                compare(line);
+                lines += 1;
+                found += extracted(line).len();
+            }
+        }
+    }
+    assert!(lines > 10_000 && found > lines / 4, "{found} in {lines} lines");
+}
