@@ -2,7 +2,8 @@
 
 use super::{TestArgs, loading, terminal};
 use crate::decode::syslog::Reference;
-use crate::detect::{Matcher, RuleSet, Validity};
+use crate::detect::indicator::Mode;
+use crate::detect::{self, Matcher, RuleSet, Validity};
 use crate::input::now;
 use crate::rules::{LoadedSet, TestLine};
 use jiff::tz::TimeZone;
@@ -29,14 +30,22 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Whether a set has anything to say about a line: an indicator of it matches, also one with status
-/// test, or an allow set covers the match of another.
+/// test; an allow set speaks where one of its values stands, whether or not there is a match to allow.
 fn speaks(rules: &RuleSet, set: u32, matcher: &mut Matcher, line: &[u8]) -> bool {
-    let reference = Reference { now: now(), timezone: TimeZone::UTC };
     let mut found = false;
-    matcher.message(rules, line, Validity::Mark(reference.now), &reference, &mut |matched| {
-        let entries = matched.contributors.iter().chain(&matched.informs);
-        found |= entries.into_iter().any(|entry| entry.set == set);
-    });
+    let indicators = rules.sets().get(set as usize).is_some_and(|set| set.info.mode == Mode::Indicators);
+    if indicators {
+        let reference = Reference { now: now(), timezone: TimeZone::UTC };
+        matcher.message(rules, line, Validity::Mark(reference.now), &reference, &mut |matched| {
+            found |= matched.contributors.iter().any(|entry| entry.set == set);
+        });
+    } else {
+        detect::extract(line, &mut |observable| {
+            rules.lookup(line, &observable, &mut |value| {
+                found |= rules.entries(value).any(|entry| entry.set == set);
+            });
+        });
+    }
     found
 }
 
