@@ -10,7 +10,7 @@ use crate::decode::flow::{Decoder, Record};
 use crate::decode::syslog::{self, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
-use crate::detect::{Match, Matcher, RuleSet, Validity, ValueId};
+use crate::detect::{Match, Matcher, RuleSet, Suppression, Validity, ValueId};
 use crate::input::{Format, Message};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
 use arc_swap::{ArcSwap, Cache};
@@ -18,9 +18,12 @@ use crossbeam_channel::{Sender, TrySendError};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The exporter of a datagram whose sender is unknown.
+const NO_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What an input's configuration says about the messages it carries; replaced on reload.
 #[derive(Debug)]
@@ -107,15 +110,15 @@ impl Worker {
         tally.messages += 1;
         tally.bytes += message.bytes.len() as u64;
         tally.truncated += u64::from(message.truncated);
-        batch.sequence += 1;
         if let Some(peer) = message.peer
             && !batch.policy.admits(peer.ip())
         {
             tally.denied += 1;
             return;
         }
-        let Batch { rules, policy, reference, hits, .. } = batch;
-        let identity = Identity { worker: hits.worker, sequence: batch.sequence, input: policy.index };
+        let Batch { rules, policy, reference, hits, sequence } = batch;
+        *sequence += 1;
+        let seen = Seen { rules, message: &message, input: policy.index, sequence: *sequence };
         let validity = Validity::At(message.received);
         reference.now = message.received;
         match policy.format {
@@ -124,23 +127,23 @@ impl Worker {
                 tally.syslog(&header);
                 matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
                     let host = header.as_ref().ok().and_then(|header| header.host);
-                    hits.syslog(rules, identity, &message, host, matched, found);
+                    hits.syslog(seen, host, matched, found);
                 });
             }
             Format::Flow => {
-                let Some(exporter) = message.peer else { return };
-                let sequence = &mut batch.sequence;
+                // A flow listener is a UDP socket, whose datagrams have a sender.
+                let exporter = message.peer.unwrap_or(NO_EXPORTER);
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
                     *sequence += 1;
-                    let identity = Identity { sequence: *sequence, ..identity };
+                    let seen = Seen { sequence: *sequence, ..seen };
                     matcher.flow(rules, record.flow, validity, &mut |matched| {
-                        hits.flow(rules, identity, &message, &record, matched, found);
+                        hits.flow(seen, &record, matched, found);
                     });
                 });
                 tally.flow(&decoded);
                 if decoded.is_err() {
                     matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
-                        hits.syslog(rules, identity, &message, None, matched, found);
+                        hits.syslog(seen, None, matched, found);
                     });
                 }
             }
@@ -227,12 +230,14 @@ impl Batch {
     }
 }
 
-/// The identity of a message beside its receive time.
+/// The message in hand: what a hit of it must carry.
 #[derive(Clone, Copy)]
-struct Identity {
-    worker: u16,
-    sequence: u64,
+struct Seen<'a> {
+    rules: &'a Arc<RuleSet>,
+    message: &'a Message<'a>,
     input: u16,
+    /// With the worker's number the identity of the message beside its receive time.
+    sequence: u64,
 }
 
 /// The hits of one batch, coalesced by (indicator, sender, header host), and what was folded
@@ -246,55 +251,38 @@ struct Hits {
 }
 
 impl Hits {
-    fn syslog(
-        &mut self,
-        rules: &Arc<RuleSet>,
-        identity: Identity,
-        message: &Message<'_>,
-        host: Option<Span>,
-        matched: Match,
-        found: &mut Found,
-    ) {
-        let host = host.and_then(|span| message.bytes.get(span.start as usize..span.end as usize));
-        self.add(rules, identity, message, host.unwrap_or_default(), matched, found, || Evidence::Syslog {
-            bytes: message.bytes.to_vec(),
+    fn syslog(&mut self, seen: Seen<'_>, host: Option<Span>, matched: Match, found: &mut Found) {
+        let host = host.and_then(|span| seen.message.bytes.get(span.start as usize..span.end as usize));
+        self.add(seen, host.unwrap_or_default(), matched, found, || Evidence::Syslog {
+            bytes: seen.message.bytes.into(),
         });
     }
 
-    fn flow(
-        &mut self,
-        rules: &Arc<RuleSet>,
-        identity: Identity,
-        message: &Message<'_>,
-        record: &Record<'_>,
-        matched: Match,
-        found: &mut Found,
-    ) {
-        self.add(rules, identity, message, &[], matched, found, || {
-            let mut fields = Box::<Fields>::default();
+    fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
+        self.add(seen, &[], matched, found, || {
+            let mut fields = Fields::default();
             record.fields(&mut fields);
-            Evidence::Flow { flow: *record.flow, fields, bytes: record.bytes.to_vec() }
+            Evidence::Flow { flow: *record.flow, fields: Arc::new(fields), bytes: record.bytes.into() }
         });
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn add(
         &mut self,
-        rules: &Arc<RuleSet>,
-        identity: Identity,
-        message: &Message<'_>,
+        seen: Seen<'_>,
         host: &[u8],
         matched: Match,
         found: &mut Found,
         evidence: impl FnOnce() -> Evidence,
     ) {
+        let Seen { rules, message, input, sequence } = seen;
         let Some(&first) = matched.contributors.first() else { return };
-        let meta = rules.contributor(first).meta;
-        found.matched(first.set, meta.severity, matched.suppressed);
-        if matched.suppressed.is_some() {
+        found.matched(first.set, rules.contributor(first).meta.severity, matched.suppressed);
+        // What has status test is logged by the alert thread; the rest is only counted.
+        let test = matched.suppressed == Some(Suppression::Test);
+        if matched.suppressed.is_some() && !test {
             return;
         }
-        if alert::throttle(rules, &matched) != Throttle::None {
+        if test || alert::throttle(rules, &matched) != Throttle::None {
             let key = (matched.value, message.peer.map(|peer| peer.ip()), host.to_vec());
             let index = *self.coalesced.entry(key).or_insert(self.waiting.len());
             if let Some(hit) = self.waiting.get_mut(index) {
@@ -303,17 +291,20 @@ impl Hits {
                 return;
             }
         }
+        // A message of 64 KiB can hold thousands of indicators; it is copied once.
+        let shared = self.waiting.last().filter(|last| last.sequence == sequence);
+        let evidence = shared.map_or_else(evidence, |last| last.evidence.clone());
         self.waiting.push(Hit {
             rules: rules.clone(),
             matched,
-            evidence: evidence(),
-            input: identity.input,
+            evidence,
+            input,
             peer: message.peer,
             received: message.received,
             last: message.received,
             count: 1,
-            worker: identity.worker,
-            sequence: identity.sequence,
+            worker: self.worker,
+            sequence,
         });
     }
 

@@ -640,8 +640,8 @@ pub(super) mod tests {
             },
             evidence: Evidence::Flow {
                 flow: Flow { source: Some(source), destination: Some(destination), ..Flow::default() },
-                fields: Box::new(fields),
-                bytes: b"\x00\x01\xff\xfe record".to_vec(),
+                fields: Arc::new(fields),
+                bytes: b"\x00\x01\xff\xfe record"[..].into(),
             },
             input: 0,
             peer: Some(SocketAddr::new(sender, 4739)),
@@ -790,6 +790,7 @@ pub(super) mod tests {
     fn an_event_cannot_bring_fields_of_the_alert() {
         let mut hit = flow_hit("192.0.2.5", "198.51.100.7", "10.1.2.3");
         if let Evidence::Flow { fields, .. } = &mut hit.evidence {
+            let fields = Arc::make_mut(fields);
             fields.push(FieldId::RuleName, Decoded::Static("forged"));
             fields.push(FieldId::EventSeverity, Decoded::Unsigned(1));
             fields.push(FieldId::EventKind, Decoded::Static("state"));
@@ -808,6 +809,7 @@ pub(super) mod tests {
         // The bank's host talks to a listed address; the operator's device reports it.
         let mut hit = flow_hit("203.0.113.9", "198.51.100.7", "10.1.2.3");
         if let Evidence::Flow { fields, .. } = &mut hit.evidence {
+            let fields = Arc::make_mut(fields);
             let text = fields.text(b"edge-fw of 203.0.113.9 at 192.0.2.77");
             fields.push(FieldId::Message, text);
             let text = fields.text(b"fw.operator.example");
@@ -837,7 +839,7 @@ pub(super) mod tests {
     fn syslog_hit(line: &[u8], matched: &[u8], kind: Kind, sender: &str) -> Hit {
         let start = memchr::memmem::find(line, matched).unwrap() as u32;
         let mut hit = flow_hit("192.0.2.5", "198.51.100.7", sender);
-        hit.evidence = Evidence::Syslog { bytes: line.to_vec() };
+        hit.evidence = Evidence::Syslog { bytes: line.to_vec().into() };
         hit.matched.kind = kind;
         hit.matched.span = decode::Span { start, end: start + matched.len() as u32 };
         (hit.matched.side, hit.matched.field) = (Side::Unknown, "message");

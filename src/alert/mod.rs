@@ -33,23 +33,23 @@ use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What was received, copied out of the worker's buffer.
+/// What was received, copied once out of the worker's buffer; matches of one message share it.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "made for a hit, and most hits on flows are as large")]
 pub enum Evidence {
     /// A syslog message; decoded by whoever makes the alert.
     Syslog {
         /// The bytes as received.
-        bytes: Vec<u8>,
+        bytes: Arc<[u8]>,
     },
     /// A flow record, decoded by the worker, which alone has its template.
     Flow {
         /// What every consumer needs.
         flow: Flow,
         /// Every field.
-        fields: Box<Fields>,
+        fields: Arc<Fields>,
         /// The bytes of the record.
-        bytes: Vec<u8>,
+        bytes: Arc<[u8]>,
     },
 }
 

@@ -547,7 +547,7 @@ mod tests {
         let mut hits = Vec::new();
         Matcher::default().message(rules, line, Validity::At(NOON), &reference, &mut |matched| {
             let hit = flow_hit("192.0.2.5", "198.51.100.7", "10.9.0.1");
-            let evidence = Evidence::Syslog { bytes: line.to_vec() };
+            let evidence = Evidence::Syslog { bytes: line.to_vec().into() };
             hits.push(Hit { rules: Arc::clone(rules), matched, evidence, ..hit });
         });
         hits

@@ -32,6 +32,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Err(StartError::Other(error)) => return Err(error),
     };
     tell(&sensor.generation().diagnostics);
+    for note in &sensor.generation().notes {
+        tracing::info!("{note}");
+    }
     if std::io::stderr().is_terminal() {
         welcome(&sensor);
     }

@@ -118,9 +118,10 @@ impl Job for Scan {
         let found = &mut worker.found;
         worker.matcher.flow(&self.rules, record.flow, Validity::Mark(self.now), &mut |matched| found.push(matched));
         if !worker.found.is_empty() {
-            let mut fields = Box::<Fields>::default();
+            let mut fields = Fields::default();
             record.fields(&mut fields);
-            let evidence = Evidence::Flow { flow: *record.flow, fields, bytes: record.bytes.into() };
+            let evidence =
+                Evidence::Flow { flow: *record.flow, fields: Arc::new(fields), bytes: record.bytes.into() };
             self.tell(worker, message, &evidence, place, out);
         }
     }

@@ -4,12 +4,13 @@
 //! tells the totals. Between the two, `control` serves signals, metrics and the watchdog, and
 //! `reload` compiles rules on a thread of its own.
 
+mod alerts;
 mod control;
 mod inputs;
 mod reload;
 
 use crate::admin::{self, Readiness, Report};
-use crate::alert::{Agent, Alert, Alerter, Directory, Raised, SetSummary};
+use crate::alert::{Agent, Alert, Directory};
 use crate::config::{self, Config};
 use crate::detect::RuleSet;
 use crate::detect::indicator::{Mode, Severity};
@@ -21,7 +22,6 @@ use crate::rules::{self, Generation, Problem, Store};
 use crate::worker::{InputPolicy, Shared};
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use inputs::{OpenInput, Running};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -38,12 +38,6 @@ pub use control::serve;
 /// quarter of a kilobyte, so that a full channel is a megabyte in practice and 256 MiB at worst.
 const CHANNEL: usize = 4096;
 
-/// Hits that share one fsync at most; more would delay the first of them.
-const GROUP: usize = 512;
-
-/// How often the alert thread looks for summaries that are due when nothing arrives.
-const TICK: Duration = Duration::from_millis(250);
-
 /// How long outputs may go on delivering once the sensor stops; the rest stays in the spool.
 const DELIVERY_AT_STOP: Duration = Duration::from_secs(4);
 
@@ -56,7 +50,7 @@ pub struct Options {
     /// Rule sets used where the configuration names no folder.
     pub embedded: &'static [(&'static str, &'static str)],
     /// Sees every alert as it is raised.
-    pub observe: Option<Box<dyn FnMut(&Alert) + Send>>,
+    pub observe: Option<Observe>,
 }
 
 impl Default for Options {
@@ -64,6 +58,9 @@ impl Default for Options {
         Options { batch: udp::MAX_BATCH, config_path: None, embedded: rules::EMBEDDED, observe: None }
     }
 }
+
+/// Sees an alert as it is raised.
+pub type Observe = Box<dyn FnMut(&Alert) + Send>;
 
 /// Why a sensor does not start.
 #[derive(Debug)]
@@ -169,7 +166,7 @@ impl Sensor {
         state.tell_inputs(&inputs);
         state.tell_rules();
         let stop = Stop::new();
-        let alerts = start_alerts(&state, receiver, options.observe)?;
+        let alerts = alerts::start(&state, receiver, options.observe)?;
         let workers = inputs::start(&mut inputs, &shared, &stop, options.batch)?;
         let reload = reload::start(state.clone(), store)?;
         state.listening.store(true, Ordering::Release);
@@ -327,54 +324,6 @@ fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
     Delivery::start(folder, outputs.collect()).with_context(|| format!("spool in {}", folder.display()))
 }
 
-/// Starts the thread that turns hits into alerts, on disk before they count as raised.
-fn start_alerts(
-    state: &Arc<State>,
-    hits: Receiver<Raised>,
-    mut observe: Option<Box<dyn FnMut(&Alert) + Send>>,
-) -> anyhow::Result<JoinHandle<()>> {
-    let state = state.clone();
-    let name = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.name.clone();
-    let run = move || {
-        let mut directory = state.directory.load_full();
-        let mut alerter = Alerter::new(agent(name), directory.clone());
-        let mut batch = Vec::new();
-        loop {
-            state.alert_progress.fetch_add(1, Ordering::Relaxed);
-            let first = hits.recv_timeout(TICK);
-            if !Arc::ptr_eq(&directory, &state.directory.load()) {
-                directory = state.directory.load_full();
-                alerter.set_directory(directory.clone(), now(), &mut |alert| batch.push(alert));
-            }
-            let mut oldest = None;
-            match first {
-                Ok(first) => {
-                    for raised in std::iter::once(first).chain(hits.try_iter().take(GROUP - 1)) {
-                        let received = match &raised {
-                            Raised::Hit(hit) => hit.received,
-                            Raised::Summary(SetSummary { last, .. }) => *last,
-                        };
-                        oldest.get_or_insert(received);
-                        alerter.offer(raised, now(), &mut |alert| batch.push(alert));
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    alerter.flush(now(), &mut |alert| batch.push(alert));
-                    state.raise(&mut batch, &mut observe);
-                    return;
-                }
-            }
-            alerter.tick(now(), &mut |alert| batch.push(alert));
-            state.raise(&mut batch, &mut observe);
-            if let Some(oldest) = oldest {
-                state.metrics.processing.observe((now() - oldest).max(0) as f64 / 1e9);
-            }
-        }
-    };
-    Ok(std::thread::Builder::new().name("alerts".into()).spawn(run)?)
-}
-
 impl InputState {
     fn of(input: &OpenInput) -> InputState {
         InputState {
@@ -389,21 +338,6 @@ impl InputState {
 }
 
 impl State {
-    /// Appends alerts to the spool in one group; only then they count as raised.
-    fn raise(&self, batch: &mut Vec<Alert>, observe: &mut Option<Box<dyn FnMut(&Alert) + Send>>) {
-        if batch.is_empty() {
-            return;
-        }
-        // On an error they go on from memory; it was logged, and the counters of the outputs say so.
-        self.delivery.append(batch);
-        for alert in batch.drain(..) {
-            self.metrics.alerts.with_label_values(&[alert.severity().name()]).inc();
-            if let Some(observe) = observe {
-                observe(&alert);
-            }
-        }
-    }
-
     fn tell_inputs(&self, inputs: &[OpenInput]) {
         for input in inputs {
             tracing::info!(input = input.name, "listens on {}://{}", input.scheme, input.address);

@@ -1,0 +1,125 @@
+//! The alert thread: hits become alerts, on disk before they count as raised.
+
+use super::{Observe, State};
+use crate::alert::{Alert, Alerter, Hit, Raised};
+use crate::detect::indicator::Tlp;
+use crate::input::{Nanos, now};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Hits that share one fsync at most; more would delay the first of them.
+const GROUP: usize = 512;
+
+/// How often summaries that are due are looked for when nothing arrives.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Starts the thread; it ends when every worker has dropped its sender.
+pub fn start(
+    state: &Arc<State>,
+    hits: Receiver<Raised>,
+    observe: Option<Observe>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let state = state.clone();
+    Ok(std::thread::Builder::new().name("alerts".into()).spawn(move || run(&state, &hits, observe))?)
+}
+
+fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
+    let name = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.name.clone();
+    let mut directory = state.directory.load_full();
+    let mut alerter = Alerter::new(super::agent(name), directory.clone());
+    let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
+    loop {
+        state.alert_progress.fetch_add(1, Ordering::Relaxed);
+        let first = hits.recv_timeout(TICK);
+        if !Arc::ptr_eq(&directory, &state.directory.load()) {
+            directory = state.directory.load_full();
+            alerter.set_directory(directory.clone(), now(), &mut |alert| batch.push(alert));
+        }
+        let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
+        for raised in first.into_iter().chain(hits.try_iter().take(GROUP - 1)) {
+            match raised {
+                Raised::Hit(hit) if hit.matched.suppressed.is_some() => tests.log(&hit),
+                raised => {
+                    received.push(match &raised {
+                        Raised::Hit(hit) => hit.received,
+                        Raised::Summary(summary) => summary.last,
+                    });
+                    alerter.offer(raised, now(), &mut |alert| batch.push(alert));
+                }
+            }
+        }
+        match ended {
+            false => alerter.tick(now(), &mut |alert| batch.push(alert)),
+            true => alerter.flush(now(), &mut |alert| batch.push(alert)),
+        }
+        tests.forget(now());
+        raise(state, &mut batch, &mut observe);
+        let raised_at = now();
+        for received in received.drain(..) {
+            state.metrics.processing.observe((raised_at - received).max(0) as f64 / 1e9);
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Appends alerts to the spool in one group; only then they count as raised.
+fn raise(state: &State, batch: &mut Vec<Alert>, observe: &mut Option<Observe>) {
+    if batch.is_empty() {
+        return;
+    }
+    state.delivery.append(batch);
+    for alert in batch.drain(..) {
+        state.metrics.alerts.with_label_values(&[alert.severity().name()]).inc();
+        if let Some(observe) = observe {
+            observe(&alert);
+        }
+    }
+}
+
+/// Indicators with `status: test` that matched lately: each is logged at most once an hour.
+#[derive(Default)]
+struct Tests {
+    logged: HashMap<(String, String), Nanos>,
+}
+
+/// How long a test indicator stays silent after it was logged.
+const TEST_INTERVAL: Nanos = 3_600_000_000_000;
+
+/// Test indicators remembered; a set that tests more is told of in part.
+const TESTS: usize = 4096;
+
+impl Tests {
+    /// Makes room, when it is needed, by what may be logged again.
+    fn forget(&mut self, now: Nanos) {
+        if self.logged.len() >= TESTS {
+            self.logged.retain(|_, logged| now - *logged < TEST_INTERVAL);
+        }
+    }
+
+    fn log(&mut self, hit: &Hit) {
+        let Some(entry) = hit.matched.contributors.first() else { return };
+        let contributor = hit.rules.contributor(*entry);
+        let value = hit.rules.value(hit.matched.value);
+        let key = (contributor.set.name.clone(), value);
+        let recent = |logged: &Nanos| hit.received - *logged < TEST_INTERVAL;
+        if self.logged.get(&key).is_some_and(recent) || self.logged.len() >= TESTS {
+            return;
+        }
+        let value = if contributor.meta.tlp == Tlp::Clear { key.1.as_str() } else { "(masked)" };
+        tracing::info!(
+            set = contributor.set.name,
+            id = contributor.id,
+            sender = hit.peer.map(|peer| peer.ip().to_string()),
+            "test indicator matched: {} {}",
+            hit.matched.kind.name(),
+            value.escape_debug()
+        );
+        self.logged.insert(key, hit.received);
+    }
+}
