@@ -906,7 +906,7 @@ impl Reader<'_> {
 
     fn missing(&mut self, entries: &[Entry], key: &str, help: &str) {
         let at = entries.first().map_or(0..0, Entry::key_range);
-        if self.broken {
+        if self.broken || misspelt(entries, key) {
             return;
         }
         let diagnostic = self.error("missing-key", at, format!("`{key}` is missing"));
@@ -916,6 +916,11 @@ impl Reader<'_> {
     fn missing_in_row(&mut self, item: &Node, key: &str, help: &str) {
         if self.broken {
             return self.spoil(item);
+        }
+        if let Value::Map(entries) = &item.value
+            && misspelt(entries, key)
+        {
+            return;
         }
         let at = item.range().start..item.range().start + 1;
         let diagnostic = self.error("missing-key", at, format!("`{key}` is missing"));
@@ -1108,6 +1113,14 @@ fn duration(text: &str) -> Option<u32> {
         return None;
     }
     number.parse::<u32>().ok()?.checked_mul(unit)
+}
+
+/// Whether a key that seems to be missing is there under a wrong name, which is reported as such: one
+/// mistake, one problem.
+fn misspelt(entries: &[Entry], key: &str) -> bool {
+    let names = [POLICY_KEYS, ROW_KEYS, TOP_KEYS];
+    let known = |name: &str| names.iter().any(|names| names.contains(&name));
+    entries.iter().any(|entry| !known(&entry.key) && nearest(&entry.key, [key]) == Some(key))
 }
 
 #[cfg(test)]
