@@ -146,7 +146,7 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
     };
     for change in &changes {
         match change.restart {
-            true => tracing::warn!("configuration: {change}; acts after a restart"),
+            true => tracing::warn!("configuration: {change}"),
             false => tracing::info!("configuration: {change}"),
         }
     }
