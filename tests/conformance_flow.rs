@@ -1,8 +1,11 @@
 //! Compares decoded flows with what other projects expect of the same captures.
 //!
-//! The captures and expected results lie under `ROJE_DATA`; `docs/conformance-flows.md` is the
-//! report. `ROJE_BLESS=1` writes it anew; without, the test fails where a number is lower than there.
+//! The captures and expected results lie under `ROJE_DATA`; the section "Flows" of
+//! `docs/conformance.md` is the report. `ROJE_BLESS=1` writes it anew; without, the test fails where a
+//! number is lower than there.
 #![cfg(feature = "real-data")]
+
+mod conformance;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use pcap_parser::{PcapBlockOwned, PcapError, create_reader};
@@ -17,12 +20,9 @@ use std::path::{Path, PathBuf};
 #[test]
 fn flows_are_as_others_expect() {
     let report = flow_report();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance-flows.md");
-    if std::env::var_os("ROJE_BLESS").is_some() {
-        std::fs::write(&path, &report).unwrap();
-    }
-    let committed = std::fs::read_to_string(&path).unwrap();
-    for (source, known) in numbers(&committed) {
+    let committed = numbers(&conformance::committed("flows", &report));
+    assert_eq!(committed.len(), SOURCES.len(), "sources in docs/conformance.md");
+    for (source, known) in committed {
         let now = numbers(&report).get(&source).copied().unwrap_or_default();
         assert!(
             now.0 >= known.0 && now.1 >= known.1,

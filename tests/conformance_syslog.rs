@@ -1,9 +1,11 @@
 //! Compares what `decode` writes with what other projects expect of the same lines.
 //!
-//! Needs the folder that `ROJE_DATA` names. The result is a table, kept in
-//! `docs/conformance-syslog.md`, whose numbers may only rise; `ROJE_BLESS=1` writes it anew. With
+//! Needs the folder that `ROJE_DATA` names. The result is the section "Syslog" of
+//! `docs/conformance.md`, whose numbers may only rise; `ROJE_BLESS=1` writes it anew. With
 //! `ROJE_SHOW=source` the differences of one source are printed.
 #![cfg(feature = "real-data")]
+
+mod conformance;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -289,8 +291,8 @@ fn syslog_report() -> String {
         compare(&mut sources);
     }
     let mut report = String::from(
-        "# Syslog against other projects' expectations\n\n\
-         Written by `tests/conformance_syslog.rs`; a number that falls fails the test. A cell is equal/compared: a\n\
+        "## Syslog\n\n\
+         Lines that other projects parsed, field by field. A cell is equal/compared: a\n\
          column is compared where the other side has it, another field where both sides have it. \"Wanted\" are\n\
          addresses, ports, users, URLs, names and hashes that the other side has, whether or not they were found.\n\n\
          | source | lines | without header |",
@@ -322,16 +324,13 @@ fn syslog_report() -> String {
 fn numbers_only_rise() {
     let report = syslog_report();
     println!("{report}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance-syslog.md");
-    if std::env::var_os("ROJE_BLESS").is_some() {
-        std::fs::write(&path, &report).unwrap();
-    }
-    let committed =
-        std::fs::read_to_string(&path).expect("docs/conformance-syslog.md; ROJE_BLESS=1 writes it");
+    let committed = conformance::committed("syslog", &report);
     let equal = |cell: &str| {
         cell.split('/').next().and_then(|number| number.trim().parse::<usize>().ok()).unwrap_or(0)
     };
-    for line in committed.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| source")) {
+    let rows = || committed.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| source"));
+    assert_ne!(rows().count(), 0, "no row in docs/conformance.md");
+    for line in rows() {
         let before: Vec<_> = line.split('|').collect();
         let now = report.lines().find(|line| line.split('|').nth(1) == before.get(1).copied());
         let now = now.unwrap_or_else(|| panic!("{} is no longer compared", before[1]));
