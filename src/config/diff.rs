@@ -28,8 +28,28 @@ pub enum What {
     Changed(Vec<&'static str>),
 }
 
-/// Keys that are fixed when threads and folders are set up.
-const RESTART: &[(&str, &str)] = &[("sensor", "data_dir"), ("sensor", "workers"), ("metrics", "listen")];
+/// Keys that are fixed when threads, sockets and folders are set up.
+const RESTART: &[(&str, &str)] = &[
+    ("sensor", "name"),
+    ("sensor", "data_dir"),
+    ("sensor", "workers"),
+    ("sensor", "memory_limit"),
+    ("sensor", "log"),
+    ("input", "listen"),
+    ("input", "format"),
+    ("input", "receive_buffer"),
+    ("input", "max_message"),
+    ("input", "max_connections"),
+    ("input", "idle_timeout"),
+    ("output", "to"),
+    ("output", "encoding"),
+    ("output", "tlp"),
+    ("output", "sectors"),
+    ("metrics", "listen"),
+];
+
+/// Sections whose entries are sockets and threads: they come and go with a restart.
+const STANDING: &[&str] = &["input", "output"];
 
 /// What differs; empty if nothing does. Entries are paired by their names.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
@@ -126,7 +146,8 @@ fn entries<T>(
     keys: impl Fn(&T, &T) -> Vec<(&'static str, bool)>,
 ) {
     let other = |entry: &T, among: &[T]| among.iter().position(|other| name(other) == name(entry));
-    let whole = |entry: &T, what| Change { section, name: name(entry).clone(), what, restart: false };
+    let restart = STANDING.contains(&section);
+    let whole = |entry: &T, what| Change { section, name: name(entry).clone(), what, restart };
     changes.extend(old.iter().filter(|a| other(a, new).is_none()).map(|a| whole(a, What::Removed)));
     for b in new {
         match other(b, old).and_then(|index| old.get(index)) {

@@ -431,9 +431,9 @@ fn differences() {
     let changes: Vec<String> = diff(&old, &resolve(&new).unwrap()).iter().map(Change::to_string).collect();
     let expected = [
         "sensor: workers changed; acts after a restart",
-        "input `syslog-tcp`: removed",
+        "input `syslog-tcp`: removed; acts after a restart",
         "input `syslog-udp`: exercise changed",
-        "input `tcp`: added",
+        "input `tcp`: added; acts after a restart",
         "constituent `first`: added",
         "constituent `Distribution operator`: contact changed",
     ];

@@ -110,7 +110,7 @@ fn watch(state: &State, own: &Sender<Request>) -> Option<Watch> {
 /// Reads the configuration again. What can act at once acts; what needs a restart is said.
 fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<Watch>, own: &Sender<Request>) -> bool {
     let Some(path) = &state.config_path else { return true };
-    let new = match Config::load(Some(path)) {
+    let mut new = match Config::load(Some(path)) {
         Ok(new) => new,
         Err(problems) => {
             tell(&problems);
@@ -122,6 +122,14 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
         let mut current = state.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = config::diff(&current, &new);
         let folders = current.sensor.rules != new.sensor.rules;
+        // In force is what runs: inputs in the order in which hits name them, outputs as they are.
+        let find = |inputs: &[config::Input], name: &str| inputs.iter().find(|input| input.name == name).cloned();
+        new.inputs = state
+            .inputs
+            .iter()
+            .filter_map(|one| find(&new.inputs, &one.name).or_else(|| find(&current.inputs, &one.name)))
+            .collect();
+        new.outputs.clone_from(&current.outputs);
         let directory = match directory(&new) {
             Ok(directory) => directory,
             Err(error) => {
