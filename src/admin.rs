@@ -36,7 +36,9 @@ pub struct Readiness {
     pub rules: bool,
     /// Sets whose last good version stands in, with the reason.
     pub stale: Vec<(String, String)>,
-    /// Outputs that hold something up, with the reason.
+    /// Rule files of which nothing is in force, with the reason.
+    pub refused: Vec<(String, String)>,
+    /// What each output is doing.
     pub outputs: Vec<(String, String)>,
 }
 
@@ -85,6 +87,7 @@ async fn readyz<R: Report>(State(report): State<Arc<R>>) -> Response {
         "listening": readiness.listening,
         "rules": readiness.rules,
         "stale": list(&readiness.stale, "set"),
+        "refused": list(&readiness.refused, "set"),
         "outputs": list(&readiness.outputs, "output"),
     });
     (status, Json(body)).into_response()

@@ -7,7 +7,7 @@
 use crate::decode::{flow, syslog};
 use crate::detect::indicator::Severity;
 use crate::detect::{RuleSet, Suppression};
-use crate::input::Nanos;
+use crate::input::{Format, Nanos};
 use crate::output::{OutputStats, Withheld};
 use prometheus::core::Collector;
 use prometheus::{
@@ -249,6 +249,11 @@ pub struct InputMetrics {
     denied: IntCounter,
     decoded: [Option<IntCounter>; DECODED],
     undecoded: [Option<IntCounter>; UNDECODED],
+    flows: Option<FlowMetrics>,
+}
+
+/// What only an input of flows counts.
+struct FlowMetrics {
     records: IntCounter,
     gaps: IntCounter,
     missing: IntCounter,
@@ -257,7 +262,13 @@ pub struct InputMetrics {
 
 impl InputMetrics {
     /// Resolves the labels of an input; its main counters show from the start, at zero.
-    pub fn new(metrics: &Metrics, input: &str) -> InputMetrics {
+    pub fn new(metrics: &Metrics, input: &str, format: Format) -> InputMetrics {
+        let flows = || FlowMetrics {
+            records: metrics.flow_records.with_label_values(&[input]),
+            gaps: metrics.flow_sequence_gaps.with_label_values(&[input]),
+            missing: metrics.flow_missing_template.with_label_values(&[input]),
+            templates: metrics.flow_templates.with_label_values(&[input]),
+        };
         InputMetrics {
             name: input.to_string(),
             metrics: metrics.clone(),
@@ -267,10 +278,7 @@ impl InputMetrics {
             denied: metrics.input_dropped.with_label_values(&[input, Dropped::Denied.name()]),
             decoded: [const { None }; DECODED],
             undecoded: [const { None }; UNDECODED],
-            records: metrics.flow_records.with_label_values(&[input]),
-            gaps: metrics.flow_sequence_gaps.with_label_values(&[input]),
-            missing: metrics.flow_missing_template.with_label_values(&[input]),
-            templates: metrics.flow_templates.with_label_values(&[input]),
+            flows: (format == Format::Flow).then(flows),
         }
     }
 
@@ -283,10 +291,12 @@ impl InputMetrics {
         self.bytes.inc_by(tally.bytes);
         self.truncated.inc_by(tally.truncated);
         self.denied.inc_by(tally.denied);
-        self.records.inc_by(tally.records);
-        self.gaps.inc_by(tally.gaps);
-        self.missing.inc_by(tally.missing);
-        self.templates.set(tally.templates as i64);
+        if let Some(flows) = &self.flows {
+            flows.records.inc_by(tally.records);
+            flows.gaps.inc_by(tally.gaps);
+            flows.missing.inc_by(tally.missing);
+            flows.templates.set(tally.templates as i64);
+        }
         for (index, count) in tally.decoded.iter().enumerate().filter(|(_, count)| **count > 0) {
             let counter = &mut self.decoded[index];
             let (family, name) = (&self.metrics.decoded, format_name(index));
@@ -353,7 +363,7 @@ mod tests {
     #[test]
     fn every_metric_registers_and_renders() {
         let metrics = Metrics::new();
-        let mut input = InputMetrics::new(&metrics, "syslog-udp");
+        let mut input = InputMetrics::new(&metrics, "syslog-udp", Format::Syslog);
         let mut tally = Tally { messages: 3, bytes: 300, ..Tally::default() };
         tally.decoded[0] = 2;
         tally.undecoded[0] = 1;

@@ -7,7 +7,7 @@
 
 use crate::alert::{self, Evidence, Hit, Overflow, Raised};
 use crate::decode::flow::{Decoder, Record};
-use crate::decode::syslog::{self, Reference};
+use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
 use crate::detect::{Match, Matcher, RuleSet, Suppression, Validity, ValueId};
@@ -18,9 +18,14 @@ use crossbeam_channel::{Sender, TrySendError};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Hits of one sender that a batch passes on while the alert thread is behind. A worker reads several
+/// hundred batches a second, so that a flood still shows thousands of its hits one by one.
+const SHARE: usize = 4;
 
 /// The exporter of a datagram whose sender is unknown.
 const NO_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -83,7 +88,7 @@ impl Worker {
             flows: Decoder::default(),
             tally: Tally::default(),
             found: Found::default(),
-            counters: InputMetrics::new(&shared.metrics, input),
+            counters: InputMetrics::new(&shared.metrics, input, policy.load().format),
             shared,
             progress: Arc::default(),
         }
@@ -126,8 +131,7 @@ impl Worker {
                 let header = syslog::header(message.bytes);
                 tally.syslog(&header);
                 matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
-                    let host = header.as_ref().ok().and_then(|header| header.host);
-                    hits.syslog(seen, host, matched, found);
+                    hits.syslog(seen, header.as_ref().ok(), matched, found);
                 });
             }
             Format::Flow => {
@@ -155,6 +159,7 @@ impl Worker {
     pub fn end(&mut self) {
         self.flush();
         let hits = &mut self.batch.hits;
+        hits.share(&self.shared.alerts);
         hits.offer(&self.shared.alerts);
         hits.fold();
         hits.offer_summaries(&self.shared.alerts);
@@ -240,26 +245,32 @@ struct Seen<'a> {
     sequence: u64,
 }
 
-/// The hits of one batch, coalesced by (indicator, sender, header host), and what was folded
-/// because the alert channel had no room.
+/// The hits of one batch, coalesced by indicator, sender, and what was said of whom (for flows the two
+/// addresses), and what was folded because the alert channel had no room.
 #[derive(Default)]
 struct Hits {
     worker: u16,
     waiting: Vec<Hit>,
-    coalesced: HashMap<(ValueId, Option<IpAddr>, Vec<u8>), usize>,
+    coalesced: HashMap<(ValueId, Option<IpAddr>, u64), usize>,
+    /// Seeded: a sender cannot choose lines that are taken for one.
+    hasher: RandomState,
     overflow: Overflow,
 }
 
 impl Hits {
-    fn syslog(&mut self, seen: Seen<'_>, host: Option<Span>, matched: Match, found: &mut Found) {
-        let host = host.and_then(|span| seen.message.bytes.get(span.start as usize..span.end as usize));
-        self.add(seen, host.unwrap_or_default(), matched, found, || Evidence::Syslog {
-            bytes: seen.message.bytes.into(),
-        });
+    fn syslog(&mut self, seen: Seen<'_>, header: Option<&Header>, matched: Match, found: &mut Found) {
+        let part = |span: Span| seen.message.bytes.get(span.start as usize..span.end as usize);
+        let host = header.and_then(|header| header.host).and_then(part);
+        // Two lines that say different things may name different victims; only repetitions of one
+        // line, whatever its stamp, are one.
+        let said = header.map(|header| header.message).and_then(part).unwrap_or(seen.message.bytes);
+        let same = self.hasher.hash_one((host, said));
+        self.add(seen, same, matched, found, || Evidence::Syslog { bytes: seen.message.bytes.into() });
     }
 
     fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
-        self.add(seen, &[], matched, found, || {
+        let same = self.hasher.hash_one((record.flow.source, record.flow.destination));
+        self.add(seen, same, matched, found, || {
             let mut fields = Fields::default();
             record.fields(&mut fields);
             Evidence::Flow { flow: *record.flow, fields: Arc::new(fields), bytes: record.bytes.into() }
@@ -269,7 +280,7 @@ impl Hits {
     fn add(
         &mut self,
         seen: Seen<'_>,
-        host: &[u8],
+        same: u64,
         matched: Match,
         found: &mut Found,
         evidence: impl FnOnce() -> Evidence,
@@ -283,7 +294,7 @@ impl Hits {
             return;
         }
         if test || alert::throttle(rules, &matched) != Throttle::None {
-            let key = (matched.value, message.peer.map(|peer| peer.ip()), host.to_vec());
+            let key = (matched.value, message.peer.map(|peer| peer.ip()), same);
             let index = *self.coalesced.entry(key).or_insert(self.waiting.len());
             if let Some(hit) = self.waiting.get_mut(index) {
                 hit.count += 1;
@@ -306,6 +317,25 @@ impl Hits {
             worker: self.worker,
             sequence,
         });
+    }
+
+    /// While the channel is more than half full, leaves each sender a few hits of the batch and folds
+    /// the rest, so that a flood does not fold the alert of another sender.
+    fn share(&mut self, alerts: &Sender<Raised>) {
+        if alerts.len() * 2 < alerts.capacity().unwrap_or(usize::MAX) {
+            return;
+        }
+        let mut given: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        let (waiting, overflow) = (&mut self.waiting, &mut self.overflow);
+        waiting.retain(|hit| {
+            let given = given.entry(hit.peer.map(|peer| peer.ip())).or_default();
+            *given += 1;
+            if *given > SHARE {
+                overflow.fold(hit);
+            }
+            *given <= SHARE
+        });
+        self.coalesced.clear();
     }
 
     /// Sends hits, in order, as long as there is room.

@@ -58,7 +58,7 @@ impl Sector {
 }
 
 /// One `[[input]]`, as far as alerts care.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listener {
     /// Zone of stamps that carry none.
     pub timezone: Option<TimeZone>,
@@ -67,7 +67,7 @@ pub struct Listener {
 }
 
 /// One `[[source]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Its name.
     pub name: String,
@@ -103,7 +103,7 @@ pub struct UnknownConstituent {
 }
 
 /// Resolves addresses to sources and constituents.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     listeners: Vec<Listener>,
     sources: Vec<Source>,
@@ -194,7 +194,7 @@ impl Directory {
 }
 
 /// Prefixes to numbers, longest match first; a look-up costs one probe for each length in use.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Prefixes {
     /// Lengths in use, longest first.
     v4: Vec<u8>,

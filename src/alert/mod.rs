@@ -53,6 +53,15 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// The bytes as received.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Evidence::Syslog { bytes } | Evidence::Flow { bytes, .. } => bytes,
+        }
+    }
+}
+
 /// One match on its way to becoming an alert.
 #[derive(Clone, Debug)]
 pub struct Hit {

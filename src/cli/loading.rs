@@ -13,19 +13,31 @@ const TROUBLE: u8 = 2;
 /// Loads rule files; problems are told on standard error, and without a single set it is an error.
 pub fn rules(paths: &[PathBuf]) -> anyhow::Result<Generation> {
     let generation = Store::new(paths.to_vec(), None, None).load(now());
-    told(generation, paths)
+    tell(&generation)?;
+    if generation.sets.is_empty() {
+        let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(anyhow::anyhow!("no rule set could be loaded from {}", places.join(", ")).context(Exit(TROUBLE)));
+    }
+    Ok(generation)
 }
 
-/// Loads the named files, or else those of the configuration in force.
+/// Loads the named files, or else those of the configuration in force, whatever is wrong with them.
 pub fn rules_or_configured(paths: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Generation> {
-    if !paths.is_empty() {
-        return rules(paths);
-    }
-    let config = configuration(config)?;
-    match &config.sensor.rules {
-        Rules::Embedded => told(Store::embedded(EMBEDDED).load(now()), &[]),
-        Rules::Paths(paths) => rules(paths),
-    }
+    let mut store = match paths.is_empty() {
+        false => Store::new(paths.to_vec(), None, None),
+        true => match configuration(config)?.sensor.rules {
+            Rules::Embedded => Store::embedded(EMBEDDED),
+            Rules::Paths(paths) => Store::new(paths, None, None),
+        },
+    };
+    Ok(store.load(now()))
+}
+
+/// Tells errors in rule files on standard error.
+pub fn tell(generation: &Generation) -> anyhow::Result<()> {
+    let grave = generation.problems.iter().filter(|problem| problem.diagnostic.level == Level::Error);
+    terminal::problems(&mut std::io::stderr(), grave, terminal::colour_err())?;
+    Ok(())
 }
 
 /// The configuration in force; its problems are told on standard error.
@@ -39,14 +51,4 @@ pub fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
 /// Every problem of rule files.
 pub fn problems(paths: &[PathBuf]) -> Vec<Problem> {
     Store::new(paths.to_vec(), None, None).load(now()).problems
-}
-
-fn told(generation: Generation, paths: &[PathBuf]) -> anyhow::Result<Generation> {
-    let grave = generation.problems.iter().filter(|problem| problem.diagnostic.level == Level::Error);
-    terminal::problems(&mut std::io::stderr(), grave, terminal::colour_err())?;
-    if generation.sets.is_empty() {
-        let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(anyhow::anyhow!("no rule set could be loaded from {}", places.join(", ")).context(Exit(TROUBLE)));
-    }
-    Ok(generation)
 }

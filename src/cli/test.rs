@@ -5,18 +5,24 @@ use crate::decode::syslog::Reference;
 use crate::detect::indicator::Mode;
 use crate::detect::{self, Matcher, RuleSet, Validity};
 use crate::input::now;
-use crate::rules::{LoadedSet, TestLine};
+use crate::diagnostic::Level;
+use crate::rules::{Generation, LoadedSet, TestLine};
 use jiff::tz::TimeZone;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Runs every test; a line for each that fails.
 pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let generation = loading::rules_or_configured(&args.paths, None)?;
+    loading::tell(&generation)?;
+    // A set that was refused has tests that nobody ran.
+    let refused = generation.diagnostics.iter().any(|problem| problem.level == Level::Error);
     let mut matcher = Matcher::default();
     let (mut passed, mut failed) = (0, 0);
-    for (index, set) in generation.sets.iter().enumerate() {
+    for set in &generation.sets {
+        let rules = alone(&generation, set);
         for test in set.tests.iter() {
-            let speaks = speaks(&generation.rules, index as u32, &mut matcher, test.text.as_bytes());
+            let speaks = speaks(&rules, &mut matcher, test.text.as_bytes());
             if speaks == test.hit {
                 passed += 1;
             } else {
@@ -26,23 +32,30 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         }
     }
     println!("{passed} passed, {failed} failed");
-    Ok(ExitCode::from(u8::from(failed > 0)))
+    Ok(ExitCode::from(u8::from(failed > 0 || refused)))
 }
 
-/// Whether a set has anything to say about a line: an indicator of it matches, also one with status
+/// The set first, then the allow sets: what other sets list must not hide what this one says.
+fn alone(generation: &Generation, set: &Arc<LoadedSet>) -> RuleSet {
+    let allows = generation.sets.iter().filter(|other| other.info.mode != Mode::Indicators);
+    let others = allows.filter(|other| !Arc::ptr_eq(other, set));
+    RuleSet::new(std::iter::once(set).chain(others).map(|set| set.compiled.clone()).collect())
+}
+
+/// Whether the first set has anything to say about a line: an indicator of it matches, also one with status
 /// test; an allow set speaks where one of its values stands, whether or not there is a match to allow.
-fn speaks(rules: &RuleSet, set: u32, matcher: &mut Matcher, line: &[u8]) -> bool {
+fn speaks(rules: &RuleSet, matcher: &mut Matcher, line: &[u8]) -> bool {
     let mut found = false;
-    let indicators = rules.sets().get(set as usize).is_some_and(|set| set.info.mode == Mode::Indicators);
+    let indicators = rules.sets().first().is_some_and(|set| set.info.mode == Mode::Indicators);
     if indicators {
         let reference = Reference { now: now(), timezone: TimeZone::UTC };
         matcher.message(rules, line, Validity::Mark(reference.now), &reference, &mut |matched| {
-            found |= matched.contributors.iter().any(|entry| entry.set == set);
+            found |= matched.contributors.iter().any(|entry| entry.set == 0);
         });
     } else {
         detect::extract(line, &mut |observable| {
             rules.lookup(line, &observable, &mut |value| {
-                found |= rules.entries(value).any(|entry| entry.set == set);
+                found |= rules.entries(value).any(|entry| entry.set == 0);
             });
         });
     }

@@ -43,8 +43,6 @@ const RESTART: &[(&str, &str)] = &[
     ("input", "idle_timeout"),
     ("output", "to"),
     ("output", "encoding"),
-    ("output", "tlp"),
-    ("output", "sectors"),
     ("metrics", "listen"),
 ];
 

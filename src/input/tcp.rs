@@ -276,8 +276,9 @@ impl<H: Handler> Worker<H> {
                 }
                 result = self.read(&mut connection) => {
                     let count = match result {
-                        Ok(0) => break Ok(()),
-                        Ok(count) => count,
+                        Ok(None) => continue,
+                        Ok(Some(0)) => break Ok(()),
+                        Ok(Some(count)) => count,
                         Err(error) => break Err(error),
                     };
                     let before = std::mem::replace(&mut last, Instant::now());
@@ -302,12 +303,16 @@ impl<H: Handler> Worker<H> {
         result
     }
 
-    /// Reads once and hands over every message that this finishes; 0 at the end of the stream.
+    /// Reads once and hands over every message that this finishes; 0 at the end of the stream, none
+    /// where the handler has become full since it was asked.
     ///
     /// The shared buffer is borrowed within one poll, never across an await.
-    async fn read<T: AsyncRead + Unpin>(&self, connection: &mut Connection<T>) -> io::Result<usize> {
+    async fn read<T: AsyncRead + Unpin>(&self, connection: &mut Connection<T>) -> io::Result<Option<usize>> {
         let room = self.framer.max_tail();
         poll_fn(|context| {
+            if self.handler.borrow_mut().is_full() {
+                return Poll::Ready(Ok(None));
+            }
             let mut buffer = self.buffer.borrow_mut();
             let mut space = ReadBuf::new(buffer.get_mut(room..).unwrap_or_default());
             ready!(Pin::new(&mut connection.stream).poll_read(context, &mut space))?;
@@ -320,7 +325,7 @@ impl<H: Handler> Worker<H> {
             let bytes = buffer.get(start..room + count).unwrap_or_default();
             let consumed = self.hand_over(&mut connection.framer, bytes, connection.peer, None);
             keep(&mut connection.tail, bytes.get(consumed..).unwrap_or_default());
-            Poll::Ready(Ok(count))
+            Poll::Ready(Ok(Some(count)))
         })
         .await
     }
@@ -360,7 +365,7 @@ impl<H: Handler> Worker<H> {
             // The runtime learns only between tasks which connections have bytes.
             yield_now().await;
             match poll_once(pin!(self.read(connection))).await {
-                None | Some(Ok(0)) => return Ok(()),
+                None | Some(Ok(Some(0))) => return Ok(()),
                 Some(Ok(_)) => (),
                 Some(Err(error)) => return Err(error),
             }

@@ -13,23 +13,9 @@ use socket2::{Domain, Protocol, Type};
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-/// What an input of datagrams counts; shared by its workers.
-#[derive(Debug, Default)]
-pub struct UdpStats {
-    /// Datagrams received, denied ones included.
-    pub messages: AtomicU64,
-    /// Their bytes.
-    pub bytes: AtomicU64,
-    /// Datagrams longer than the limit, whose head was kept.
-    pub truncated: AtomicU64,
-    /// Datagrams of senders that are not allowed.
-    pub denied: AtomicU64,
-}
 
 /// A bound socket; clones share it, its buffer and its drop counter.
 #[derive(Clone, Debug)]
@@ -273,9 +259,10 @@ pub struct KernelDrops {
 impl KernelDrops {
     /// The number of drops so far.
     pub fn read(&self) -> io::Result<u64> {
+        // Locked before the kernel is asked: an older answer taken for a newer one would be a wrap.
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         let meminfo = nix::sys::socket::getsockopt(&self.socket, MemInfo)?;
         let [.., drops] = meminfo;
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(count.update(drops))
     }
 }

@@ -4,6 +4,7 @@
 //! wait for; what it counts lies in its [`OutputStats`].
 
 use super::release::{Release, Withheld, release};
+use arc_swap::ArcSwap;
 use super::spool::{Limits, MAX_HELD_BYTES, Reader, Record, Recovery, Shared, Spool, file_name};
 use super::{DeliveryError, Destination, File, Output, Stdout};
 use crate::alert::{Alert, Encoding, terminal_safe};
@@ -144,6 +145,7 @@ pub struct Delivery {
 
 struct Handle {
     name: String,
+    release: Arc<ArcSwap<Release>>,
     stats: Arc<OutputStats>,
     control: Arc<Control>,
 }
@@ -198,14 +200,16 @@ impl Delivery {
             let stats = Arc::new(OutputStats::default());
             stats.refresh(&shared, index);
             let control = Arc::new(Control::default());
+            let allowed = Arc::new(ArcSwap::from_pointee(spec.release.clone()));
             handles.push(Handle {
                 name: spec.name.clone(),
+                release: Arc::clone(&allowed),
                 stats: Arc::clone(&stats),
                 control: Arc::clone(&control),
             });
             let rejected = data_dir.join("rejected").join(format!("{}.ndjson", file_name(&spec.name)));
             let courier = Courier {
-                release: spec.release,
+                release: allowed,
                 output,
                 reader,
                 index,
@@ -254,6 +258,13 @@ impl Delivery {
         self.spool().tick(now());
         for (index, handle) in self.outputs.iter().enumerate() {
             handle.stats.refresh(&self.shared, index);
+        }
+    }
+
+    /// Changes what an output may see; alerts that wait are judged by it when they are read.
+    pub fn set_release(&self, output: &str, release: Release) {
+        for handle in self.outputs.iter().filter(|handle| handle.name == output) {
+            handle.release.store(Arc::new(release.clone()));
         }
     }
 
@@ -322,7 +333,7 @@ impl Delivery {
 /// The thread of one output.
 struct Courier {
     name: String,
-    release: Release,
+    release: Arc<ArcSwap<Release>>,
     output: Box<dyn Output>,
     reader: Reader,
     index: usize,
@@ -407,7 +418,7 @@ impl Courier {
         let (mut ready, mut sequences) = (Vec::new(), Vec::new());
         for record in batch {
             match Alert::from_line(&record.payload) {
-                Ok(alert) => match release(&alert, &self.release) {
+                Ok(alert) => match release(&alert, &self.release.load()) {
                     Ok(alert) => {
                         ready.push(alert);
                         sequences.push(record.sequence);

@@ -1,7 +1,7 @@
 //! The alert thread: hits become alerts, on disk before they count as raised.
 
 use super::{Observe, State};
-use crate::alert::{Alert, Alerter, Hit, Raised};
+use crate::alert::{Alert, Alerter, Hit, Raised, SetSummary};
 use crate::detect::indicator::Tlp;
 use crate::input::{Nanos, now};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -9,10 +9,20 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Hits that share one fsync at most; more would delay the first of them.
 const GROUP: usize = 512;
+
+/// Bytes of evidence that share one fsync at most: a message of 64 KiB with thousands of matches is
+/// decoded and written for each of them.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// How long a stopping sensor goes on telling hits one by one; what waits then is counted by set.
+const STOP_TELLING: Duration = Duration::from_secs(3);
+
+/// How often the spool looks at the age of its alerts and at a disk that refused them.
+const SPOOL_TICK: Duration = Duration::from_secs(1);
 
 /// How often summaries that are due are looked for when nothing arrives.
 const TICK: Duration = Duration::from_millis(250);
@@ -32,7 +42,12 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
     let mut directory = state.directory.load_full();
     let mut alerter = Alerter::new(super::agent(name), directory.clone());
     let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
+    let (mut stopping, mut ticked) = (None::<Instant>, Instant::now());
     loop {
+        if state.stop.is_set() {
+            stopping.get_or_insert_with(Instant::now);
+        }
+        let late = stopping.is_some_and(|since| since.elapsed() > STOP_TELLING);
         state.alert_progress.fetch_add(1, Ordering::Relaxed);
         let first = hits.recv_timeout(TICK);
         if !Arc::ptr_eq(&directory, &state.directory.load()) {
@@ -40,8 +55,17 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
             alerter.set_directory(directory.clone(), now(), &mut |alert| batch.push(alert));
         }
         let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
+        let mut bytes = 0;
         for raised in first.into_iter().chain(hits.try_iter().take(GROUP - 1)) {
+            if let Raised::Hit(hit) = &raised {
+                bytes += hit.evidence.bytes().len();
+            }
             match raised {
+                Raised::Hit(hit) if late && hit.matched.suppressed.is_none() => {
+                    if let Some(summary) = SetSummary::of(&hit) {
+                        alerter.offer(Raised::Summary(summary), now(), &mut |alert| batch.push(alert));
+                    }
+                }
                 Raised::Hit(hit) if hit.matched.suppressed.is_some() => tests.log(&hit),
                 raised => {
                     received.push(match &raised {
@@ -51,6 +75,9 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
                     alerter.offer(raised, now(), &mut |alert| batch.push(alert));
                 }
             }
+            if bytes > GROUP_BYTES {
+                break;
+            }
         }
         match ended {
             false => alerter.tick(now(), &mut |alert| batch.push(alert)),
@@ -58,6 +85,10 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
         }
         tests.forget(now());
         raise(state, &mut batch, &mut observe);
+        if ticked.elapsed() > SPOOL_TICK {
+            ticked = Instant::now();
+            state.delivery.tick();
+        }
         let raised_at = now();
         for received in received.drain(..) {
             state.metrics.processing.observe((raised_at - received).max(0) as f64 / 1e9);

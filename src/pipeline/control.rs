@@ -35,6 +35,7 @@ pub fn serve(sensor: Sensor, until: impl Future<Output = ()> + Send + 'static) -
         tokio::spawn(watchdog(progress));
         let mut upkeep = tokio::time::interval(UPKEEP);
         let mut until = std::pin::pin!(until);
+        let mut failed = false;
         sd_notify::notify(&[NotifyState::Ready]).ok();
         loop {
             tokio::select! {
@@ -43,8 +44,12 @@ pub fn serve(sensor: Sensor, until: impl Future<Output = ()> + Send + 'static) -
                 () = &mut until => break,
                 _ = hangup.recv() => { requests.send(Request::All).ok(); }
                 _ = upkeep.tick() => {
-                    state.delivery.tick();
                     state.refresh();
+                    if let Some(dead) = sensor.dead() {
+                        tracing::error!(thread = dead, "has ended; the sensor stops, since it would miss what it reads");
+                        failed = true;
+                        break;
+                    }
                     sd_notify::notify(&[NotifyState::Status(&state.status())]).ok();
                 }
             }
@@ -53,7 +58,11 @@ pub fn serve(sensor: Sensor, until: impl Future<Output = ()> + Send + 'static) -
         // Health and metrics are answered while the sensor drains; a second signal is impatience.
         let stopped = tokio::task::spawn_blocking(move || sensor.stop());
         tokio::select! {
-            totals = stopped => Ok(totals?),
+            stopped = stopped => {
+                let totals = stopped??;
+                anyhow::ensure!(!failed, "a thread of the sensor ended before its time");
+                Ok(totals)
+            }
             _ = terminate.recv() => std::process::exit(IMPATIENT),
             _ = interrupt.recv() => std::process::exit(IMPATIENT),
         }

@@ -80,7 +80,6 @@ impl From<anyhow::Error> for StartError {
 /// A running sensor.
 pub struct Sensor {
     state: Arc<State>,
-    stop: Stop,
     workers: Vec<Running>,
     alerts: JoinHandle<()>,
     reload: reload::Reloader,
@@ -96,6 +95,9 @@ struct State {
     generation: ArcSwap<Generation>,
     directory: ArcSwap<Directory>,
     delivery: Delivery,
+    stop: Stop,
+    /// Held while totals that are read elsewhere are added up: they must be added once.
+    refreshing: Mutex<()>,
     inputs: Vec<InputState>,
     listening: AtomicBool,
     alert_progress: Arc<AtomicU64>,
@@ -157,6 +159,8 @@ impl Sensor {
             generation: ArcSwap::from_pointee(generation),
             directory: ArcSwap::from_pointee(directory(&config)?),
             delivery,
+            stop: Stop::new(),
+            refreshing: Mutex::new(()),
             inputs: inputs.iter().map(InputState::of).collect(),
             listening: AtomicBool::new(false),
             alert_progress: Arc::default(),
@@ -165,12 +169,11 @@ impl Sensor {
         });
         state.tell_inputs(&inputs);
         state.tell_rules();
-        let stop = Stop::new();
         let alerts = alerts::start(&state, receiver, options.observe)?;
-        let workers = inputs::start(&mut inputs, &shared, &stop, options.batch)?;
+        let workers = inputs::start(&mut inputs, &shared, &state.stop, options.batch)?;
         let reload = reload::start(state.clone(), store)?;
         state.listening.store(true, Ordering::Release);
-        Ok(Sensor { state, stop, workers, alerts, reload, admin })
+        Ok(Sensor { state, workers, alerts, reload, admin })
     }
 
     /// Where an input listens.
@@ -204,18 +207,37 @@ impl Sensor {
 
     /// Stops reading, drains, flushes, and tells the totals. What an output could not take in time
     /// stays in the spool.
-    pub fn stop(self) -> Totals {
+    ///
+    /// # Errors
+    ///
+    /// Alerts were lost: neither the disk nor an output took them.
+    pub fn stop(self) -> anyhow::Result<Totals> {
         self.state.listening.store(false, Ordering::Release);
-        self.stop.set();
+        self.state.stop.set();
         self.reload.stop();
         for worker in self.workers {
             join(worker.thread, &worker.name);
         }
         // The workers held the senders; without them the alert thread flushes and ends.
         join(self.alerts, "alert thread");
-        self.state.delivery.stop(Instant::now() + DELIVERY_AT_STOP);
+        let left = self.state.delivery.stop(Instant::now() + DELIVERY_AT_STOP);
         self.state.refresh();
-        self.state.totals()
+        let totals = self.state.totals();
+        if left.pending > left.lost {
+            tracing::warn!(alerts = left.pending - left.lost, "stay in the spool for the next start");
+        }
+        if left.lost > 0 {
+            tracing::error!("{totals}");
+            anyhow::bail!("{} alerts are lost: neither the disk nor an output took them", left.lost);
+        }
+        Ok(totals)
+    }
+
+    /// A thread that ended though nobody stopped it.
+    fn dead(&self) -> Option<&str> {
+        let worker = self.workers.iter().find(|worker| worker.thread.is_finished());
+        let alerts = self.alerts.is_finished().then_some("alert thread");
+        worker.map(|worker| worker.name.as_str()).or(alerts)
     }
 }
 
@@ -270,6 +292,30 @@ fn unreachable_sets(config: &Config, generation: &Generation) -> Vec<Diagnostic>
             });
         }
     }
+    for output in &config.outputs {
+        let carried = generation
+            .sets
+            .iter()
+            .filter(|set| set.info.mode == Mode::Indicators)
+            .any(|set| set.markings().first().is_some_and(|mildest| *mildest <= output.tlp));
+        if !carried {
+            problems.push(Diagnostic {
+                level: Level::Warning,
+                code: "gets-nothing",
+                path: config.files.first().cloned().unwrap_or_default(),
+                line: 0,
+                column: 0,
+                span: 0..0,
+                message: format!(
+                    "output {:?} gets nothing: no set is marked {} or milder",
+                    output.name,
+                    output.tlp.name()
+                ),
+                label: None,
+                help: None,
+            });
+        }
+    }
     problems
 }
 
@@ -310,15 +356,17 @@ pub fn agent(name: String) -> Agent {
     Agent { name, version: env!("CARGO_PKG_VERSION").to_string() }
 }
 
+/// What an output may see.
+fn release_of(output: &config::Output) -> Release {
+    Release { tlp: output.tlp, sectors: (!output.sectors.is_empty()).then(|| output.sectors.clone()) }
+}
+
 fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
     let outputs = config.outputs.iter().map(|output| OutputSpec {
         name: output.name.clone(),
         destination: output.to.clone(),
         encoding: output.encoding,
-        release: Release {
-            tlp: output.tlp,
-            sectors: (!output.sectors.is_empty()).then(|| output.sectors.clone()),
-        },
+        release: release_of(output),
     });
     let folder = &config.sensor.data_dir;
     Delivery::start(folder, outputs.collect()).with_context(|| format!("spool in {}", folder.display()))
@@ -367,7 +415,9 @@ impl State {
         for set in &generation.sets {
             let label = [set.info.name.as_str()];
             metrics.rules_loaded.with_label_values(&label).set(set.entries() as i64);
-            metrics.rules_refused.with_label_values(&label).set(set.refused.iter().map(|r| r.count as i64).sum());
+            // A file refused whole counts 1, also where its last good version stands in.
+            let refused: i64 = set.refused.iter().map(|refused| refused.count as i64).sum();
+            metrics.rules_refused.with_label_values(&label).set(refused + i64::from(set.stale.is_some()));
             metrics.rules_expired.with_label_values(&label).set(set.expired(now) as i64);
             metrics.ruleset_stale.with_label_values(&label).set(i64::from(set.stale.is_some()));
         }
@@ -379,6 +429,7 @@ impl State {
 
     /// Brings up to date what is read rather than counted: kernel drops, connections, the spool.
     fn refresh(&self) {
+        let _guard = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             let label = [input.name.as_str()];
             let counter = self.metrics.input_kernel_dropped.with_label_values(&label);
@@ -387,7 +438,7 @@ impl State {
             if let Some(stats) = &input.connections {
                 let open = stats.connections.load(Ordering::Relaxed);
                 self.metrics.input_connections.with_label_values(&label).set(open as i64);
-                for (reason, count) in [("limit", &stats.refused), ("denied", &stats.denied), ("idle", &stats.idle)] {
+                for (reason, count) in [("limit", &stats.refused), ("denied", &stats.denied), ("idle", &stats.idle), ("error", &stats.errors)] {
                     let closed = self.metrics.input_connections_closed.with_label_values(&[&input.name, reason]);
                     raise(&closed, count.load(Ordering::Relaxed));
                 }
@@ -464,6 +515,10 @@ impl Report for State {
             listening: self.listening.load(Ordering::Acquire),
             rules: !generation.sets.is_empty(),
             stale: stale.collect(),
+            refused: generation.refused.iter().map(|file| {
+                let name = file.set.clone().unwrap_or_else(|| file.path.display().to_string());
+                (name, format!("{}: {}", file.refused.first, file.refused.reason))
+            }).collect(),
             outputs: self.delivery.status(),
         }
     }

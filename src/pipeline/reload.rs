@@ -12,7 +12,6 @@ use crate::rules::watch::{self, SETTLE, Watch};
 use crate::rules::{Generation, Store};
 use crossbeam_channel::{Receiver, Sender};
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Single changes that are logged; of more, the counts are.
@@ -32,7 +31,6 @@ pub enum Request {
 /// The thread that reloads.
 pub struct Reloader {
     requests: Sender<Request>,
-    thread: JoinHandle<()>,
 }
 
 impl Reloader {
@@ -41,10 +39,10 @@ impl Reloader {
         self.requests.clone()
     }
 
-    /// Ends the thread; a reload under way is finished.
+    /// Ends the thread after a reload under way, which nobody waits for: it holds nothing that would
+    /// be lost.
     pub fn stop(self) {
         self.requests.send(Request::Stop).ok();
-        super::join(self.thread, "reload");
     }
 }
 
@@ -53,8 +51,8 @@ pub fn start(state: Arc<State>, store: Store) -> anyhow::Result<Reloader> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let requests = sender.clone();
     let run = move || run(&state, store, &receiver, &sender);
-    let thread = std::thread::Builder::new().name("reload".into()).spawn(run)?;
-    Ok(Reloader { requests, thread })
+    std::thread::Builder::new().name("reload".into()).spawn(run)?;
+    Ok(Reloader { requests })
 }
 
 fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Sender<Request>) {
@@ -121,7 +119,6 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
     let (changes, folders) = {
         let mut current = state.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = config::diff(&current, &new);
-        let folders = current.sensor.rules != new.sensor.rules;
         // In force is what runs: inputs in the order in which hits name them, outputs as they are.
         let find = |inputs: &[config::Input], name: &str| inputs.iter().find(|input| input.name == name).cloned();
         new.inputs = state
@@ -129,7 +126,18 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
             .iter()
             .filter_map(|one| find(&new.inputs, &one.name).or_else(|| find(&current.inputs, &one.name)))
             .collect();
-        new.outputs.clone_from(&current.outputs);
+        let named = |name: &str| new.outputs.iter().find(|output| output.name == name);
+        let outputs = current.outputs.iter().map(|one| match named(&one.name) {
+            Some(output) => config::Output { to: one.to.clone(), encoding: one.encoding, ..output.clone() },
+            None => one.clone(),
+        });
+        new.outputs = outputs.collect();
+        let embedded = |config: &Config| config.sensor.rules == config::Rules::Embedded;
+        if embedded(&current) != embedded(&new) {
+            tracing::warn!("configuration: sensor: from the rule sets of the binary to folders or back acts after a restart");
+            new.sensor.rules = current.sensor.rules.clone();
+        }
+        let folders = current.sensor.rules != new.sensor.rules;
         let directory = match directory(&new) {
             Ok(directory) => directory,
             Err(error) => {
@@ -148,7 +156,13 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
                 state.policy.store(Arc::new(policy));
             }
         }
-        state.directory.store(Arc::new(directory));
+        // Another directory ends every throttle window, so only a different one is another.
+        if **state.directory.load() != directory {
+            state.directory.store(Arc::new(directory));
+        }
+        for output in &new.outputs {
+            state.delivery.set_release(&output.name, super::release_of(output));
+        }
         *current = new;
         (changes, folders)
     };

@@ -56,11 +56,6 @@ impl Store {
         Store { embedded: sets, ..Store::new(Vec::new(), None, None) }
     }
 
-    /// The same with a memory limit.
-    pub fn with_memory_limit(self, memory_limit: Option<u64>) -> Store {
-        Store { memory_limit, ..self }
-    }
-
     /// Sets from other files and directories from the next load on.
     pub fn set_paths(&mut self, paths: Vec<PathBuf>) {
         self.paths = paths;
