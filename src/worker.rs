@@ -80,6 +80,7 @@ impl Worker {
     pub fn new(id: u16, input: &str, policy: Arc<ArcSwap<InputPolicy>>, shared: Shared) -> Worker {
         let mut rules = Cache::new(shared.rules.clone());
         let mut policy = Cache::new(policy);
+        let counters = InputMetrics::new(&shared.metrics, input, policy.load().format);
         Worker {
             batch: Batch::new(id, rules.load().clone(), policy.load().clone()),
             rules,
@@ -88,7 +89,7 @@ impl Worker {
             flows: Decoder::default(),
             tally: Tally::default(),
             found: Found::default(),
-            counters: InputMetrics::new(&shared.metrics, input, policy.load().format),
+            counters,
             shared,
             progress: Arc::default(),
         }
