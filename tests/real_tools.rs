@@ -1,0 +1,480 @@
+//! Programs that nobody here wrote, sending to a sensor: logger, rsyslog, syslog-ng, softflowd;
+//! and promtool, reading its metrics. A program that is missing fails its test; `.ci/run` installs all.
+#![cfg(feature = "real-tools")]
+
+mod sensor;
+
+use sensor::{Sensor, Setup, free_udp};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const RULES: &str = "\
+schema: 1
+set: planted
+source: {producer: NSOC}
+defaults: {severity: high, tlp: green, throttle: none}
+indicators:
+  - {id: address, type: ip, value: 198.51.100.7}
+  - {id: six, type: ip, value: '2001:db8:bad::/48'}
+  - {id: c2, type: ip, value: 203.0.113.9, where: [destination], port: [443]}
+  - {id: name, type: domain, value: evil.example}
+  - {id: tool, type: text, value: 'disable_defender.exe'}
+";
+
+/// Bodies of messages, and which indicators they hold.
+const BODIES: [(&str, &[&str]); 5] = [
+    ("query: a.EVIL.example IN A", &["name"]),
+    ("DROP SRC=10.0.0.5 DST=198.51.100.7 PROTO=TCP", &["address"]),
+    (r"new process C:\Windows\Temp\Disable_Defender.exe", &["tool"]),
+    ("query: notevil.example IN A, DST=198.51.100.70", &[]),
+    ("198.51.100.7 resolved evil.example", &["address", "name"]),
+];
+
+fn start() -> Sensor {
+    Sensor::start(Setup { rules: &[("planted.yaml", RULES)], ..Setup::default() })
+}
+
+/// How many alerts one round of [`BODIES`] must raise.
+fn expected() -> usize {
+    BODIES.iter().map(|(_, ids)| ids.len()).sum()
+}
+
+/// Asserts that the alerts are those of `rounds` rounds, by indicator.
+fn assert_planted(alerts: &[Value], rounds: usize) {
+    for id in ["name", "address", "tool"] {
+        let each = BODIES.iter().filter(|(_, ids)| ids.contains(&id)).count();
+        let found = alerts.iter().filter(|alert| alert["rule"]["id"] == id).count();
+        assert_eq!(found, rounds * each, "{id}: {alerts:#?}");
+    }
+    assert_eq!(alerts.len(), rounds * expected());
+}
+
+/// Runs a program to its end, which must be a good one.
+fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be run ({error}); .ci/run installs it"));
+    assert!(output.status.success(), "{program}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+/// A daemon in the foreground, ended with the test.
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(mut command: Command, log: &Path) -> Daemon {
+        let file = fs::File::create(log).expect("a log");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a log"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} cannot be run ({error}); .ci/run installs it"));
+        Daemon { child, log: log.to_path_buf() }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            eprintln!("{}:\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+/// Waits until somebody listens on a UDP port of this machine.
+fn wait_for_udp(daemon: &mut Daemon, ports: &[SocketAddr]) {
+    let start = Instant::now();
+    // A port that can be bound is one where nobody listens.
+    while ports.iter().any(|port| UdpSocket::bind(port).is_ok()) {
+        assert!(start.elapsed() < Duration::from_secs(20), "nobody listens: {}", daemon.log());
+        assert!(daemon.child.try_wait().is_ok_and(|ended| ended.is_none()), "ended: {}", daemon.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn logger() {
+    let cases: [(&str, &[&str], &str); 8] = [
+        ("udp, RFC 3164", &["-d", "--rfc3164"], "rfc3164"),
+        ("udp, RFC 5424", &["-d", "--rfc5424"], "rfc5424"),
+        ("tcp, RFC 3164, newline", &["-T", "--rfc3164"], "rfc3164"),
+        ("tcp, RFC 5424, newline", &["-T", "--rfc5424"], "rfc5424"),
+        ("tcp, RFC 3164, octet-counted", &["-T", "--rfc3164", "--octet-count"], "rfc3164"),
+        ("tcp, RFC 5424, octet-counted", &["-T", "--rfc5424", "--octet-count"], "rfc5424"),
+        ("tcp, RFC 5424 without host and time", &["-T", "--rfc5424=nohost,notime", "--octet-count"], "rfc5424"),
+        ("udp, RFC 5424 with structured data", &["-d", "--rfc5424", "--sd-id", "zone@32473", "--sd-param", "name=\"dmz\""], "rfc5424"),
+    ];
+    for (name, options, format) in cases {
+        let mut sensor = start();
+        let (input, target) = if options[0] == "-d" { ("udp", sensor.udp) } else { ("tcp", sensor.tcp) };
+        let port = target.port().to_string();
+        // One run for each body, then all of them from a file, over one connection.
+        let file = sensor.dir.path().join("bodies.txt");
+        fs::write(&file, BODIES.map(|(body, _)| format!("{body}\n")).concat()).expect("written");
+        let file = file.display().to_string();
+        let common = ["-n", "127.0.0.1", "-P", &port, "-p", "auth.warning", "-t", "ns1d"];
+        for (body, _) in BODIES {
+            run("logger", common.iter().chain(options).chain(&["--", body]));
+        }
+        run("logger", common.iter().chain(options).chain(&["-f", &file]));
+        let sent = 2 * BODIES.len() as u64;
+        sensor.wait(name, |sensor| sensor.received(input) == sent && sensor.alerts().len() >= 2 * expected());
+        sensor.assert_ledger();
+        assert_eq!(sensor.sum("roje_decoded_total", &format!("format=\"{format}\"")), sent, "{name}");
+        let alerts = sensor.alerts();
+        assert_planted(&alerts, 2);
+        for alert in &alerts {
+            let syslog = &alert["log"]["syslog"];
+            assert_eq!(syslog["priority"], 36, "{name}: {alert:#}");
+            assert_eq!(syslog["facility"]["name"], "auth", "{name}: {alert:#}");
+            assert_eq!(syslog["severity"]["name"], "warning", "{name}: {alert:#}");
+            assert_eq!(syslog["appname"], "ns1d", "{name}: {alert:#}");
+            assert!(BODIES.iter().any(|(body, _)| alert["message"] == *body), "{name}: {alert:#}");
+            assert_eq!(alert["host"]["name"].is_string(), !name.contains("without host"), "{name}: {alert:#}");
+            if name.contains("structured data") {
+                assert_eq!(syslog["structured_data"]["zone@32473"]["name"], "dmz", "{name}: {alert:#}");
+            }
+        }
+        sensor.stop();
+    }
+}
+
+/// Sends [`BODIES`] from a device to a relay.
+fn send_bodies(relay: SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for (body, _) in BODIES {
+        let line = format!("<36>Oct 11 22:14:15 ns1.gov.example ns1d[77]: {body}");
+        socket.send_to(line.as_bytes(), relay).expect("sent");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Asserts what a relay must have kept of [`send_bodies`].
+fn assert_relayed(alerts: &[Value]) {
+    for alert in alerts {
+        let syslog = &alert["log"]["syslog"];
+        assert_eq!(syslog["priority"], 36, "{alert:#}");
+        assert_eq!(syslog["hostname"], "ns1.gov.example", "{alert:#}");
+        assert_eq!(syslog["appname"], "ns1d", "{alert:#}");
+        assert_eq!(syslog["procid"], "77", "{alert:#}");
+        assert_eq!(alert["log"]["source"]["address"].as_str().map(|at| at.starts_with("127.0.0.1")), Some(true), "{alert:#}");
+        let message = alert["message"].as_str().unwrap_or_default();
+        assert!(BODIES.iter().any(|(body, _)| message.contains(body)), "{alert:#}");
+    }
+}
+
+#[test]
+fn rsyslog_forwards_octet_counted_newline_and_udp() {
+    let mut sensor = start();
+    let dir = sensor.dir.path().to_path_buf();
+    let work = dir.join("rsyslog");
+    fs::create_dir(&work).expect("a folder");
+    let ports = [free_udp(), free_udp(), free_udp()];
+    let (udp, tcp) = (sensor.udp.port(), sensor.tcp.port());
+    // Tail of the action, for each port; the LF inside a message survives octet counting alone.
+    let actions = [
+        format!("port=\"{tcp}\" protocol=\"tcp\" TCP_Framing=\"octet-counted\" template=\"RSYSLOG_SyslogProtocol23Format\""),
+        format!("port=\"{tcp}\" protocol=\"tcp\" TCP_Framing=\"traditional\" template=\"RSYSLOG_ForwardFormat\""),
+        format!("port=\"{udp}\" protocol=\"udp\" template=\"RSYSLOG_TraditionalForwardFormat\""),
+    ];
+    let mut config = format!(
+        "global(workDirectory=\"{}\" parser.escapeControlCharactersOnReceive=\"off\")\nmodule(load=\"imudp\")\n",
+        work.display()
+    );
+    for (number, (port, action)) in ports.iter().zip(&actions).enumerate() {
+        config.push_str(&format!(
+            "ruleset(name=\"r{number}\") {{ action(type=\"omfwd\" target=\"127.0.0.1\" {action}) }}\n\
+             input(type=\"imudp\" address=\"127.0.0.1\" port=\"{}\" ruleset=\"r{number}\")\n",
+            port.port()
+        ));
+    }
+    let path = dir.join("rsyslog.conf");
+    fs::write(&path, config).expect("written");
+    let mut command = Command::new("rsyslogd");
+    command.args(["-n", "-x", "-f"]).arg(&path).arg("-i").arg(dir.join("rsyslog.pid"));
+    let mut daemon = Daemon::start(command, &dir.join("rsyslog.log"));
+    wait_for_udp(&mut daemon, &ports);
+    for port in ports {
+        send_bodies(port);
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let lines = b"<36>Oct 11 22:14:15 ns1.gov.example ns1d[77]: first line\nresolved evil.example";
+    socket.send_to(lines, ports[0]).expect("sent");
+    let count = BODIES.len() as u64;
+    sensor.wait("all is received", |sensor| {
+        sensor.received("udp") == count && sensor.received("tcp") == 2 * count + 1
+    });
+    sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() > 3 * expected());
+    sensor.assert_ledger();
+    let (lines, alerts): (Vec<Value>, Vec<Value>) =
+        sensor.alerts().into_iter().partition(|alert| alert["message"].as_str().is_some_and(|text| text.contains('\n')));
+    assert_eq!(lines.len(), 1, "one message of two lines: {alerts:#?}");
+    assert_eq!(lines[0]["rule"]["id"], "name");
+    assert_planted(&alerts, 3);
+    assert_relayed(&alerts);
+    assert_eq!(sensor.sum("roje_decoded_total", "input=\"tcp\",format=\"rfc5424\"") + sensor.sum("roje_decoded_total", "format=\"rfc5424\",input=\"tcp\""), count + 1);
+    sensor.stop();
+}
+
+#[test]
+fn rsyslog_reads_a_file_and_forwards_every_line() {
+    let mut sensor = start();
+    let dir = sensor.dir.path().to_path_buf();
+    fs::create_dir(dir.join("rsyslog")).expect("a folder");
+    let log = dir.join("named.log");
+    fs::write(&log, BODIES.map(|(body, _)| format!("{body}\n")).concat()).expect("written");
+    let config = format!(
+        "global(workDirectory=\"{work}/rsyslog\")\nmodule(load=\"imfile\" mode=\"polling\" pollingInterval=\"1\")\n\
+         input(type=\"imfile\" file=\"{log}\" tag=\"named:\" severity=\"notice\" facility=\"local3\")\n\
+         action(type=\"omfwd\" target=\"127.0.0.1\" port=\"{port}\" protocol=\"tcp\" TCP_Framing=\"octet-counted\")\n",
+        work = dir.display(),
+        log = log.display(),
+        port = sensor.tcp.port(),
+    );
+    let path = dir.join("rsyslog.conf");
+    fs::write(&path, config).expect("written");
+    let mut command = Command::new("rsyslogd");
+    command.args(["-n", "-x", "-f"]).arg(&path).arg("-i").arg(dir.join("rsyslog.pid"));
+    let _daemon = Daemon::start(command, &dir.join("rsyslog.log"));
+    sensor.wait("the alerts are delivered", |sensor| {
+        sensor.received("tcp") == BODIES.len() as u64 && sensor.alerts().len() >= expected()
+    });
+    let alerts = sensor.alerts();
+    assert_planted(&alerts, 1);
+    assert!(alerts.iter().all(|alert| alert["log"]["syslog"]["priority"] == 19 * 8 + 5), "{alerts:#?}");
+    assert!(alerts.iter().all(|alert| alert["log"]["syslog"]["appname"] == "named"), "{alerts:#?}");
+    sensor.assert_ledger();
+    sensor.stop();
+}
+
+/// syslog-ng as a package, or unpacked by `.ci/run`, because its package conflicts with rsyslog's.
+fn syslog_ng() -> Command {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/syslog-ng/usr");
+    let program = unpacked.join("sbin/syslog-ng");
+    if !program.exists() {
+        return Command::new("syslog-ng");
+    }
+    let libraries = unpacked.join("lib/syslog-ng");
+    let versions = fs::read_dir(&libraries).expect("the libraries of syslog-ng");
+    // The folder of plug-ins carries the version as its name.
+    let plugins = versions.flatten().map(|entry| entry.path()).find(|path| path.is_dir()).expect("the plug-ins of syslog-ng");
+    let mut command = Command::new(program);
+    command.env("LD_LIBRARY_PATH", &libraries).arg(format!("--module-path={}", plugins.display()));
+    command
+}
+
+#[test]
+fn syslog_ng_forwards_by_both_its_drivers() {
+    let mut sensor = start();
+    let dir = sensor.dir.path().to_path_buf();
+    let relay = free_udp();
+    let (udp, tcp) = (sensor.udp.port(), sensor.tcp.port());
+    // syslog() is RFC 5424, octet-counted on TCP; network() is RFC 3164, ended by a newline.
+    let config = format!(
+        "@version: 3.35\noptions {{ keep-hostname(yes); use-dns(no); stats-freq(0); }};\n\
+         source device {{ network(ip(\"127.0.0.1\") port({}) transport(\"udp\")); }};\n\
+         destination d1 {{ syslog(\"127.0.0.1\" port({tcp}) transport(\"tcp\") persist-name(\"d1\")); }};\n\
+         destination d2 {{ network(\"127.0.0.1\" port({tcp}) transport(\"tcp\") persist-name(\"d2\")); }};\n\
+         destination d3 {{ syslog(\"127.0.0.1\" port({udp}) transport(\"udp\") persist-name(\"d3\")); }};\n\
+         destination d4 {{ network(\"127.0.0.1\" port({udp}) transport(\"udp\") persist-name(\"d4\")); }};\n\
+         log {{ source(device); destination(d1); destination(d2); destination(d3); destination(d4); }};\n",
+        relay.port()
+    );
+    let path = dir.join("syslog-ng.conf");
+    fs::write(&path, config).expect("written");
+    let mut command = syslog_ng();
+    command.args(["--foreground", "--stderr", "--no-caps"]);
+    for (option, file) in [("-f", "syslog-ng.conf"), ("-R", "persist"), ("-p", "pid"), ("-c", "control")] {
+        command.arg(option).arg(dir.join(file));
+    }
+    let mut daemon = Daemon::start(command, &dir.join("syslog-ng.log"));
+    wait_for_udp(&mut daemon, &[relay]);
+    send_bodies(relay);
+    let count = BODIES.len() as u64;
+    sensor.wait("all is received", |sensor| {
+        sensor.received("udp") == 2 * count && sensor.received("tcp") == 2 * count
+    });
+    sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() >= 4 * expected());
+    sensor.assert_ledger();
+    let alerts = sensor.alerts();
+    assert_planted(&alerts, 4);
+    assert_relayed(&alerts);
+    assert_eq!(sensor.sum("roje_decoded_total", "format=\"rfc5424\""), 2 * count);
+    assert_eq!(sensor.sum("roje_decoded_total", "format=\"rfc3164\""), 2 * count);
+    sensor.stop();
+}
+
+/// One packet that an exporter shall see.
+struct Packet {
+    source: &'static str,
+    destination: &'static str,
+    ports: (u16, u16),
+    tcp: bool,
+}
+
+/// Traffic of one direction, so that each line is one flow record; IPv6 comes last.
+const PACKETS: [Packet; 8] = [
+    Packet { source: "10.0.0.5", destination: "198.51.100.7", ports: (40_001, 80), tcp: true },
+    Packet { source: "198.51.100.7", destination: "10.0.0.6", ports: (53, 40_002), tcp: false },
+    Packet { source: "10.0.0.5", destination: "203.0.113.9", ports: (40_003, 443), tcp: true },
+    // The other port, then the other side: neither is what the indicator says.
+    Packet { source: "10.0.0.5", destination: "203.0.113.9", ports: (40_004, 80), tcp: true },
+    Packet { source: "203.0.113.9", destination: "10.0.0.5", ports: (443, 40_005), tcp: true },
+    Packet { source: "10.0.0.5", destination: "198.51.100.70", ports: (40_006, 53), tcp: false },
+    Packet { source: "2001:db8::5", destination: "2001:db8:bad::1", ports: (40_007, 443), tcp: true },
+    Packet { source: "2001:db8::5", destination: "2001:db8:900d::1", ports: (40_008, 443), tcp: false },
+];
+
+/// When they were captured, and the same as alerts write it; v9 rounds to a second.
+const SECONDS: u32 = 1_790_000_000;
+const CAPTURED: &str = "2026-09-21T14:13:";
+
+/// A pcap file of Ethernet frames.
+fn capture(packets: &[Packet]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0002_0004, 0, 0, 65_535, 1] {
+        // Version 2.4 is two 16-bit numbers.
+        match word {
+            0x0002_0004 => out.extend([2u16.to_le_bytes(), 4u16.to_le_bytes()].concat()),
+            word => out.extend(word.to_le_bytes()),
+        }
+    }
+    for (number, packet) in packets.iter().enumerate() {
+        let (sport, dport) = packet.ports;
+        let payload = [b'x'; 100];
+        let mut transport = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+        if packet.tcp {
+            // Sequence, acknowledgement, offset and PSH|ACK, window, checksum, urgent.
+            transport.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0x20, 0, 0, 0, 0, 0]);
+        } else {
+            transport.extend((8 + payload.len() as u16).to_be_bytes());
+            transport.extend([0, 0]);
+        }
+        transport.extend(payload);
+        let protocol = if packet.tcp { 6 } else { 17 };
+        let source: std::net::IpAddr = packet.source.parse().expect("an address");
+        let destination: std::net::IpAddr = packet.destination.parse().expect("an address");
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        match (source, destination) {
+            (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => {
+                let length = 20 + transport.len() as u16;
+                frame.extend([0x08, 0x00, 0x45, 0]);
+                frame.extend(length.to_be_bytes());
+                frame.extend([0, number as u8, 0x40, 0, 64, protocol, 0, 0]);
+                frame.extend(source.octets());
+                frame.extend(destination.octets());
+            }
+            (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
+                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+                frame.extend((transport.len() as u16).to_be_bytes());
+                frame.extend([protocol, 64]);
+                frame.extend(source.octets());
+                frame.extend(destination.octets());
+            }
+            _ => panic!("one family for each packet"),
+        }
+        frame.extend(transport);
+        let micros = 1_000 * number as u32;
+        for word in [SECONDS, micros, frame.len() as u32, frame.len() as u32] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(frame);
+    }
+    out
+}
+
+#[test]
+fn softflowd_exports_netflow_5_9_and_ipfix() {
+    let four = PACKETS.len() as u64 - 2;
+    let cases: [(&str, &[&str], &str, u64, &[&str]); 3] = [
+        ("NetFlow v5 has IPv4 alone", &["-v", "5"], "netflow5", four, &["address", "address", "c2"]),
+        ("NetFlow v9", &["-v", "9"], "netflow9", four + 2, &["address", "address", "c2", "six"]),
+        ("IPFIX", &["-v", "10"], "ipfix", four + 2, &["address", "address", "c2", "six"]),
+    ];
+    for (name, options, format, records, ids) in cases {
+        let mut sensor = start();
+        let pcap = sensor.dir.path().join("traffic.pcap");
+        fs::write(&pcap, capture(&PACKETS)).expect("written");
+        let pid = sensor.dir.path().join("softflowd.pid").display().to_string();
+        let target = sensor.flow.to_string();
+        let pcap = pcap.display().to_string();
+        // -a: times are those of the capture.
+        // With a control socket, the end of a capture sometimes leaves softflowd waiting for a controller.
+        let common = ["-d", "-a", "-r", &pcap, "-n", &target, "-c", "none", "-p", &pid];
+        run("softflowd", common.iter().chain(options));
+        let label = format!("format=\"{format}\"");
+        sensor.wait(name, |sensor| {
+            sensor.sum("roje_decoded_total", &label) > 0 && sensor.alerts().len() >= ids.len()
+        });
+        sensor.assert_ledger();
+        assert_eq!(sensor.sum("roje_decode_errors_total", ""), 0, "{name}");
+        assert_eq!(sensor.sum("roje_flow_missing_template_total", ""), 0, "{name}");
+        let alerts = sensor.alerts();
+        // Options records are counted too; softflowd sends one with IPFIX and v9.
+        let counted = sensor.sum("roje_flow_records_total", "");
+        assert!((records..=records + 1).contains(&counted), "{name}: {counted} records, {alerts:#?}");
+        let mut found: Vec<&str> = alerts.iter().filter_map(|alert| alert["rule"]["id"].as_str()).collect();
+        found.sort_unstable();
+        assert_eq!(found, ids, "{name}: {alerts:#?}");
+        for alert in &alerts {
+            let source = alert["source"]["ip"].as_str().expect("a source");
+            let packet = PACKETS.iter().find(|packet| packet.source == source && packet.destination == alert["destination"]["ip"] && packet.ports.1 == alert["destination"]["port"]);
+            let packet = packet.unwrap_or_else(|| panic!("{name}: no such packet: {alert:#}"));
+            assert_eq!(alert["source"]["port"], packet.ports.0, "{name}");
+            assert_eq!(alert["network"]["transport"], if packet.tcp { "tcp" } else { "udp" }, "{name}");
+            // The IP packet: headers and a hundred bytes.
+            let headers = if source.contains(':') { 40 } else { 20 } + if packet.tcp { 20 } else { 8 };
+            assert_eq!(alert["source"]["bytes"], headers + 100, "{name}: {alert:#}");
+            assert_eq!(alert["source"]["packets"], 1, "{name}");
+            assert!(alert["@timestamp"].as_str().is_some_and(|at| at.starts_with(CAPTURED)), "{name}: {alert:#}");
+            assert_eq!(alert["observer"]["ip"][0].as_str().or(alert["observer"]["ip"].as_str()), Some("127.0.0.1"), "{name}: {alert:#}");
+        }
+        sensor.stop();
+    }
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_metrics() {
+    let mut sensor = start();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for (body, _) in BODIES {
+        socket.send_to(format!("<36>Oct 11 22:14:15 ns1 ns1d: {body}").as_bytes(), sensor.udp).expect("sent");
+    }
+    // What cannot be decoded has metrics of its own.
+    socket.send_to(b"\x00\x09", sensor.flow).expect("sent");
+    sensor.wait("the alerts are delivered", |sensor| {
+        sensor.alerts().len() == expected() && sensor.received("flow") == 1
+    });
+    let answer = sensor.http("/metrics").expect("metrics");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+    assert!(head.contains("200 OK") && head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("promtool cannot be run ({error}); .ci/run installs it"));
+    child.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("promtool ends");
+    let words = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && words.is_empty(), "{}: {}", output.status, String::from_utf8_lossy(&words));
+    sensor.stop();
+}
