@@ -44,9 +44,18 @@ const PLANTED: [(&str, &str); 11] = [
     ("url", "<34>Oct 11 22:14:15 HOST squid: GET http://Drop.Example:80/Payload.bin?x=1 200"),
     ("email", "<22>Oct 11 22:14:15 HOST postfix/smtp[9]: from=<Phish@lure.example>, size=12"),
     ("md5", "<13>1 2026-10-11T22:14:15Z HOST - - - - md5=9E107D9D372BB6826BD81D3542A419D6"),
-    ("sha1", "<13>1 2026-10-11T22:14:15Z HOST - - - - {\"sha1\":\"2fd4e1c67a2d28fced849ee1bb76e7391b93eb12\"}"),
-    ("sha256", "<13>1 2026-10-11T22:14:15Z HOST - - - - hash d7a8fbb307d7809469ca9abcb0082e4f8d5651e46d3cdb762d02d0bf37c9e592 seen"),
-    ("sha512", "<13>1 2026-10-11T22:14:15Z HOST - - - - 07e547d9586f6a73f73fbac0435ed76951218fb7d0c8d788a309d785436bbb642e93a252a954f23912547d1e8a3b5ed6e1bfd7097821233fa0538f3db854fee6"),
+    (
+        "sha1",
+        "<13>1 2026-10-11T22:14:15Z HOST - - - - {\"sha1\":\"2fd4e1c67a2d28fced849ee1bb76e7391b93eb12\"}",
+    ),
+    (
+        "sha256",
+        "<13>1 2026-10-11T22:14:15Z HOST - - - - hash d7a8fbb307d7809469ca9abcb0082e4f8d5651e46d3cdb762d02d0bf37c9e592 seen",
+    ),
+    (
+        "sha512",
+        "<13>1 2026-10-11T22:14:15Z HOST - - - - 07e547d9586f6a73f73fbac0435ed76951218fb7d0c8d788a309d785436bbb642e93a252a954f23912547d1e8a3b5ed6e1bfd7097821233fa0538f3db854fee6",
+    ),
     ("text", "<13>Oct 11 22:14:15 HOST Security: New process C:\\Windows\\Temp\\Disable_Defender.exe"),
 ];
 
@@ -84,7 +93,8 @@ fn send_syslog(transport: &str, target: SocketAddr) -> Summary {
     let mut bad = planted.iter().cycle();
     let mut clean = CLEAN.iter().cycle();
     for number in 0..MESSAGES {
-        let line = if number % EVERY == EVERY / 2 { bad.next().map(String::as_str) } else { clean.next().copied() };
+        let line =
+            if number % EVERY == EVERY / 2 { bad.next().map(String::as_str) } else { clean.next().copied() };
         sender.push(line.expect("an endless cycle").as_bytes()).expect("sent");
     }
     sender.finish().expect("sent")
@@ -120,8 +130,14 @@ fn assert_planted(what: &str, planted: &BTreeMap<&str, u64>, found: &BTreeMap<St
     for (id, count) in planted {
         missing += count - found.get(*id).copied().unwrap_or(0);
     }
-    assert!(missing <= dropped, "{what}: {missing} alerts are missing, the kernel dropped {dropped}: {found:?}");
-    eprintln!("{what}: {} planted, {missing} missing, {dropped} dropped by the kernel", planted.values().sum::<u64>());
+    assert!(
+        missing <= dropped,
+        "{what}: {missing} alerts are missing, the kernel dropped {dropped}: {found:?}"
+    );
+    eprintln!(
+        "{what}: {} planted, {missing} missing, {dropped} dropped by the kernel",
+        planted.values().sum::<u64>()
+    );
 }
 
 /// CPU seconds that the sensor has used.
@@ -129,14 +145,18 @@ fn cpu(sensor: &Sensor) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", sensor.child.id())).expect("a process");
     // Fields count from the state, behind the name in parentheses: utime and stime are 12th and 13th.
     let rest = stat.rsplit_once(')').expect("a name").1;
-    let ticks: Vec<f64> = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    let ticks: Vec<f64> =
+        rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
     // USER_HZ is 100 on every architecture of Linux that runs Rust.
     ticks.iter().sum::<f64>() / 100.0
 }
 
 fn report(what: &str, count: u64, cpu: f64, elapsed: Duration) {
     let rate = count as f64 / elapsed.as_secs_f64();
-    eprintln!("{what}: {count} in {elapsed:.2?} ({rate:.0}/s), {:.2} CPU s per million", cpu * 1e6 / count as f64);
+    eprintln!(
+        "{what}: {count} in {elapsed:.2?} ({rate:.0}/s), {:.2} CPU s per million",
+        cpu * 1e6 / count as f64
+    );
 }
 
 #[test]
@@ -144,7 +164,10 @@ fn a_million_messages_at_fifty_thousand_a_second() {
     let mut sensor = Sensor::start(Setup { rules: &[("planted.yaml", RULES)], ..Setup::default() });
     let (udp, tcp) = (sensor.udp, sensor.tcp);
     let (before, start) = (cpu(&sensor), Instant::now());
-    let senders = [std::thread::spawn(move || send_syslog("udp", udp)), std::thread::spawn(move || send_syslog("tcp", tcp))];
+    let senders = [
+        std::thread::spawn(move || send_syslog("udp", udp)),
+        std::thread::spawn(move || send_syslog("tcp", tcp)),
+    ];
     for sender in senders {
         let summary = sender.join().expect("a sender");
         assert_eq!((summary.sent, summary.errors), (MESSAGES, 0), "{summary:?}");
@@ -163,8 +186,15 @@ fn a_million_messages_at_fifty_thousand_a_second() {
     let alerts = sensor.alerts();
     let planted = planted_syslog();
     assert_planted("TCP", &planted, &by_indicator(&alerts, |alert| alert["host"]["name"] == "tcp-host"), 0);
-    assert_planted("UDP", &planted, &by_indicator(&alerts, |alert| alert["host"]["name"] == "udp-host"), dropped);
-    let strange = alerts.iter().find(|alert| !["tcp-host", "udp-host"].contains(&alert["host"]["name"].as_str().unwrap_or("")));
+    assert_planted(
+        "UDP",
+        &planted,
+        &by_indicator(&alerts, |alert| alert["host"]["name"] == "udp-host"),
+        dropped,
+    );
+    let strange = alerts
+        .iter()
+        .find(|alert| !["tcp-host", "udp-host"].contains(&alert["host"]["name"].as_str().unwrap_or("")));
     assert!(strange.is_none(), "a false alert: {strange:#?}");
     sensor.stop();
 }
@@ -305,7 +335,7 @@ const REFRESH: u32 = 100;
 fn sets(datagram: u32, count: u32, template_set: u16) -> (Vec<u8>, u16) {
     let mut out = Vec::new();
     let mut items = count as u16;
-    if datagram % REFRESH == 0 {
+    if datagram.is_multiple_of(REFRESH) {
         out.extend(set(template_set, [template(256, &FIELDS), template(257, &FIELDS6)].concat()));
         items += 2;
     }
@@ -336,12 +366,15 @@ fn ipfix(datagram: u32) -> Vec<u8> {
     out
 }
 
+/// Name, number of datagrams, and what makes one of them.
+type Protocol = (&'static str, u32, fn(u32) -> Vec<u8>);
+
 #[test]
 fn two_hundred_thousand_flow_records() {
     let mut sensor = Sensor::start(Setup { rules: &[("planted.yaml", RULES)], ..Setup::default() });
     let total: u32 = [V5, V9, IPFIX].iter().map(|(datagrams, records)| datagrams * records).sum();
     assert_eq!(total, 200_000);
-    let protocols: [(&str, u32, fn(u32) -> Vec<u8>); 3] =
+    let protocols: [Protocol; 3] =
         [("netflow5", V5.0, netflow5), ("netflow9", V9.0, netflow9), ("ipfix", IPFIX.0, ipfix)];
     let to = format!("udp://{}", sensor.flow).parse().expect("an address");
     let mut sent = 0;

@@ -62,7 +62,12 @@ fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) {
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{program} cannot be run ({error}); .ci/run installs it"));
-    assert!(output.status.success(), "{program}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A daemon in the foreground, ended with the test.
@@ -118,8 +123,16 @@ fn logger() {
         ("tcp, RFC 5424, newline", &["-T", "--rfc5424"], "rfc5424"),
         ("tcp, RFC 3164, octet-counted", &["-T", "--rfc3164", "--octet-count"], "rfc3164"),
         ("tcp, RFC 5424, octet-counted", &["-T", "--rfc5424", "--octet-count"], "rfc5424"),
-        ("tcp, RFC 5424 without host and time", &["-T", "--rfc5424=nohost,notime", "--octet-count"], "rfc5424"),
-        ("udp, RFC 5424 with structured data", &["-d", "--rfc5424", "--sd-id", "zone@32473", "--sd-param", "name=\"dmz\""], "rfc5424"),
+        (
+            "tcp, RFC 5424 without host and time",
+            &["-T", "--rfc5424=nohost,notime", "--octet-count"],
+            "rfc5424",
+        ),
+        (
+            "udp, RFC 5424 with structured data",
+            &["-d", "--rfc5424", "--sd-id", "zone@32473", "--sd-param", "name=\"dmz\""],
+            "rfc5424",
+        ),
     ];
     for (name, options, format) in cases {
         let mut sensor = start();
@@ -147,7 +160,11 @@ fn logger() {
             assert_eq!(syslog["severity"]["name"], "warning", "{name}: {alert:#}");
             assert_eq!(syslog["appname"], "ns1d", "{name}: {alert:#}");
             assert!(BODIES.iter().any(|(body, _)| alert["message"] == *body), "{name}: {alert:#}");
-            assert_eq!(alert["host"]["name"].is_string(), !name.contains("without host"), "{name}: {alert:#}");
+            assert_eq!(
+                alert["host"]["name"].is_string(),
+                !name.contains("without host"),
+                "{name}: {alert:#}"
+            );
             if name.contains("structured data") {
                 assert_eq!(syslog["structured_data"]["zone@32473"]["name"], "dmz", "{name}: {alert:#}");
             }
@@ -174,7 +191,11 @@ fn assert_relayed(alerts: &[Value]) {
         assert_eq!(syslog["hostname"], "ns1.gov.example", "{alert:#}");
         assert_eq!(syslog["appname"], "ns1d", "{alert:#}");
         assert_eq!(syslog["procid"], "77", "{alert:#}");
-        assert_eq!(alert["log"]["source"]["address"].as_str().map(|at| at.starts_with("127.0.0.1")), Some(true), "{alert:#}");
+        assert_eq!(
+            alert["log"]["source"]["address"].as_str().map(|at| at.starts_with("127.0.0.1")),
+            Some(true),
+            "{alert:#}"
+        );
         let message = alert["message"].as_str().unwrap_or_default();
         assert!(BODIES.iter().any(|(body, _)| message.contains(body)), "{alert:#}");
     }
@@ -190,8 +211,12 @@ fn rsyslog_forwards_octet_counted_newline_and_udp() {
     let (udp, tcp) = (sensor.udp.port(), sensor.tcp.port());
     // Tail of the action, for each port; the LF inside a message survives octet counting alone.
     let actions = [
-        format!("port=\"{tcp}\" protocol=\"tcp\" TCP_Framing=\"octet-counted\" template=\"RSYSLOG_SyslogProtocol23Format\""),
-        format!("port=\"{tcp}\" protocol=\"tcp\" TCP_Framing=\"traditional\" template=\"RSYSLOG_ForwardFormat\""),
+        format!(
+            "port=\"{tcp}\" protocol=\"tcp\" TCP_Framing=\"octet-counted\" template=\"RSYSLOG_SyslogProtocol23Format\""
+        ),
+        format!(
+            "port=\"{tcp}\" protocol=\"tcp\" TCP_Framing=\"traditional\" template=\"RSYSLOG_ForwardFormat\""
+        ),
         format!("port=\"{udp}\" protocol=\"udp\" template=\"RSYSLOG_TraditionalForwardFormat\""),
     ];
     let mut config = format!(
@@ -223,13 +248,19 @@ fn rsyslog_forwards_octet_counted_newline_and_udp() {
     });
     sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() > 3 * expected());
     sensor.assert_ledger();
-    let (lines, alerts): (Vec<Value>, Vec<Value>) =
-        sensor.alerts().into_iter().partition(|alert| alert["message"].as_str().is_some_and(|text| text.contains('\n')));
+    let (lines, alerts): (Vec<Value>, Vec<Value>) = sensor
+        .alerts()
+        .into_iter()
+        .partition(|alert| alert["message"].as_str().is_some_and(|text| text.contains('\n')));
     assert_eq!(lines.len(), 1, "one message of two lines: {alerts:#?}");
     assert_eq!(lines[0]["rule"]["id"], "name");
     assert_planted(&alerts, 3);
     assert_relayed(&alerts);
-    assert_eq!(sensor.sum("roje_decoded_total", "input=\"tcp\",format=\"rfc5424\"") + sensor.sum("roje_decoded_total", "format=\"rfc5424\",input=\"tcp\""), count + 1);
+    assert_eq!(
+        sensor.sum("roje_decoded_total", "input=\"tcp\",format=\"rfc5424\"")
+            + sensor.sum("roje_decoded_total", "format=\"rfc5424\",input=\"tcp\""),
+        count + 1
+    );
     sensor.stop();
 }
 
@@ -274,7 +305,11 @@ fn syslog_ng() -> Command {
     let libraries = unpacked.join("lib/syslog-ng");
     let versions = fs::read_dir(&libraries).expect("the libraries of syslog-ng");
     // The folder of plug-ins carries the version as its name.
-    let plugins = versions.flatten().map(|entry| entry.path()).find(|path| path.is_dir()).expect("the plug-ins of syslog-ng");
+    let plugins = versions
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.is_dir())
+        .expect("the plug-ins of syslog-ng");
     let mut command = Command::new(program);
     command.env("LD_LIBRARY_PATH", &libraries).arg(format!("--module-path={}", plugins.display()));
     command
@@ -400,10 +435,13 @@ fn capture(packets: &[Packet]) -> Vec<u8> {
     out
 }
 
+/// Name, options, format, flow records, and the indicators in them.
+type Export = (&'static str, &'static [&'static str], &'static str, u64, &'static [&'static str]);
+
 #[test]
 fn softflowd_exports_netflow_5_9_and_ipfix() {
     let four = PACKETS.len() as u64 - 2;
-    let cases: [(&str, &[&str], &str, u64, &[&str]); 3] = [
+    let cases: [Export; 3] = [
         ("NetFlow v5 has IPv4 alone", &["-v", "5"], "netflow5", four, &["address", "address", "c2"]),
         ("NetFlow v9", &["-v", "9"], "netflow9", four + 2, &["address", "address", "c2", "six"]),
         ("IPFIX", &["-v", "10"], "ipfix", four + 2, &["address", "address", "c2", "six"]),
@@ -435,7 +473,11 @@ fn softflowd_exports_netflow_5_9_and_ipfix() {
         assert_eq!(found, ids, "{name}: {alerts:#?}");
         for alert in &alerts {
             let source = alert["source"]["ip"].as_str().expect("a source");
-            let packet = PACKETS.iter().find(|packet| packet.source == source && packet.destination == alert["destination"]["ip"] && packet.ports.1 == alert["destination"]["port"]);
+            let packet = PACKETS.iter().find(|packet| {
+                packet.source == source
+                    && packet.destination == alert["destination"]["ip"]
+                    && packet.ports.1 == alert["destination"]["port"]
+            });
             let packet = packet.unwrap_or_else(|| panic!("{name}: no such packet: {alert:#}"));
             assert_eq!(alert["source"]["port"], packet.ports.0, "{name}");
             assert_eq!(alert["network"]["transport"], if packet.tcp { "tcp" } else { "udp" }, "{name}");
@@ -443,8 +485,15 @@ fn softflowd_exports_netflow_5_9_and_ipfix() {
             let headers = if source.contains(':') { 40 } else { 20 } + if packet.tcp { 20 } else { 8 };
             assert_eq!(alert["source"]["bytes"], headers + 100, "{name}: {alert:#}");
             assert_eq!(alert["source"]["packets"], 1, "{name}");
-            assert!(alert["@timestamp"].as_str().is_some_and(|at| at.starts_with(CAPTURED)), "{name}: {alert:#}");
-            assert_eq!(alert["observer"]["ip"][0].as_str().or(alert["observer"]["ip"].as_str()), Some("127.0.0.1"), "{name}: {alert:#}");
+            assert!(
+                alert["@timestamp"].as_str().is_some_and(|at| at.starts_with(CAPTURED)),
+                "{name}: {alert:#}"
+            );
+            assert_eq!(
+                alert["observer"]["ip"][0].as_str().or(alert["observer"]["ip"].as_str()),
+                Some("127.0.0.1"),
+                "{name}: {alert:#}"
+            );
         }
         sensor.stop();
     }
@@ -464,7 +513,10 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     });
     let answer = sensor.http("/metrics").expect("metrics");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
-    assert!(head.contains("200 OK") && head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(
+        head.contains("200 OK") && head.to_lowercase().contains("content-type: text/plain; version=0.0.4"),
+        "{head}"
+    );
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -475,6 +527,11 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     child.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("promtool ends");
     let words = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && words.is_empty(), "{}: {}", output.status, String::from_utf8_lossy(&words));
+    assert!(
+        output.status.success() && words.is_empty(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&words)
+    );
     sensor.stop();
 }

@@ -1,0 +1,532 @@
+//! Captured logs and flows through the verbs, the library and a running sensor, which must agree;
+//! `ROJE_DATA` names the folder that has them.
+#![cfg(feature = "real-data")]
+
+mod sensor;
+
+use roje::config::Config;
+use roje::decode::flow::Decoder;
+use roje::decode::syslog::{self, Reference};
+use roje::detect::indicator::Kind;
+use roje::detect::{self, Matcher, RuleSet, Validity};
+use roje::input::framing::{Assembler, Delimiters, Frame};
+use roje::input::pcap::Capture;
+use roje::input::{Format, MAX_MESSAGE, file, now};
+use roje::pipeline::{self, Options};
+use roje::rules::Store;
+use sensor::{Sensor, Setup, free_tcp, free_udp};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+fn data(path: &str) -> PathBuf {
+    let root = std::env::var_os("ROJE_DATA").expect("ROJE_DATA must name the folder of test data");
+    let path = Path::new(&root).join(path);
+    assert!(path.exists(), "{}: no such file", path.display());
+    path
+}
+
+/// Every file below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+fn roje<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_roje")).args(args).output().expect("roje runs")
+}
+
+fn objects(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).expect("UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+/// Runs `decode` over many files at once; what it printed, by file.
+fn decode(kind: &str, inputs: &[PathBuf]) -> BTreeMap<PathBuf, Vec<Value>> {
+    let mut printed: BTreeMap<PathBuf, Vec<Value>> = BTreeMap::new();
+    let args = ["decode", "--as", kind].map(PathBuf::from);
+    let output = roje(args.iter().chain(inputs));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    for object in objects(&output) {
+        let path = object["log"]["file"]["path"].as_str().expect("a path").into();
+        printed.entry(path).or_default().push(object);
+    }
+    printed
+}
+
+/// The messages of a log, by the framing rule of files.
+fn messages(path: &Path) -> Vec<(Vec<u8>, bool)> {
+    let source = file::open(path).expect("it opens");
+    assert_eq!(source.kind, file::Kind::Log);
+    let mut blocks = source.blocks(MAX_MESSAGE);
+    let mut found = Vec::new();
+    while let Some(block) = blocks.read().expect("it reads") {
+        found.extend(block.messages().map(|message| (message.bytes.to_vec(), message.truncated)));
+    }
+    found
+}
+
+/// Asserts that an object is what its message demands: the original is kept, an error is named.
+fn assert_object(path: &Path, bytes: &[u8], object: &Value, good: bool) {
+    let at = path.display();
+    assert_eq!(object["event"]["original"], *String::from_utf8_lossy(bytes), "{at}: {object:#}");
+    assert_eq!(object["error"]["message"].is_string(), !good, "{at}: {object:#}");
+    assert_eq!(
+        object["roje"]["original_base64"].is_string(),
+        std::str::from_utf8(bytes).is_err(),
+        "{at}: {object:#}"
+    );
+}
+
+/// Files under `syslog/` that are no captures. Descriptions and expected results are lines too: no
+/// input may upset the decoder.
+fn logs() -> Vec<PathBuf> {
+    files(&data("syslog")).into_iter().filter(|path| extension(path) != "pcap").collect()
+}
+
+#[test]
+fn decode_prints_one_object_for_each_message_of_every_log() {
+    let logs = logs();
+    assert!(!logs.is_empty());
+    let printed = decode("auto", &logs);
+    let (mut all, mut bad) = (0, 0);
+    for path in &logs {
+        let messages = messages(path);
+        let objects = printed.get(path).map(Vec::as_slice).unwrap_or_default();
+        assert_eq!(objects.len(), messages.len(), "{}", path.display());
+        for ((bytes, truncated), object) in messages.iter().zip(objects) {
+            let good = syslog::header(bytes).is_ok();
+            assert_object(path, bytes, object, good);
+            assert_eq!(object["roje"]["truncated"] == true, *truncated, "{object:#}");
+            all += 1;
+            bad += usize::from(!good);
+        }
+    }
+    eprintln!("{} logs: {all} messages, {bad} undecodable", logs.len());
+}
+
+#[test]
+fn decode_prints_every_message_and_record_of_every_capture() {
+    let captures: Vec<PathBuf> = [files(&data("flows")), files(&data("syslog"))]
+        .concat()
+        .into_iter()
+        .filter(|path| extension(path) == "pcap")
+        .collect();
+    assert!(!captures.is_empty());
+    let printed = decode("auto", &captures);
+    let (mut datagrams, mut records, mut bad) = (0, 0, 0);
+    // Captures of one exporter may be split into templates and data.
+    let mut decoder = Decoder::default();
+    for path in &captures {
+        let mut capture = Capture::new(file::open(path).expect("it opens")).expect("a capture");
+        // For each object: whether it is an error.
+        let mut expected = Vec::new();
+        loop {
+            let more = capture.read(&mut |datagram| {
+                datagrams += 1;
+                match datagram.format {
+                    Format::Syslog => expected.push(syslog::header(datagram.bytes).is_err()),
+                    Format::Flow => {
+                        let before = expected.len();
+                        let decoded =
+                            decoder.decode(datagram.bytes, datagram.source, datagram.time, &mut |_| {
+                                expected.push(false);
+                            });
+                        records += expected.len() - before;
+                        if decoded.is_err() {
+                            expected.push(true);
+                        }
+                    }
+                }
+            });
+            if !more.unwrap_or_else(|error| panic!("{error}")) {
+                break;
+            }
+        }
+        let objects = printed.get(path).map(Vec::as_slice).unwrap_or_default();
+        assert_eq!(objects.len(), expected.len(), "{}", path.display());
+        for (object, error) in objects.iter().zip(&expected) {
+            assert_eq!(object["error"]["message"].is_string(), *error, "{}: {object:#}", path.display());
+            assert!(object["event"]["original"].is_string(), "{}: {object:#}", path.display());
+            bad += usize::from(*error);
+        }
+    }
+    eprintln!("{} captures: {datagrams} messages, {records} flow records, {bad} undecodable", captures.len());
+}
+
+#[test]
+fn decode_prints_every_record_of_every_payload() {
+    let payloads: Vec<PathBuf> =
+        files(&data("flows")).into_iter().filter(|path| ["dat", "bin"].contains(&extension(path))).collect();
+    assert!(!payloads.is_empty());
+    let (mut records, mut bad) = (0, 0);
+    for path in &payloads {
+        // Alone: templates of one file must not serve another.
+        let printed = decode("flow", std::slice::from_ref(path));
+        let objects = printed.get(path).map(Vec::as_slice).unwrap_or_default();
+        let bytes = fs::read(path).expect("it reads");
+        let mut expected = Vec::new();
+        let exporter = "0.0.0.0:0".parse().expect("an address");
+        let decoded = Decoder::default().decode(&bytes, exporter, now(), &mut |_| expected.push(false));
+        records += expected.len();
+        if decoded.is_err() {
+            expected.push(true);
+            bad += 1;
+            assert_eq!(
+                objects.last().map(|object| &object["event"]["original"]),
+                Some(&Value::from(String::from_utf8_lossy(&bytes))),
+                "{}",
+                path.display()
+            );
+        }
+        let found: Vec<bool> = objects.iter().map(|object| object["error"]["message"].is_string()).collect();
+        assert_eq!(found, expected, "{}", path.display());
+    }
+    eprintln!("{} payloads: {records} flow records, {bad} undecodable", payloads.len());
+}
+
+/// Indicators that occur in the logs, as one rule set with an id for each value: one observable in
+/// `every`, for each kind.
+fn occurring(logs: &[PathBuf], every: usize) -> String {
+    let mut seen = BTreeMap::<&str, usize>::new();
+    let mut values = BTreeSet::new();
+    for path in logs {
+        for (number, (bytes, _)) in messages(path).iter().enumerate() {
+            detect::extract(bytes, &mut |observable| {
+                let count = seen.entry(observable.kind.name()).or_default();
+                *count += 1;
+                if count.is_multiple_of(every) || *count < 3 {
+                    values.insert((observable.kind.name(), detect::normal(bytes, &observable)));
+                }
+            });
+            if number % every == every / 2 {
+                let words = bytes.split(|byte| !byte.is_ascii_alphanumeric() && !b"._-\\/".contains(byte));
+                // Long words alone: short ones are everywhere.
+                let word = words.filter(|word| (12..60).contains(&word.len())).nth(1);
+                values.extend(
+                    word.map(|word| (Kind::Text.name(), String::from_utf8_lossy(word).to_lowercase())),
+                );
+            }
+        }
+    }
+    let mut rules = String::from(
+        "schema: 1\nset: occurring\nsource: {producer: NSOC}\n\
+         defaults: {severity: low, tlp: green, throttle: none, force: 'what occurs in the data is matched'}\nindicators:\n",
+    );
+    for (number, (kind, value)) in values.iter().enumerate() {
+        rules.push_str(&format!(
+            "  - {{id: i{number}, type: {kind}, value: '{}'}}\n",
+            value.replace('\'', "''")
+        ));
+    }
+    rules
+}
+
+/// How often an indicator (by its id) was found in a message (by its hash).
+type Found = BTreeMap<(String, String), usize>;
+
+fn found<'a>(alerts: impl IntoIterator<Item = &'a Value>) -> Found {
+    let mut found = Found::new();
+    for alert in alerts {
+        let [id, hash] = [&alert["rule"]["id"], &alert["event"]["hash"]]
+            .map(|text| text.as_str().expect("text").to_string());
+        *found.entry((id, hash)).or_default() += 1;
+    }
+    found
+}
+
+/// Fails with the first differences of two sets that must be one.
+fn assert_same(what: &str, left: &Found, right: &Found) {
+    let only = |one: &Found, other: &Found| -> Vec<String> {
+        let differing = one.iter().filter(|(key, count)| other.get(*key) != Some(count));
+        differing.take(5).map(|entry| format!("{entry:?}")).collect()
+    };
+    assert!(
+        left == right,
+        "{what}:\nonly left: {:#?}\nonly right: {:#?}",
+        only(left, right),
+        only(right, left)
+    );
+}
+
+fn hash(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn load(path: &Path) -> Arc<RuleSet> {
+    let generation = Store::new(vec![path.to_path_buf()], None, None).load(now());
+    assert!(
+        generation.problems.is_empty(),
+        "{:#?}",
+        generation.diagnostics.iter().take(5).collect::<Vec<_>>()
+    );
+    generation.rules
+}
+
+/// What the matcher finds in messages, one by one with a matcher of its own as `explain` and `test`
+/// do, under the validity of `run`.
+fn matched<'a>(rules: &RuleSet, messages: impl IntoIterator<Item = &'a [u8]>) -> Found {
+    let mut found = Found::new();
+    let time = Reference { now: now(), timezone: jiff::tz::TimeZone::UTC };
+    for bytes in messages {
+        Matcher::default().message(rules, bytes, Validity::At(time.now), &time, &mut |matched| {
+            assert_eq!(matched.suppressed, None);
+            let id = rules.contributor(matched.contributors[0]).id.expect("an id");
+            *found.entry((id.to_string(), hash(bytes))).or_default() += 1;
+        });
+    }
+    found
+}
+
+#[test]
+fn scan_explain_and_a_running_sensor_find_the_same_in_every_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A TCP stream ends messages at NUL, which is content in files: those logs cannot be compared.
+    let (logs, with_nul): (Vec<PathBuf>, Vec<PathBuf>) = logs()
+        .into_iter()
+        .filter(|path| !["json", "yml", "csv", "md"].contains(&extension(path)))
+        .partition(|path| !fs::read(path).expect("it reads").contains(&0));
+    // A prime, so that no period of the data is met.
+    let text = occurring(&logs, 61);
+    let path = folder.path().join("occurring.yaml");
+    fs::write(&path, &text).expect("written");
+    let rules = load(&path);
+
+    let args = ["scan", "-r"].map(PathBuf::from);
+    let output = roje(args.iter().chain([&path]).chain(&logs));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let scanned = objects(&output);
+    let by_scan = found(&scanned);
+
+    let all: Vec<Vec<u8>> = logs.iter().flat_map(|path| messages(path)).map(|(bytes, _)| bytes).collect();
+    let by_matcher = matched(&rules, all.iter().map(Vec::as_slice));
+    assert_same("scan and the matcher", &by_scan, &by_matcher);
+
+    // The verb itself, on some lines that match and some that do not.
+    for bytes in all.iter().step_by(all.len() / 40) {
+        let Ok(line) = std::str::from_utf8(bytes) else { continue };
+        let output = roje(["explain", "-r", &path.display().to_string(), "--format", "json", "--", line]);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let mut ids: Vec<&str> = explained["matches"]
+            .as_array()
+            .expect("matches")
+            .iter()
+            .filter_map(|one| one["contributors"][0]["id"].as_str())
+            .collect();
+        ids.sort_unstable();
+        let expected = matched(&rules, [bytes.as_slice()]);
+        let mut expected: Vec<&str> = expected.keys().map(|(id, _)| id.as_str()).collect();
+        expected.sort_unstable();
+        assert_eq!(ids, expected, "{line}");
+    }
+
+    let mut sensor = Sensor::start(Setup { rules: &[("occurring.yaml", &text)], ..Setup::default() });
+    for path in &logs {
+        let mut stream = TcpStream::connect(sensor.tcp).expect("a connection");
+        stream.write_all(&fs::read(path).expect("it reads")).expect("sent");
+    }
+    sensor.wait("all is received", |sensor| sensor.received("tcp") == all.len() as u64);
+    sensor.assert_ledger();
+    assert_eq!(sensor.sum("roje_matches_total", ""), by_scan.values().sum::<usize>() as u64);
+    sensor.wait("every match is delivered", |sensor| {
+        sensor.sum("roje_alerts_delivered_total", "") == by_scan.values().sum::<usize>() as u64
+    });
+    assert_same("scan and the sensor", &by_scan, &found(&sensor.alerts()));
+    let kinds: BTreeSet<&str> =
+        scanned.iter().filter_map(|alert| alert["roje"]["indicator"]["type"].as_str()).collect();
+    eprintln!(
+        "{} logs ({} with NUL left out), {} messages, {} indicators: {} matches of {kinds:?}",
+        logs.len(),
+        with_nul.len(),
+        all.len(),
+        rules.len(),
+        scanned.len()
+    );
+    sensor.stop();
+}
+
+/// A few kilobytes of real lines, every other counted, the rest ended by LF or CRLF.
+fn corpus() -> Vec<u8> {
+    let mut out = Vec::new();
+    let logs = logs().into_iter().filter(|path| extension(path) == "log");
+    let lines: Vec<Vec<u8>> = logs
+        .flat_map(|path| messages(&path).into_iter().map(|(bytes, _)| bytes).take(2).collect::<Vec<_>>())
+        .filter(|bytes| bytes.len() < 250 && !bytes.contains(&0))
+        .collect();
+    let step = lines.len() / 18;
+    for (number, line) in lines.iter().step_by(step.max(1)).take(18).enumerate() {
+        let line = match line.first() {
+            Some(b'<') => line.clone(),
+            _ => [b"<13>", line.as_slice()].concat(),
+        };
+        match number % 4 {
+            0 | 2 => {
+                out.extend(format!("{} ", line.len()).as_bytes());
+                out.extend(line);
+            }
+            1 => out.extend([&line[..], b"\n"].concat()),
+            _ => out.extend([&line[..], b"\r\n"].concat()),
+        }
+    }
+    // A counted message may hold what ends others.
+    let lines = "<13>first line\nsecond line\r\nthird line";
+    out.extend(format!("{} {lines}", lines.len()).as_bytes());
+    out
+}
+
+/// The corpus in a file, rules for what occurs in it, and what `scan` finds.
+struct Case {
+    folder: tempfile::TempDir,
+    bytes: Vec<u8>,
+    rules: String,
+    messages: Vec<Vec<u8>>,
+    scanned: Found,
+}
+
+impl Case {
+    fn new() -> Case {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("corpus.log");
+        let bytes = corpus();
+        fs::write(&log, &bytes).expect("written");
+        let mut rules = occurring(std::slice::from_ref(&log), 3);
+        // In the first line of the counted message, and in its last.
+        rules.push_str("  - {id: head, type: text, value: 'first line'}\n  - {id: tail, type: text, value: 'third line'}\n");
+        let path = folder.path().join("rules.yaml");
+        fs::write(&path, &rules).expect("written");
+        let output = roje(["scan".as_ref(), "-r".as_ref(), path.as_path(), log.as_path()]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let scanned = found(&objects(&output));
+        let messages = messages(&log).into_iter().map(|(bytes, _)| bytes).collect();
+        Case { folder, bytes, rules, messages, scanned }
+    }
+
+    fn total(&self) -> usize {
+        self.scanned.values().sum()
+    }
+}
+
+#[test]
+fn a_stream_cut_at_every_byte_gives_the_alerts_of_scan() {
+    let case = Case::new();
+    let rules = load(&case.folder.path().join("rules.yaml"));
+    assert!(case.total() > 10, "{:?}", case.scanned);
+    eprintln!("{} bytes, {} messages, {} matches", case.bytes.len(), case.messages.len(), case.total());
+    let cut = |pieces: &[&[u8]]| {
+        let mut frames: Vec<Vec<u8>> = Vec::new();
+        let mut assembler = Assembler::new(Delimiters::Stream, MAX_MESSAGE);
+        let mut each = |frame: Frame<'_>| frames.push(frame.bytes.to_vec());
+        pieces.iter().for_each(|piece| assembler.push(piece, &mut each));
+        assembler.finish(&mut each);
+        frames
+    };
+    assert_same("the stream", &matched(&rules, case.messages.iter().map(Vec::as_slice)), &case.scanned);
+    for at in 0..=case.bytes.len() {
+        let (head, tail) = case.bytes.split_at(at);
+        assert_eq!(cut(&[head, tail]), case.messages, "cut at {at}");
+    }
+    assert_eq!(cut(&case.bytes.chunks(1).collect::<Vec<_>>()), case.messages, "byte by byte");
+
+    // The same through sockets, where the pause makes it two reads.
+    let mut sensor = Sensor::start(Setup { rules: &[("rules.yaml", &case.rules)], ..Setup::default() });
+    let cuts = (1..case.bytes.len()).step_by(3);
+    let connections = cuts.len();
+    for at in cuts {
+        let mut stream = TcpStream::connect(sensor.tcp).expect("a connection");
+        stream.set_nodelay(true).expect("an option");
+        stream.write_all(&case.bytes[..at]).expect("sent");
+        std::thread::sleep(Duration::from_micros(500));
+        stream.write_all(&case.bytes[at..]).expect("sent");
+    }
+    sensor.wait("all is received", |sensor| {
+        sensor.received("tcp") == (connections * case.messages.len()) as u64
+    });
+    sensor.wait("every match is delivered", |sensor| {
+        sensor.sum("roje_alerts_delivered_total", "") == (connections * case.total()) as u64
+    });
+    sensor.assert_ledger();
+    let expected = case.scanned.iter().map(|(key, count)| (key.clone(), count * connections)).collect();
+    assert_same("scan and the sockets", &found(&sensor.alerts()), &expected);
+    sensor.stop();
+}
+
+/// A sensor in this process, fed by UDP and TCP; what it raised.
+fn run_with(case: &Case, workers: usize, batch: usize) -> Found {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().display();
+    let [udp, tcp, metrics]: [SocketAddr; 3] = [free_udp(), free_tcp(), free_tcp()];
+    let text = format!(
+        "[sensor]\nname = \"test\"\ndata_dir = \"{at}/state\"\nrules = [\"{rules}\"]\nworkers = {workers}\n\
+         [[input]]\nname = \"udp\"\nlisten = \"udp://{udp}\"\nformat = \"syslog\"\n\
+         [[input]]\nname = \"tcp\"\nlisten = \"tcp://{tcp}\"\nformat = \"syslog\"\n\
+         [[output]]\nname = \"file\"\nto = \"file://{at}/alerts.ndjson\"\n[metrics]\nlisten = \"{metrics}\"\n",
+        rules = case.folder.path().join("rules.yaml").display(),
+    );
+    let path = folder.path().join("roje.toml");
+    fs::write(&path, text).expect("written");
+    let config = Config::load(Some(&path)).expect("a configuration");
+    let raised = Arc::new(Mutex::new(Vec::new()));
+    let sink = raised.clone();
+    let options = Options {
+        batch,
+        observe: Some(Box::new(move |alert| {
+            sink.lock().expect("a list").push(serde_json::from_slice(&alert.to_line()).expect("JSON"));
+        })),
+        ..Options::default()
+    };
+    let sensor = pipeline::Sensor::start(config, options).unwrap_or_else(|error| panic!("{error:?}"));
+    // Several senders, so that several workers have work.
+    for _ in 0..SENDERS {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        for message in &case.messages {
+            socket.send_to(message, udp).expect("sent");
+        }
+        TcpStream::connect(tcp).expect("a connection").write_all(&case.bytes).expect("sent");
+    }
+    let sent = 2 * SENDERS * case.messages.len();
+    let counter = sensor.counter();
+    let start = Instant::now();
+    while counter().received < sent as u64 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", counter());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let totals = sensor.stop();
+    assert_eq!(totals.received, totals.decoded + totals.undecodable + totals.dropped, "{totals}");
+    assert_eq!((totals.received, totals.kernel_dropped), (sent as u64, 0), "{totals}");
+    let raised = raised.lock().expect("a list");
+    found(raised.iter())
+}
+
+const SENDERS: usize = 8;
+
+#[test]
+fn one_two_and_four_workers_and_batches_of_one_give_the_alerts_of_scan() {
+    let case = Case::new();
+    let expected = case.scanned.iter().map(|(key, count)| (key.clone(), count * 2 * SENDERS)).collect();
+    for (workers, batch) in [(1, 64), (2, 64), (4, 64), (1, 1), (2, 1), (4, 1)] {
+        let found = run_with(&case, workers, batch);
+        assert_same(&format!("{workers} workers, batches of {batch}"), &found, &expected);
+    }
+}
