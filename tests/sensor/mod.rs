@@ -23,6 +23,7 @@ pub struct Sensor {
 }
 
 /// What differs from test to test.
+#[derive(Default)]
 pub struct Setup<'a> {
     /// Rule files: name and text.
     pub rules: &'a [(&'a str, &'a str)],
@@ -34,12 +35,6 @@ pub struct Setup<'a> {
     pub outputs: Option<&'a str>,
     /// Where standard output goes.
     pub stdout: Option<Stdio>,
-}
-
-impl Default for Setup<'_> {
-    fn default() -> Self {
-        Setup { rules: &[], config: "", sensor: "", outputs: None, stdout: None }
-    }
 }
 
 impl Sensor {
