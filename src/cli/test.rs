@@ -3,7 +3,7 @@
 use super::{TestArgs, loading, terminal};
 use crate::decode::syslog::Reference;
 use crate::detect::indicator::Mode;
-use crate::detect::{self, Matcher, RuleSet, Validity};
+use crate::detect::{Matcher, RuleSet, Validity};
 use crate::input::now;
 use crate::diagnostic::Level;
 use crate::rules::{Generation, LoadedSet, TestLine};
@@ -42,23 +42,18 @@ fn alone(generation: &Generation, set: &Arc<LoadedSet>) -> RuleSet {
     RuleSet::new(std::iter::once(set).chain(others).map(|set| set.compiled.clone()).collect())
 }
 
-/// Whether the first set has anything to say about a line: an indicator of it matches, also one with status
-/// test; an allow set speaks where one of its values stands, whether or not there is a match to allow.
+/// Whether the first set has anything to say about a line: an indicator of it matches, also one with
+/// status test; an allow set speaks where one of its values stands, whether or not there is a match to allow.
 fn speaks(rules: &RuleSet, matcher: &mut Matcher, line: &[u8]) -> bool {
-    let mut found = false;
     let indicators = rules.sets().first().is_some_and(|set| set.info.mode == Mode::Indicators);
-    if indicators {
-        let reference = Reference { now: now(), timezone: TimeZone::UTC };
-        matcher.message(rules, line, Validity::Mark(reference.now), &reference, &mut |matched| {
-            found |= matched.contributors.iter().any(|entry| entry.set == 0);
-        });
-    } else {
-        detect::extract(line, &mut |observable| {
-            rules.lookup(line, &observable, &mut |value| {
-                found |= rules.entries(value).any(|entry| entry.set == 0);
-            });
-        });
+    let reference = Reference { now: now(), timezone: TimeZone::UTC };
+    if !indicators {
+        return matcher.applies(rules, 0, line, &reference);
     }
+    let mut found = false;
+    matcher.message(rules, line, Validity::Mark(reference.now), &reference, &mut |matched| {
+        found |= matched.contributors.iter().any(|entry| entry.set == 0);
+    });
     found
 }
 

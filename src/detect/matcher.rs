@@ -77,6 +77,21 @@ impl Matcher {
         self.text(rules, message, validity, &mut decode, each);
     }
 
+    /// Whether an entry of a set applies somewhere in a syslog message: also one of an allow set,
+    /// which by itself makes no match.
+    pub fn applies(&mut self, rules: &RuleSet, set: u32, message: &[u8], reference: &Reference) -> bool {
+        let mut decode = |message: &[u8], fields: &mut Fields| {
+            let _ = syslog::decode(message, reference, fields);
+        };
+        self.find(rules, message, &mut decode);
+        self.decode(message, &mut decode);
+        self.locate(message);
+        self.found.iter().any(|place| {
+            let mut entries = rules.entries(place.value);
+            entries.any(|entry| entry.set == set && applies(rules.meta(entry), place))
+        })
+    }
+
     /// Calls `each` once for every indicator value found among the addresses of a flow.
     pub fn flow(&mut self, rules: &RuleSet, flow: &Flow, validity: Validity, each: &mut impl FnMut(Match)) {
         self.found.clear();
@@ -119,6 +134,17 @@ impl Matcher {
         decode: &mut impl FnMut(&[u8], &mut Fields),
         each: &mut impl FnMut(Match),
     ) {
+        self.find(rules, message, decode);
+        if self.raises(rules) {
+            self.decode(message, decode);
+            self.locate(message);
+            self.judge(rules, validity, each);
+        }
+    }
+
+    /// Finds every value that the message holds, whatever the entries that name it ask for.
+    #[inline]
+    fn find(&mut self, rules: &RuleSet, message: &[u8], decode: &mut impl FnMut(&[u8], &mut Fields)) {
         self.found.clear();
         self.decoded = false;
         let found = &mut self.found;
@@ -138,11 +164,6 @@ impl Matcher {
         if url_host {
             self.decode(message, decode);
             self.separate_url(rules, message);
-        }
-        if self.raises(rules) {
-            self.decode(message, decode);
-            self.locate(message);
-            self.judge(rules, validity, each);
         }
     }
 
@@ -297,7 +318,9 @@ impl Judge<'_> {
             }
         }
         let allowed = applying.iter().all(|(_, allowed)| *allowed);
-        let (first, _) = applying.iter().find(|(_, place_allowed)| *place_allowed == allowed)?;
+        // The first place, or rather the first in a field of its own, which says more than the message.
+        let alike = applying.iter().filter(|(_, place_allowed)| *place_allowed == allowed);
+        let (first, _) = alike.min_by_key(|(place, _)| place.field.is_none_or(|field| field == FieldId::Message.name()))?;
         // What only an allowed place contributes does not count where another is not allowed.
         let mut contributors: Vec<EntryRef> = entries
             .iter()
