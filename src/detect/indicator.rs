@@ -595,7 +595,7 @@ impl SetBuilder {
 }
 
 /// The later of two such entries may stand for both.
-fn same_scope(one: &Meta, other: &Meta) -> bool {
+pub fn same_scope(one: &Meta, other: &Meta) -> bool {
     one.where_source == other.where_source
         && one.where_destination == other.where_destination
         && one.ports == other.ports

@@ -3,7 +3,7 @@
 
 use super::problems::Problems;
 use super::{Change, ChangeKind, SetChanges};
-use crate::detect::indicator::{Kind, MatchMode, Meta, Normal};
+use crate::detect::indicator::{Kind, MatchMode, Meta, Normal, same_scope};
 use crate::diagnostic::{Diagnostic, Level, Source, printable};
 use crate::input::Nanos;
 use foldhash::quality::RandomState;
@@ -84,15 +84,20 @@ impl Inventory {
         Some(())
     }
 
-    /// Sorts; of equal values the last one stands, as in the compiled set.
+    /// Sorts; of equal values that act at the same places the last one stands, as in the compiled
+    /// set.
     pub fn finish(mut self, metas: Vec<Meta>, source: &Source, problems: &mut Problems) -> Inventory {
         self.metas = metas;
         // Stable, so that the last of equal values stays last.
         self.entries.sort_by_key(|entry| entry.key);
         let mut kept: Vec<Entry> = Vec::with_capacity(self.entries.len());
         for &entry in &self.entries {
-            match kept.last_mut() {
-                Some(last) if last.key == entry.key => {
+            let scope = self.meta(entry);
+            let same = |other: &&mut Entry| {
+                self.meta(**other).zip(scope).is_none_or(|(one, other)| same_scope(one, other))
+            };
+            match kept.iter_mut().rev().take_while(|other| other.key == entry.key).find(same) {
+                Some(last) => {
                     if last.meta != entry.meta && last.at != entry.at {
                         let (line, column) = source.position(entry.at as usize);
                         let message =
@@ -103,7 +108,7 @@ impl Inventory {
                     }
                     *last = entry;
                 }
-                _ => kept.push(entry),
+                None => kept.push(entry),
             }
         }
         self.entries = kept;
