@@ -256,8 +256,11 @@ impl Alert {
                 Kind::Email | Kind::Text => {}
             }
         }
-        // The mapping of `related.ip` takes addresses only, whatever a decoder put in its field.
-        ips.retain(|text| text.parse::<IpAddr>().is_ok());
+        // The mapping of `related.ip` takes addresses only, whatever a decoder put in its field; the
+        // unspecified one, as exporters send for "not translated", is related to nothing.
+        ips.retain(|text| text.parse::<IpAddr>().is_ok_and(|address| !address.is_unspecified()));
+        // Hashes are one value whatever their letters' case.
+        let hashes: BTreeSet<String> = hashes.iter().map(|hash| hash.to_ascii_lowercase()).collect();
         let mut related = Map::new();
         for (name, found) in [("ip", ips), ("hosts", hosts), ("hash", hashes)] {
             if !found.is_empty() {
