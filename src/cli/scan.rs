@@ -170,12 +170,24 @@ impl Scan {
                 worker.suppressed += 1;
                 continue;
             };
+            // A file was received at no particular time: what counts is when it happened.
+            if message.peer.is_none()
+                && let Some(happened) = happened(&alert.event)
+            {
+                (alert.first_seen, alert.last_seen) = (happened, happened);
+            }
             put_place(&mut alert.event, place);
             out.extend_from_slice(&alert.to_line());
             out.push(b'\n');
             worker.alerts += 1;
         }
     }
+}
+
+/// The time of the event, if it tells one.
+fn happened(event: &Map<String, Value>) -> Option<Nanos> {
+    let stamp: jiff::Timestamp = event.get("@timestamp")?.as_str()?.parse().ok()?;
+    Nanos::try_from(stamp.as_nanosecond()).ok()
 }
 
 /// Names the file and the place in it: `log.file.path`, `log.offset`.
