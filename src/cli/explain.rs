@@ -161,13 +161,18 @@ fn text(explanation: &Value, colour: bool) -> String {
             None => paint("1;31", "ALERT"),
             Some(reason) => paint("36", &format!("no alert: {}", why(reason))),
         };
+        // Only an address has a side.
+        let side = match matched["type"] == "ip" {
+            true => format!(", side {}", word(&matched["side"])),
+            false => String::new(),
+        };
         out.push_str(&format!(
-            "  {verdict}  {} {}  in {:?} at byte {}, side {}\n",
+            "  {verdict}  {} {}  in {:?} at byte {}, field {}{side}\n",
             word(&matched["type"]),
             word(&matched["value"]),
             word(&matched["matched"]),
             matched["offset"],
-            word(&matched["side"]),
+            word(&matched["field"]),
         ));
         for contributor in matched["contributors"].as_array().into_iter().flatten() {
             let id = contributor["id"].as_str().map(|id| format!("/{}", terminal::escape(id))).unwrap_or_default();

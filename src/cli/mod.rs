@@ -38,9 +38,8 @@ pub fn main() -> ExitCode {
         Verb::Decode(args) => decode::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Send(args) => send::run(&args),
-        Verb::Sources | Verb::Import => {
-            Err(anyhow::anyhow!("this verb is not supported in this version").context(Exit(2)))
-        }
+        Verb::Sources(_) => Err(later("sources")),
+        Verb::Import(_) => Err(later("import")),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Command::command(), "roje", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -76,11 +75,13 @@ impl std::error::Error for Exit {}
     about,
     disable_help_subcommand = true,
     after_help = "Examples:
-  roje demo                                   see it work: real traffic, real alerts
-  roje run -c /etc/roje/roje.toml             run the sensor
-  roje check -c /etc/roje/roje.toml           is everything in order?
-  roje scan -r rules/ /var/log/syslog.*.gz    look for indicators in files
-  roje explain -r rules/ '<34>Oct 11 22:14:15 ns1 named: query: a.evil.example'"
+  roje demo                                 see it work, with real traffic
+  roje check -c /etc/roje/roje.toml         is everything in order?
+  roje run -c /etc/roje/roje.toml           run the sensor
+  roje scan -r rules/ /var/log/syslog.*.gz  look for indicators in files
+  tail -1 syslog | roje explain -r rules/   why does this line alert?
+
+`roje VERB --help` tells more. Data goes to standard output, words to standard error."
 )]
 struct Command {
     #[command(subcommand)]
@@ -95,14 +96,14 @@ enum Verb {
     Test(TestArgs),
     Rules(RulesArgs),
     /// Show who sends to the running sensor (not supported in this version)
-    #[command(hide = true)]
-    Sources,
+    #[command(hide = true, disable_help_flag = true)]
+    Sources(Later),
     Scan(ScanArgs),
     Decode(DecodeArgs),
     Explain(ExplainArgs),
     /// Convert indicators of other formats (not supported in this version)
-    #[command(hide = true)]
-    Import,
+    #[command(hide = true, disable_help_flag = true)]
+    Import(Later),
     Send(SendArgs),
     /// Print shell completions
     #[command(after_help = "Example:\n  roje completions bash > /etc/bash_completion.d/roje")]
@@ -111,7 +112,7 @@ enum Verb {
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write one page for each verb
-    #[command(after_help = "Examples:\n  roje man | man -l -\n  roje man --directory /usr/share/man/man1")]
+    #[command(after_help = "Examples:\n  roje man | man -l -\n  roje man --directory /usr/local/share/man/man1")]
     Man {
         /// Write roje.1 and roje-VERB.1 there instead of printing
         #[arg(long, value_name = "DIR")]
@@ -119,15 +120,33 @@ enum Verb {
     },
 }
 
+/// Whatever follows a verb of a later version: the verb is refused, not its arguments.
+#[derive(Args, Debug)]
+struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _arguments: Vec<std::ffi::OsString>,
+}
+
+fn later(verb: &str) -> anyhow::Error {
+    anyhow::anyhow!("`roje {verb}` is not supported in this version").context(Exit(2))
+}
+
 /// Run the sensor
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  roje run                                    built-in defaults: syslog on 127.0.0.1:5514, flows on :2055 :4739 :6343
+  roje run                                           built-in defaults
   roje run -c /etc/roje/roje.toml
-  logger -n 127.0.0.1 -P 5514 -d 'GET /error4.aspx'   a line to try
+  logger -n 127.0.0.1 -P 5514 -d 'GET /error4.aspx'  a line to try
 
-Signals: HUP reloads rules and configuration and reopens files; TERM and INT drain and stop.
-Exit: 0 after a clean stop, 78 for a bad configuration or no rule set, 1 otherwise.")]
+Built-in defaults: syslog on UDP and TCP 127.0.0.1:5514, flows on UDP
+127.0.0.1:2055, :4739 and :6343, the bundled rule sets, alerts on standard
+output, metrics on http://127.0.0.1:7653/metrics.
+
+Signals: HUP reloads rules and configuration and reopens files; TERM and INT
+drain and stop.
+
+Exit: 0 after a clean stop, 78 for a bad configuration or if no rule set loads,
+1 otherwise.")]
 pub struct RunArgs {
     /// Configuration file [default: /etc/roje/roje.toml if it exists, else built-in defaults]
     #[arg(short, long, value_name = "FILE")]
@@ -138,7 +157,9 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   roje demo
-  roje demo --stay        keep the sensor up; look at /metrics, send it something")]
+  roje demo --stay    then look at /metrics, or send it something
+
+Exit: 0 if alerts came and every message is accounted for.")]
 pub struct DemoArgs {
     /// Keep the sensor up when the traffic has been sent
     #[arg(long)]
@@ -148,20 +169,21 @@ pub struct DemoArgs {
 /// Validate configuration and rule files
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  roje check                                  configuration in force and its rules
+  roje check                    the configuration in force and its rules
   roje check -c roje.toml
-  roje check rules/weekly.yaml                rule files alone
+  roje check rules/weekly.yaml  rule files alone
   roje check --format json rules/ | jq .
 
 Exit: 0 without problems, 1 with.")]
 pub struct CheckArgs {
-    /// Configuration file
+    /// Configuration file [default: /etc/roje/roje.toml if it exists, else built-in defaults]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Rule files or directories, instead of the configuration
+    /// Rule files or directories, instead of those of the configuration
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// How problems are printed
-    #[arg(long, value_enum, default_value_t)]
+    /// How problems are printed: text or json
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: OutputFormat,
 }
 
@@ -169,28 +191,33 @@ pub struct CheckArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   roje test rules/
-  roje test                                   the rules of the configuration in force
+  roje test         the rules of the configuration in force
 
 Exit: 0 if all pass, 1 if one fails.")]
 pub struct TestArgs {
     /// Rule files or directories [default: those of the configuration in force]
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }
 
 /// Show what is loaded: sets, marking, indicators by type, expired, stale, refused
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  roje rules         of the running sensor, with hits; else what it would load
   roje rules rules/
-  roje rules --format json | jq .totals")]
+  roje rules --format json | jq .totals
+
+Exit: 0, also with refused files; 2 if no rule set loads.")]
 pub struct RulesArgs {
-    /// Rule files or directories [default: those of the configuration in force]
-    pub paths: Vec<PathBuf>,
-    /// How they are printed
-    #[arg(long, value_enum, default_value_t)]
-    pub format: OutputFormat,
-    /// Configuration file
+    /// Configuration file [default: /etc/roje/roje.toml if it exists, else built-in defaults]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Rule files or directories [default: the running sensor, else the configuration in force]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How they are printed: text or json
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
+    pub format: OutputFormat,
 }
 
 /// Match files offline: logs (plain, gzip, zstd, xz), captures (pcap, pcapng), `-` for standard input
@@ -224,12 +251,13 @@ pub struct ScanArgs {
 #[command(after_help = "Examples:
   roje decode messages.log | jq .log.syslog
   roje decode --as flow netflow.pcap
-  roje decode --timezone Europe/Tirane --reference-time 2022-07-15T12:00:00Z old.log
+  roje decode --timezone Europe/Tirane --reference-time 2022-07-15T12:00:00Z -
 
-Exit: 0, also with messages that cannot be decoded; 2 if an input cannot be read.")]
+Exit: 0, also with messages that cannot be decoded; 2 if an input cannot be
+read.")]
 pub struct DecodeArgs {
-    /// What captured datagrams are
-    #[arg(long = "as", value_enum, default_value_t)]
+    /// What the messages are: syslog, flow (NetFlow, IPFIX, sFlow) or auto (by content)
+    #[arg(long = "as", value_enum, default_value_t, hide_possible_values = true)]
     pub kind: As,
     /// Files to decode; `-` is standard input
     #[arg(required = true, value_name = "INPUT")]
@@ -242,16 +270,18 @@ pub struct DecodeArgs {
 /// Show how a line is decoded, what was extracted, looked up and matched, and what suppressed it
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  roje explain -r rules/ '<34>Oct 11 22:14:15 ns1 named: query: a.evil.example IN A'
-  tail -1 /var/log/syslog | roje explain -r rules/")]
+  roje explain -r rules/ '<34>Oct 11 22:14:15 ns1 named: query: a.evil.example'
+  tail -1 /var/log/syslog | roje explain -r rules/
+
+Exit: 0 if the line was explained, whether it alerts or not.")]
 pub struct ExplainArgs {
     /// Rule file or directory; may be repeated
     #[arg(short = 'r', long = "rules", value_name = "PATH", required = true)]
     pub rules: Vec<PathBuf>,
-    /// The line [default: standard input]
+    /// The line [default: the first of standard input]
     pub line: Option<String>,
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
+    /// How it is printed: text or json
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: OutputFormat,
     /// How stamps are read
     #[command(flatten)]
@@ -263,7 +293,9 @@ pub struct ExplainArgs {
 #[command(after_help = "Examples:
   roje send messages.log --to udp://127.0.0.1:5514 --rate 1000
   roje send messages.log --to tcp://127.0.0.1:5514 --count 100000
-  roje send netflow9.pcap --to udp://127.0.0.1:2055")]
+  roje send netflow9.pcap --to udp://127.0.0.1:2055
+
+Exit: 0 if everything was sent, 1 otherwise.")]
 pub struct SendArgs {
     /// Log files or captures; `-` is standard input
     #[arg(required = true, value_name = "INPUT")]
@@ -288,7 +320,7 @@ pub struct TimeArgs {
     /// Zone of stamps that carry none, such as Europe/Tirane
     #[arg(long, value_name = "TZ", default_value = "UTC", value_parser = timezone)]
     pub timezone: Option<jiff::tz::TimeZone>,
-    /// Stamps without year mean the latest year not over a day after T [default: the file's modification time]
+    /// Stamps without year mean the latest year not over a day after T [default: the file's modification time, else now]
     #[arg(long, value_name = "T", value_parser = instant)]
     pub reference_time: Option<jiff::Timestamp>,
 }
