@@ -1,7 +1,7 @@
 //! `roje run`: the sensor.
 
 use super::{EX_CONFIG, RunArgs, terminal};
-use crate::config::{Config, DEFAULT_PATH};
+use crate::config::{Config, DEFAULT_PATH, Rules};
 use crate::diagnostic::{Diagnostic, Level};
 use crate::pipeline::{self, Options, Sensor, StartError};
 use std::io::IsTerminal;
@@ -21,12 +21,16 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     log(config.sensor.log);
     tell(&config.warnings);
+    let places: Vec<String> = match &config.sensor.rules {
+        Rules::Embedded => vec!["the binary".into()],
+        Rules::Paths(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
+    };
     let options = Options { config_path: path(args.config.as_deref()), ..Options::default() };
     let sensor = match Sensor::start(config, options) {
         Ok(sensor) => sensor,
         Err(StartError::NoRules(problems)) => {
             terminal::problems(&mut std::io::stderr(), &problems, terminal::colour_err())?;
-            eprintln!("roje: error: no rule set could be loaded");
+            eprintln!("roje: error: no rule set could be loaded from {}", places.join(", "));
             return Ok(ExitCode::from(EX_CONFIG));
         }
         Err(StartError::Other(error)) => return Err(error),
