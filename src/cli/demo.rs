@@ -36,8 +36,11 @@ const RULES: &[(&str, &str)] = &{
     sets
 };
 
+/// A file for an input: the input's name, the file's name, its bytes.
+type Traffic<'a> = (&'a str, (&'a str, &'a [u8]));
+
 /// Which traffic goes to which input.
-const TRAFFIC: &[(&str, (&str, &[u8]))] = &[
+const TRAFFIC: &[Traffic<'_>] = &[
     ("syslog-udp", sample!("syslog-udp.log")),
     ("syslog-tcp", sample!("syslog-tcp.log")),
     ("netflow", sample!("netflow5.pcap")),
@@ -75,18 +78,12 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if let Some(address) = metrics {
         eprintln!("  {:12} http://{address}/metrics\n", "metrics");
     }
-    let inputs: Vec<(String, Transport, SocketAddr)> = sensor
-        .inputs()
-        .map(|(name, scheme, address)| {
-            let transport = if scheme == "tcp" { Transport::Tcp } else { Transport::Udp };
-            (name.to_string(), transport, address)
-        })
-        .collect();
+    let inputs = targets(&sensor);
     let (done, until) = tokio::sync::oneshot::channel::<()>();
     let totals = sensor.counter();
     let stay = args.stay;
     let sender = std::thread::spawn(move || -> anyhow::Result<u64> {
-        let sent = send(&inputs)?;
+        let sent = send(&inputs, TRAFFIC)?;
         let start = Instant::now();
         let arrived = |totals: Totals| totals.received + totals.kernel_dropped >= sent;
         while !arrived(totals()) && start.elapsed() < PATIENCE {
@@ -113,6 +110,15 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Name, transport and address of each input.
+fn targets(sensor: &Sensor) -> Vec<(String, Transport, SocketAddr)> {
+    let target = |(name, scheme, address): (&str, &str, SocketAddr)| {
+        let transport = if scheme == "tcp" { Transport::Tcp } else { Transport::Udp };
+        (name.to_string(), transport, address)
+    };
+    sensor.inputs().map(target).collect()
+}
+
 fn configuration(folder: &Path) -> anyhow::Result<Config> {
     let files = vec![(PathBuf::from("roje.toml"), CONFIGURATION.to_vec())];
     let mut config = Config::parse(files, &|_| None).map_err(|problems| {
@@ -127,10 +133,10 @@ fn configuration(folder: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Sends the sample traffic; returns the number of messages.
-fn send(inputs: &[(String, Transport, SocketAddr)]) -> anyhow::Result<u64> {
+/// Sends traffic; returns the number of messages.
+fn send(inputs: &[(String, Transport, SocketAddr)], traffic: &[Traffic<'_>]) -> anyhow::Result<u64> {
     let mut sent = 0;
-    for (input, (name, bytes)) in TRAFFIC {
+    for (input, (name, bytes)) in traffic {
         let (_, transport, address) =
             inputs.iter().find(|(name, ..)| name == input).with_context(|| format!("no input {input}"))?;
         let target = Address { transport: *transport, host: address.ip().to_string(), port: address.port() };
@@ -193,5 +199,51 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// The indicators that alert when only this traffic is sent, by id, sorted.
+    fn alerts_of(traffic: &[Traffic<'_>]) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let observe = {
+            let seen = seen.clone();
+            move |alert: &alert::Alert| {
+                let line: serde_json::Value = serde_json::from_slice(&alert.to_line()).expect("JSON");
+                let id = line["rule"]["id"].as_str().expect("an id").to_string();
+                seen.lock().expect("no panic").push(id);
+            }
+        };
+        let config = configuration(folder.path()).expect("the bundled configuration");
+        let options = Options { embedded: RULES, observe: Some(Box::new(observe)), ..Options::default() };
+        let Ok(sensor) = Sensor::start(config, options) else { panic!("the sensor starts") };
+        let totals = sensor.counter();
+        let sent = send(&targets(&sensor), traffic).expect("sent");
+        let start = Instant::now();
+        while totals().received + totals().kernel_dropped < sent {
+            assert!(start.elapsed() < PATIENCE, "{} of {sent}", totals());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let totals = sensor.stop();
+        assert_eq!(totals.received, totals.decoded + totals.undecodable + totals.dropped, "{totals}");
+        let mut ids = std::mem::take(&mut *seen.lock().expect("no panic"));
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn other_traffic_gives_other_alerts() {
+        assert_eq!(alerts_of(&TRAFFIC[2..3]), ["demo-netflow5"]);
+        assert_eq!(alerts_of(&TRAFFIC[3..4]), ["demo-netflow9"]);
+        assert_eq!(alerts_of(&TRAFFIC[4..5]), ["demo-ipfix"]);
+        let one = b"<13>Oct 11 22:14:15 host app: from 203.0.113.77 to a.cdn-sync.example\n";
+        assert_eq!(alerts_of(&[("syslog-udp", ("one.log", one))]), ["demo-c2", "demo-dns"]);
+        let other = b"<13>Oct 11 22:14:15 host app: from 203.0.113.78 to notcdn-sync.example\n";
+        assert_eq!(alerts_of(&[("syslog-tcp", ("other.log", other))]), Vec::<String>::new());
     }
 }
