@@ -55,7 +55,7 @@ fn flow_records(c: &mut Criterion) {
     let mut group = c.benchmark_group("flow");
     let exporter: SocketAddr = EXPORTER.parse().expect("an address");
     let cases = [
-        ("netflow5/8_records", vec![include_bytes!("../tests/data/flows/netflow5.dat").to_vec()], 8),
+        ("netflow5/8_records", payloads(include_bytes!("../tests/data/demo/netflow5.pcap")), 8),
         ("netflow9/template_then_20_records", vec![netflow9(20)], 20),
         ("netflow9/fortigate_17_records", payloads(include_bytes!("../tests/data/demo/netflow9.pcap")), 17),
         ("ipfix/58_records", payloads(include_bytes!("../tests/data/demo/ipfix.pcap")), 58),
@@ -67,7 +67,8 @@ fn flow_records(c: &mut Criterion) {
             let (mut count, mut fields) = (0, fields);
             for datagram in &datagrams {
                 let decoded = decoder.decode(black_box(datagram), exporter, NOW, &mut |record| {
-                    count += u64::from(black_box(record.flow).source.is_some() || record.flow.state);
+                    black_box(record.flow);
+                    count += 1;
                     if let Some(fields) = fields.as_deref_mut() {
                         fields.clear();
                         record.fields(fields);
