@@ -11,7 +11,8 @@ use crate::input::{Format, Nanos};
 use crate::output::{OutputStats, Withheld};
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Receive to alert: from a batch that is gathered for a millisecond to a disk that hangs.
-const PROCESSING_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+const PROCESSING_BUCKETS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// Why a received message was dropped; the name is the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +158,10 @@ impl Metrics {
                 raise(&family.with_label_values(&label), count.load(Ordering::Relaxed));
             }
             for reason in Withheld::ALL {
-                raise(&self.alerts_withheld.with_label_values(&[name, reason.name()]), stats.withheld(reason));
+                raise(
+                    &self.alerts_withheld.with_label_values(&[name, reason.name()]),
+                    stats.withheld(reason),
+                );
             }
             self.alerts_pending.with_label_values(&label).set(stats.pending.load(Ordering::Relaxed) as i64);
             self.spool_bytes.with_label_values(&label).set(stats.spool_bytes.load(Ordering::Relaxed) as i64);
@@ -300,12 +305,16 @@ impl InputMetrics {
         for (index, count) in tally.decoded.iter().enumerate().filter(|(_, count)| **count > 0) {
             let counter = &mut self.decoded[index];
             let (family, name) = (&self.metrics.decoded, format_name(index));
-            counter.get_or_insert_with(|| family.with_label_values(&[self.name.as_str(), name])).inc_by(*count);
+            counter
+                .get_or_insert_with(|| family.with_label_values(&[self.name.as_str(), name]))
+                .inc_by(*count);
         }
         for (index, count) in tally.undecoded.iter().enumerate().filter(|(_, count)| **count > 0) {
             let counter = &mut self.undecoded[index];
             let (family, name) = (&self.metrics.decode_errors, error_name(index));
-            counter.get_or_insert_with(|| family.with_label_values(&[self.name.as_str(), name])).inc_by(*count);
+            counter
+                .get_or_insert_with(|| family.with_label_values(&[self.name.as_str(), name]))
+                .inc_by(*count);
         }
         *tally = Tally { templates: tally.templates, ..Tally::default() };
     }

@@ -362,7 +362,9 @@ impl Hits {
     /// Sends folded summaries as long as there is room.
     fn offer_summaries(&mut self, alerts: &Sender<Raised>) {
         while let Some(summary) = self.overflow.take() {
-            if let Err(TrySendError::Full(Raised::Summary(summary))) = alerts.try_send(Raised::Summary(summary)) {
+            if let Err(TrySendError::Full(Raised::Summary(summary))) =
+                alerts.try_send(Raised::Summary(summary))
+            {
                 self.overflow.put_back(summary);
                 break;
             }

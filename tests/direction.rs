@@ -20,15 +20,34 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "diagnostic", "input", "decode", "detect", "alert", "output", "metrics", "worker", "rules",
-            "config", "admin",
+            "diagnostic",
+            "input",
+            "decode",
+            "detect",
+            "alert",
+            "output",
+            "metrics",
+            "worker",
+            "rules",
+            "config",
+            "admin",
         ],
     ),
     (
         "cli",
         &[
-            "diagnostic", "input", "decode", "detect", "alert", "output", "metrics", "worker", "rules",
-            "config", "admin", "pipeline",
+            "diagnostic",
+            "input",
+            "decode",
+            "detect",
+            "alert",
+            "output",
+            "metrics",
+            "worker",
+            "rules",
+            "config",
+            "admin",
+            "pipeline",
         ],
     ),
 ];
@@ -43,7 +62,8 @@ fn stages_import_only_the_stages_before_them() {
     let mut seen = 0;
     for path in sources(&source_root()) {
         let relative = path.strip_prefix(source_root()).expect("below src").to_path_buf();
-        let stage = relative.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
+        let stage =
+            relative.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
         if stage == "lib" || stage == "main" {
             continue;
         }
@@ -52,7 +72,9 @@ fn stages_import_only_the_stages_before_them() {
             continue;
         };
         let text = fs::read_to_string(&path).expect("a source file");
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             for import in imports(line) {
                 seen += 1;
                 if import != stage && !may.contains(&import.as_str()) {

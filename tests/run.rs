@@ -68,13 +68,15 @@ fn every_planted_indicator_raises_one_alert_on_udp_and_tcp() {
     }
     drop(tcp);
     let lines = (PLANTED.len() + CLEAN.len()) as u64;
-    sensor.wait("all is received", |sensor| {
-        sensor.received("udp") == lines && sensor.received("tcp") == lines
-    });
+    sensor
+        .wait("all is received", |sensor| sensor.received("udp") == lines && sensor.received("tcp") == lines);
     sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() == 2 * PLANTED.len());
     sensor.assert_ledger();
-    let ids: Vec<String> =
-        sensor.alerts().iter().map(|alert| alert["rule"]["id"].as_str().expect("an id").to_string()).collect();
+    let ids: Vec<String> = sensor
+        .alerts()
+        .iter()
+        .map(|alert| alert["rule"]["id"].as_str().expect("an id").to_string())
+        .collect();
     for id in ["a", "n", "six", "d", "u", "m", "h5", "h1", "h256", "h512", "t"] {
         assert_eq!(ids.iter().filter(|found| *found == id).count(), 2, "{id} in {ids:?}");
     }
@@ -121,7 +123,11 @@ fn a_termination_under_load_closes_the_ledger_within_ten_seconds() {
     sender.join().expect("the sender ends");
     // The last words of the sensor are its totals.
     let log = fs::read_to_string(dir.path().join("stderr.log")).expect("a log");
-    let totals = log.lines().rev().find(|line| line.contains("received=")).unwrap_or_else(|| panic!("totals in {log}"));
+    let totals = log
+        .lines()
+        .rev()
+        .find(|line| line.contains("received="))
+        .unwrap_or_else(|| panic!("totals in {log}"));
     let value = |key: &str| -> u64 {
         let rest = totals.split(&format!("{key}=")).nth(1).unwrap_or_else(|| panic!("{key} in {totals}"));
         rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
@@ -229,7 +235,8 @@ fn what_was_raised_survives_a_kill_and_is_delivered_after_the_restart() {
     for line in PLANTED {
         udp.send_to(line.as_bytes(), sensor.udp).expect("sent");
     }
-    sensor.wait("the alerts are raised", |sensor| sensor.sum("roje_alerts_total", "") == PLANTED.len() as u64);
+    sensor
+        .wait("the alerts are raised", |sensor| sensor.sum("roje_alerts_total", "") == PLANTED.len() as u64);
     sensor.child.kill().expect("killed");
     sensor.child.wait().expect("ended");
     let dir = std::mem::replace(&mut sensor.dir, tempfile::tempdir().expect("a folder"));
@@ -279,11 +286,14 @@ fn a_flood_with_planted_hits_does_not_hide_another_source() {
     let mut sent: u64 = 0;
     for number in 0..60_000u32 {
         let [_, a, b, c] = number.to_be_bytes();
-        let line = format!("<134>Oct 11 22:14:15 spoof-{a}-{b}-{c} kernel: SRC=10.{a}.{b}.{c} DST=198.51.100.7");
+        let line =
+            format!("<134>Oct 11 22:14:15 spoof-{a}-{b}-{c} kernel: SRC=10.{a}.{b}.{c} DST=198.51.100.7");
         udp.send_to(line.as_bytes(), sensor.udp).expect("sent");
         sent += 1;
         if number == 40_000 {
-            ministry.send_to(b"<34>Oct 11 22:14:15 ministry named: query: evil.example IN A", sensor.udp).expect("sent");
+            ministry
+                .send_to(b"<34>Oct 11 22:14:15 ministry named: query: evil.example IN A", sensor.udp)
+                .expect("sent");
             sent += 1;
         }
         if number % 32 == 0 {

@@ -13,7 +13,9 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         true => pipeline::check(args.config.as_deref()),
         false => {
             let configuration = match &args.config {
-                Some(path) => Config::load(Some(path)).map_or_else(|problems| problems, |config| config.warnings),
+                Some(path) => {
+                    Config::load(Some(path)).map_or_else(|problems| problems, |config| config.warnings)
+                }
                 None => Vec::new(),
             };
             (configuration, loading::problems(&args.paths))

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 /// Prints every decoded event; what cannot be decoded is an event with `error.message`.
 pub fn run(args: &DecodeArgs) -> anyhow::Result<ExitCode> {
-    let decode =
-        Decode { composer: Composer::new(pipeline::agent(crate::config::host_name()), Arc::new(Directory::default())) };
+    let decode = Decode {
+        composer: Composer::new(pipeline::agent(crate::config::host_name()), Arc::new(Directory::default())),
+    };
     let mut out = BufWriter::new(std::io::stdout().lock());
     let (read, workers) =
         offline::run(&decode, &args.inputs, args.kind, &args.time, offline::threads(None), &mut out)?;
@@ -51,7 +52,14 @@ impl Job for Decode {
         Worker::default()
     }
 
-    fn syslog(&self, worker: &mut Worker, message: &Message<'_>, place: Place<'_>, time: &Reference, out: &mut Vec<u8>) {
+    fn syslog(
+        &self,
+        worker: &mut Worker,
+        message: &Message<'_>,
+        place: Place<'_>,
+        time: &Reference,
+        out: &mut Vec<u8>,
+    ) {
         worker.fields.clear();
         let decoded = syslog::decode(message.bytes, time, &mut worker.fields);
         self.print(worker, message, message.bytes, decoded.err().map(|error| error.to_string()), place, out);

@@ -106,7 +106,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         summary(sent, totals);
     }
     let closed = totals.received == totals.decoded + totals.undecodable + totals.dropped;
-    anyhow::ensure!(stay || (closed && totals.received + totals.kernel_dropped >= sent && totals.alerts > 0), Exit(1));
+    anyhow::ensure!(
+        stay || (closed && totals.received + totals.kernel_dropped >= sent && totals.alerts > 0),
+        Exit(1)
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,7 +157,10 @@ fn send(inputs: &[(String, Transport, SocketAddr)], traffic: &[Traffic<'_>]) -> 
             file::Kind::Capture => {
                 let mut capture = Capture::new(source)?;
                 let mut failed = None;
-                while capture.read(&mut |datagram| failed = sender.push(datagram.bytes).err().or(failed.take()))? {}
+                while capture
+                    .read(&mut |datagram| failed = sender.push(datagram.bytes).err().or(failed.take()))?
+                {
+                }
                 if let Some(error) = failed {
                     return Err(error.into());
                 }

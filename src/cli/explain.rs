@@ -50,7 +50,8 @@ fn explain(rules: &RuleSet, line: &[u8], time: &Reference) -> Value {
     ecs::to_json(&fields, line, &mut event);
     let mut observables = Vec::new();
     detect::extract(line, &mut |observable| observables.push(observable));
-    let looked_up: Vec<Value> = observables.iter().map(|observable| look_up(rules, line, observable)).collect();
+    let looked_up: Vec<Value> =
+        observables.iter().map(|observable| look_up(rules, line, observable)).collect();
     let mut matches = Vec::new();
     let validity = Validity::At(time.now);
     Matcher::default().message(rules, line, validity, time, &mut |matched| {
@@ -140,7 +141,8 @@ fn text(explanation: &Value, colour: bool) -> String {
     }
     let observables = explanation["observables"].as_array().map_or(&[][..], Vec::as_slice);
     out.push_str(&format!("\n{}  {}\n", paint("1", "looked up"), observables.len()));
-    let width = observables.iter().filter_map(|o| o["value"].as_str()).map(|v| v.chars().count()).max().unwrap_or(0);
+    let width =
+        observables.iter().filter_map(|o| o["value"].as_str()).map(|v| v.chars().count()).max().unwrap_or(0);
     for observable in observables {
         let found: Vec<String> = observable["found"].as_array().into_iter().flatten().map(word).collect();
         let found = match found.is_empty() {
@@ -175,8 +177,10 @@ fn text(explanation: &Value, colour: bool) -> String {
             word(&matched["field"]),
         ));
         for contributor in matched["contributors"].as_array().into_iter().flatten() {
-            let id = contributor["id"].as_str().map(|id| format!("/{}", terminal::escape(id))).unwrap_or_default();
-            let until = contributor["valid_until"].as_str().map(|at| format!(", until {at}")).unwrap_or_default();
+            let id =
+                contributor["id"].as_str().map(|id| format!("/{}", terminal::escape(id))).unwrap_or_default();
+            let until =
+                contributor["valid_until"].as_str().map(|at| format!(", until {at}")).unwrap_or_default();
             out.push_str(&format!(
                 "    because {}{id} of {}: {}, TLP:{}{until}\n",
                 word(&contributor["set"]),
@@ -186,7 +190,11 @@ fn text(explanation: &Value, colour: bool) -> String {
             ));
         }
         for inform in matched["informs"].as_array().into_iter().flatten() {
-            out.push_str(&format!("    allow set {} says: {}\n", word(&inform["set"]), word(&inform["reason"])));
+            out.push_str(&format!(
+                "    allow set {} says: {}\n",
+                word(&inform["set"]),
+                word(&inform["reason"])
+            ));
         }
     }
     if matches.is_empty() {

@@ -16,7 +16,9 @@ pub fn rules(paths: &[PathBuf]) -> anyhow::Result<Generation> {
     tell(&generation)?;
     if generation.sets.is_empty() {
         let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(anyhow::anyhow!("no rule set could be loaded from {}", places.join(", ")).context(Exit(TROUBLE)));
+        return Err(
+            anyhow::anyhow!("no rule set could be loaded from {}", places.join(", ")).context(Exit(TROUBLE))
+        );
     }
     Ok(generation)
 }

@@ -16,9 +16,9 @@ mod send;
 mod terminal;
 mod test;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::decode::syslog::Reference;
 use crate::input::Nanos;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -112,7 +112,9 @@ enum Verb {
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write one page for each verb
-    #[command(after_help = "Examples:\n  roje man | man -l -\n  roje man --directory /usr/local/share/man/man1")]
+    #[command(
+        after_help = "Examples:\n  roje man | man -l -\n  roje man --directory /usr/local/share/man/man1"
+    )]
     Man {
         /// Write roje.1 and roje-VERB.1 there instead of printing
         #[arg(long, value_name = "DIR")]
@@ -359,7 +361,8 @@ impl TimeArgs {
 }
 
 fn timezone(name: &str) -> Result<jiff::tz::TimeZone, String> {
-    jiff::tz::TimeZone::get(name).map_err(|_| format!("no time zone {name:?}; expected a name such as Europe/Tirane or UTC"))
+    jiff::tz::TimeZone::get(name)
+        .map_err(|_| format!("no time zone {name:?}; expected a name such as Europe/Tirane or UTC"))
 }
 
 fn instant(text: &str) -> Result<jiff::Timestamp, String> {

@@ -43,10 +43,24 @@ pub trait Job: Sync {
     fn worker(&self) -> Self::Worker;
 
     /// Takes a syslog message; what is to be printed goes to `out`.
-    fn syslog(&self, worker: &mut Self::Worker, message: &Message<'_>, place: Place<'_>, time: &Reference, out: &mut Vec<u8>);
+    fn syslog(
+        &self,
+        worker: &mut Self::Worker,
+        message: &Message<'_>,
+        place: Place<'_>,
+        time: &Reference,
+        out: &mut Vec<u8>,
+    );
 
     /// Takes a flow record.
-    fn record(&self, worker: &mut Self::Worker, message: &Message<'_>, record: &Record<'_>, place: Place<'_>, out: &mut Vec<u8>);
+    fn record(
+        &self,
+        worker: &mut Self::Worker,
+        message: &Message<'_>,
+        record: &Record<'_>,
+        place: Place<'_>,
+        out: &mut Vec<u8>,
+    );
 
     /// Takes a datagram that is no flow datagram though it was taken for one.
     fn undecodable(
@@ -93,7 +107,9 @@ pub fn run<J: Job>(
         read: Totals::default(),
     };
     for (index, path) in (0u16..).zip(inputs) {
-        let outcome = file::open(path).map_err(anyhow::Error::from).and_then(|source| session.source(source, index, &pool, out));
+        let outcome = file::open(path)
+            .map_err(anyhow::Error::from)
+            .and_then(|source| session.source(source, index, &pool, out));
         if let Err(error) = outcome {
             if error.downcast_ref::<FileError>().is_none() {
                 return Err(error.context(Exit(2)));
@@ -116,7 +132,13 @@ struct Session<'a, J: Job> {
 }
 
 impl<J: Job> Session<'_, J> {
-    fn source(&mut self, source: Source, input: u16, pool: &rayon::ThreadPool, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn source(
+        &mut self,
+        source: Source,
+        input: u16,
+        pool: &rayon::ThreadPool,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         let bar = bar(&source);
         let reference = self.time.reference(source.modified.unwrap_or_else(now));
         let result = match source.kind {
@@ -193,7 +215,13 @@ impl<J: Job> Session<'_, J> {
         Ok(())
     }
 
-    fn capture(&mut self, source: Source, input: u16, reference: &Reference, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn capture(
+        &mut self,
+        source: Source,
+        input: u16,
+        reference: &Reference,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         let path = source.path.clone();
         let mut capture = Capture::new(source)?;
         let mut printed = Vec::new();
@@ -224,19 +252,37 @@ impl<J: Job> Session<'_, J> {
     }
 
     /// A file that is one flow datagram.
-    fn datagram(&mut self, source: Source, input: u16, reference: &Reference, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn datagram(
+        &mut self,
+        source: Source,
+        input: u16,
+        reference: &Reference,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         let path = source.path.clone();
         let mut bytes = Vec::new();
-        source.into_reader().take(MAX_MESSAGE as u64).read_to_end(&mut bytes).map_err(|error| FileError { path: path.clone(), source: error })?;
+        source
+            .into_reader()
+            .take(MAX_MESSAGE as u64)
+            .read_to_end(&mut bytes)
+            .map_err(|error| FileError { path: path.clone(), source: error })?;
         let mut printed = Vec::new();
-        let message = Message { bytes: &bytes, peer: Some(NO_EXPORTER), received: reference.now, truncated: false };
+        let message =
+            Message { bytes: &bytes, peer: Some(NO_EXPORTER), received: reference.now, truncated: false };
         let place = Place { path: &path, input, offset: None, number: 1, record: 0 };
         self.message(&message, Format::Flow, place, reference, &mut printed);
         out.write_all(&printed)?;
         Ok(())
     }
 
-    fn message(&mut self, message: &Message<'_>, format: Format, place: Place<'_>, time: &Reference, out: &mut Vec<u8>) {
+    fn message(
+        &mut self,
+        message: &Message<'_>,
+        format: Format,
+        place: Place<'_>,
+        time: &Reference,
+        out: &mut Vec<u8>,
+    ) {
         self.read.messages += 1;
         self.read.bytes += message.bytes.len() as u64;
         let mut worker = take(&self.workers, self.job);
@@ -271,8 +317,12 @@ fn in_block<J: Job>(
     let mut out = Vec::new();
     for message in block.messages() {
         let place = Place { path, input, offset: Some(message.offset), number: message.number, record: 0 };
-        let message =
-            Message { bytes: message.bytes, peer: None, received: reference.now, truncated: message.truncated };
+        let message = Message {
+            bytes: message.bytes,
+            peer: None,
+            received: reference.now,
+            truncated: message.truncated,
+        };
         job.syslog(&mut worker, &message, place, reference, &mut out);
     }
     give(workers, worker);
@@ -317,7 +367,9 @@ fn bar(source: &Source) -> Bar {
     let (stop, stopped) = bounded::<()>(0);
     let thread = std::thread::spawn(move || {
         let bar = ProgressBar::new(total);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}")
+        {
             bar.set_style(style);
         }
         bar.set_message(name);
@@ -340,5 +392,7 @@ impl Bar {
 
 /// Threads to use where none were asked for.
 pub fn threads(asked: Option<usize>) -> usize {
-    asked.filter(|count| *count > 0).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    asked
+        .filter(|count| *count > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }

@@ -64,7 +64,12 @@ fn text(report: &Value) -> String {
             Value::Array(groups) => groups.iter().filter_map(|group| group["count"].as_u64()).sum(),
             other => other.as_u64().unwrap_or_default(),
         };
-        row.extend([number(&entry["allow"]), number(&entry["expired"]), refused.to_string(), number(&entry["hits"])]);
+        row.extend([
+            number(&entry["allow"]),
+            number(&entry["expired"]),
+            refused.to_string(),
+            number(&entry["hits"]),
+        ]);
         row.push(if entry["stale"] == true { "stale".to_string() } else { String::new() });
         row
     };

@@ -91,7 +91,12 @@ fn welcome(sensor: &Sensor) {
     }
     let generation = sensor.generation();
     let entries: usize = generation.sets.iter().map(|set| set.entries()).sum();
-    eprintln!("  {bold}{:14}{plain} {} sets, {} entries", "rules", generation.sets.len(), terminal::count(entries as u64));
+    eprintln!(
+        "  {bold}{:14}{plain} {} sets, {} entries",
+        "rules",
+        generation.sets.len(),
+        terminal::count(entries as u64)
+    );
     if let Some((_, _, address)) = sensor.inputs().find(|(_, scheme, _)| *scheme == "udp") {
         eprintln!("\nTry:  logger -d -n {} -P {} 'POST /error4.aspx'", address.ip(), address.port());
         eprintln!("Stop: Ctrl-C\n");

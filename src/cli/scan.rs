@@ -97,10 +97,19 @@ impl Job for Scan {
         }
     }
 
-    fn syslog(&self, worker: &mut Worker, message: &Message<'_>, place: Place<'_>, time: &Reference, out: &mut Vec<u8>) {
+    fn syslog(
+        &self,
+        worker: &mut Worker,
+        message: &Message<'_>,
+        place: Place<'_>,
+        time: &Reference,
+        out: &mut Vec<u8>,
+    ) {
         let found = &mut worker.found;
         let validity = Validity::Mark(self.now);
-        worker.matcher.message(&self.rules, message.bytes, validity, time, &mut |matched| found.push(matched));
+        worker
+            .matcher
+            .message(&self.rules, message.bytes, validity, time, &mut |matched| found.push(matched));
         if !worker.found.is_empty() {
             let evidence = Evidence::Syslog { bytes: message.bytes.into() };
             self.tell(worker, message, &evidence, place, out);
@@ -116,7 +125,9 @@ impl Job for Scan {
         out: &mut Vec<u8>,
     ) {
         let found = &mut worker.found;
-        worker.matcher.flow(&self.rules, record.flow, Validity::Mark(self.now), &mut |matched| found.push(matched));
+        worker
+            .matcher
+            .flow(&self.rules, record.flow, Validity::Mark(self.now), &mut |matched| found.push(matched));
         if !worker.found.is_empty() {
             let mut fields = Fields::default();
             record.fields(&mut fields);
@@ -142,10 +153,19 @@ impl Job for Scan {
 
 impl Scan {
     /// Makes an alert of each match found in one message.
-    fn tell(&self, worker: &mut Worker, message: &Message<'_>, evidence: &Evidence, place: Place<'_>, out: &mut Vec<u8>) {
+    fn tell(
+        &self,
+        worker: &mut Worker,
+        message: &Message<'_>,
+        evidence: &Evidence,
+        place: Place<'_>,
+        out: &mut Vec<u8>,
+    ) {
         for mut matched in std::mem::take(&mut worker.found) {
             if self.valid_only && matched.expired {
-                let expired = |meta: &crate::detect::indicator::Meta| meta.valid_until.is_some_and(|until| until <= self.now);
+                let expired = |meta: &crate::detect::indicator::Meta| {
+                    meta.valid_until.is_some_and(|until| until <= self.now)
+                };
                 matched.contributors.retain(|entry| !expired(self.rules.contributor(*entry).meta));
                 matched.expired = false;
             }

@@ -9,8 +9,14 @@ use std::process::ExitCode;
 
 /// Sends the inputs to a sensor.
 pub fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
-    let target: Address = args.to.parse().map_err(|error| anyhow::Error::new(error).context(Exit(2))).context("--to")?;
-    let options = Options { target, rate: args.rate.unwrap_or(0), count: args.count, framing: if args.octet_counted { Framing::OctetCounting } else { Framing::Lf } };
+    let target: Address =
+        args.to.parse().map_err(|error| anyhow::Error::new(error).context(Exit(2))).context("--to")?;
+    let options = Options {
+        target,
+        rate: args.rate.unwrap_or(0),
+        count: args.count,
+        framing: if args.octet_counted { Framing::OctetCounting } else { Framing::Lf },
+    };
     let summary = send::send(&args.inputs, &options, &Stop::new())?;
     eprintln!(
         "{} messages, {:.1} MB in {:.2} s ({} a second), {} errors{}",

@@ -86,7 +86,8 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         table.add_row(row.iter().map(|cell| escape(cell)));
     }
     for index in 0..header.len() {
-        let numbers = rows.iter().filter_map(|row| row.get(index)).all(|cell| cell.chars().all(|c| c.is_ascii_digit()));
+        let numbers =
+            rows.iter().filter_map(|row| row.get(index)).all(|cell| cell.chars().all(|c| c.is_ascii_digit()));
         if numbers && let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }

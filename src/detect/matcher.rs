@@ -320,7 +320,8 @@ impl Judge<'_> {
         let allowed = applying.iter().all(|(_, allowed)| *allowed);
         // The first place, or rather the first in a field of its own, which says more than the message.
         let alike = applying.iter().filter(|(_, place_allowed)| *place_allowed == allowed);
-        let (first, _) = alike.min_by_key(|(place, _)| place.field.is_none_or(|field| field == FieldId::Message.name()))?;
+        let (first, _) = alike
+            .min_by_key(|(place, _)| place.field.is_none_or(|field| field == FieldId::Message.name()))?;
         // What only an allowed place contributes does not count where another is not allowed.
         let mut contributors: Vec<EntryRef> = entries
             .iter()

@@ -537,7 +537,10 @@ mod tests {
         assert!(messages.iter().all(|(_, peer, _)| *peer == from));
         assert_eq!(stats.messages.load(Relaxed), 7);
         assert_eq!(stats.truncated.load(Relaxed), 2);
-        assert_eq!(stats.bytes.load(Relaxed), messages.iter().map(|(bytes, _, _)| bytes.len() as u64).sum::<u64>());
+        assert_eq!(
+            stats.bytes.load(Relaxed),
+            messages.iter().map(|(bytes, _, _)| bytes.len() as u64).sum::<u64>()
+        );
         assert_eq!(stats.errors.load(Relaxed), 0);
     }
 

@@ -4,11 +4,11 @@
 //! wait for; what it counts lies in its [`OutputStats`].
 
 use super::release::{Release, Withheld, release};
-use arc_swap::ArcSwap;
 use super::spool::{Limits, MAX_HELD_BYTES, Reader, Record, Recovery, Shared, Spool, file_name};
 use super::{DeliveryError, Destination, File, Output, Stdout};
 use crate::alert::{Alert, Encoding, terminal_safe};
 use crate::input::Nanos;
+use arc_swap::ArcSwap;
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};

@@ -79,7 +79,10 @@ fn open_one(index: usize, input: &Input, workers: usize, passed: &mut Passed) ->
             let given = passed.take_udp(&input.name, address);
             let mut sockets = match given.is_empty() {
                 true => udp::bind(address, workers, buffer)?,
-                false => given.into_iter().map(|socket| udp::Socket::adopt(socket, buffer)).collect::<Result<_, _>>()?,
+                false => given
+                    .into_iter()
+                    .map(|socket| udp::Socket::adopt(socket, buffer))
+                    .collect::<Result<_, _>>()?,
             };
             opened.drops = sockets.iter().map(udp::Socket::drops).collect();
             opened.buffer = sockets.iter().map(udp::Socket::buffer).min_by_key(|buffer| buffer.granted);
@@ -133,7 +136,12 @@ pub struct Running {
 }
 
 /// Starts the workers of the inputs. `batch` is the most datagrams that one read takes.
-pub fn start(inputs: &mut [OpenInput], shared: &Shared, stop: &Stop, batch: usize) -> anyhow::Result<Vec<Running>> {
+pub fn start(
+    inputs: &mut [OpenInput],
+    shared: &Shared,
+    stop: &Stop,
+    batch: usize,
+) -> anyhow::Result<Vec<Running>> {
     let mut running = Vec::new();
     for input in inputs {
         match std::mem::replace(&mut input.sockets, Sockets::Udp(Vec::new())) {
@@ -177,7 +185,8 @@ fn spawn(
 ) -> std::io::Result<Running> {
     let progress = worker.progress();
     // The kernel keeps 15 bytes of a thread's name.
-    let thread = std::thread::Builder::new().name(format!("{number}-{}", input.name)).spawn(move || run(worker))?;
+    let thread =
+        std::thread::Builder::new().name(format!("{number}-{}", input.name)).spawn(move || run(worker))?;
     Ok(Running { name: format!("{} worker {number}", input.name), progress, thread })
 }
 

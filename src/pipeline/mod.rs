@@ -346,9 +346,10 @@ fn directory(config: &Config) -> anyhow::Result<Directory> {
         timezone: source.timezone.clone(),
         constituent: config.constituent_of(source).map(|constituent| constituent.name.clone()),
     });
-    let directory =
-        Directory::new(listeners.collect(), sources.collect(), config.constituents.clone());
-    directory.map_err(|unknown| anyhow::anyhow!("source {:?}: no constituent {:?}", unknown.source_name, unknown.constituent))
+    let directory = Directory::new(listeners.collect(), sources.collect(), config.constituents.clone());
+    directory.map_err(|unknown| {
+        anyhow::anyhow!("source {:?}: no constituent {:?}", unknown.source_name, unknown.constituent)
+    })
 }
 
 /// This sensor, as its alerts name it.
@@ -409,7 +410,9 @@ impl State {
     fn tell_rules(&self) {
         let generation = self.generation.load();
         let (metrics, now) = (&self.metrics, now());
-        for gauge in [&metrics.rules_loaded, &metrics.rules_refused, &metrics.rules_expired, &metrics.ruleset_stale] {
+        for gauge in
+            [&metrics.rules_loaded, &metrics.rules_refused, &metrics.rules_expired, &metrics.ruleset_stale]
+        {
             gauge.reset();
         }
         for set in &generation.sets {
@@ -438,8 +441,14 @@ impl State {
             if let Some(stats) = &input.connections {
                 let open = stats.connections.load(Ordering::Relaxed);
                 self.metrics.input_connections.with_label_values(&label).set(open as i64);
-                for (reason, count) in [("limit", &stats.refused), ("denied", &stats.denied), ("idle", &stats.idle), ("error", &stats.errors)] {
-                    let closed = self.metrics.input_connections_closed.with_label_values(&[&input.name, reason]);
+                for (reason, count) in [
+                    ("limit", &stats.refused),
+                    ("denied", &stats.denied),
+                    ("idle", &stats.idle),
+                    ("error", &stats.errors),
+                ] {
+                    let closed =
+                        self.metrics.input_connections_closed.with_label_values(&[&input.name, reason]);
                     raise(&closed, count.load(Ordering::Relaxed));
                 }
             }
@@ -451,11 +460,18 @@ impl State {
     fn status(&self) -> String {
         let generation = self.generation.load();
         let entries: usize = generation.sets.iter().map(|set| set.entries()).sum();
-        let stale: Vec<&str> =
-            generation.sets.iter().filter(|set| set.stale.is_some()).map(|set| set.info.name.as_str()).collect();
+        let stale: Vec<&str> = generation
+            .sets
+            .iter()
+            .filter(|set| set.stale.is_some())
+            .map(|set| set.info.name.as_str())
+            .collect();
         let Totals { received, alerts, .. } = self.totals();
         let stale = if stale.is_empty() { String::new() } else { format!("; stale: {}", stale.join(", ")) };
-        format!("{received} messages, {alerts} alerts; {} sets, {entries} entries{stale}", generation.sets.len())
+        format!(
+            "{received} messages, {alerts} alerts; {} sets, {entries} entries{stale}",
+            generation.sets.len()
+        )
     }
 
     fn totals(&self) -> Totals {
@@ -479,7 +495,11 @@ impl State {
 fn sum(family: &prometheus::IntCounterVec) -> u64 {
     use prometheus::core::Collector;
     let families = family.collect();
-    families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value() as u64).sum()
+    families
+        .iter()
+        .flat_map(|family| family.get_metric())
+        .map(|metric| metric.get_counter().get_value() as u64)
+        .sum()
 }
 
 impl std::fmt::Display for Totals {
@@ -508,17 +528,22 @@ impl Report for State {
 
     fn readiness(&self) -> Readiness {
         let generation = self.generation.load();
-        let stale = generation.sets.iter().filter_map(|set| {
-            set.stale.as_ref().map(|reason| (set.info.name.clone(), reason.clone()))
-        });
+        let stale = generation
+            .sets
+            .iter()
+            .filter_map(|set| set.stale.as_ref().map(|reason| (set.info.name.clone(), reason.clone())));
         Readiness {
             listening: self.listening.load(Ordering::Acquire),
             rules: !generation.sets.is_empty(),
             stale: stale.collect(),
-            refused: generation.refused.iter().map(|file| {
-                let name = file.set.clone().unwrap_or_else(|| file.path.display().to_string());
-                (name, format!("{}: {}", file.refused.first, file.refused.reason))
-            }).collect(),
+            refused: generation
+                .refused
+                .iter()
+                .map(|file| {
+                    let name = file.set.clone().unwrap_or_else(|| file.path.display().to_string());
+                    (name, format!("{}: {}", file.refused.first, file.refused.reason))
+                })
+                .collect(),
             outputs: self.delivery.status(),
         }
     }
@@ -527,7 +552,9 @@ impl Report for State {
         let generation = self.generation.load();
         let hits = |set: &str| {
             let severities = Severity::ALL.into_iter();
-            severities.map(|severity| self.metrics.matches.with_label_values(&[set, severity.name()]).get()).sum()
+            severities
+                .map(|severity| self.metrics.matches.with_label_values(&[set, severity.name()]).get())
+                .sum()
         };
         let hits: HashMap<String, u64> =
             generation.sets.iter().map(|set| (set.info.name.clone(), hits(&set.info.name))).collect();

@@ -106,7 +106,12 @@ fn watch(state: &State, own: &Sender<Request>) -> Option<Watch> {
 }
 
 /// Reads the configuration again. What can act at once acts; what needs a restart is said.
-fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<Watch>, own: &Sender<Request>) -> bool {
+fn reload_configuration(
+    state: &State,
+    store: &mut Store,
+    watcher: &mut Option<Watch>,
+    own: &Sender<Request>,
+) -> bool {
     let Some(path) = &state.config_path else { return true };
     let mut new = match Config::load(Some(path)) {
         Ok(new) => new,
@@ -120,7 +125,8 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
         let mut current = state.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = config::diff(&current, &new);
         // In force is what runs: inputs in the order in which hits name them, outputs as they are.
-        let find = |inputs: &[config::Input], name: &str| inputs.iter().find(|input| input.name == name).cloned();
+        let find =
+            |inputs: &[config::Input], name: &str| inputs.iter().find(|input| input.name == name).cloned();
         new.inputs = state
             .inputs
             .iter()
@@ -134,7 +140,9 @@ fn reload_configuration(state: &State, store: &mut Store, watcher: &mut Option<W
         new.outputs = outputs.collect();
         let embedded = |config: &Config| config.sensor.rules == config::Rules::Embedded;
         if embedded(&current) != embedded(&new) {
-            tracing::warn!("configuration: sensor: from the rule sets of the binary to folders or back acts after a restart");
+            tracing::warn!(
+                "configuration: sensor: from the rule sets of the binary to folders or back acts after a restart"
+            );
             new.sensor.rules = current.sensor.rules.clone();
         }
         let folders = current.sensor.rules != new.sensor.rules;
@@ -214,11 +222,13 @@ fn tell_changes(generation: &Generation, took: Duration) {
             };
             tracing::info!(set = set.set, "{} {} {shown}", change.change.name(), change.kind.name());
         }
-        tracing::info!(set = set.set, added = set.added, removed = set.removed, changed = set.changed, "set changed");
+        tracing::info!(
+            set = set.set,
+            added = set.added,
+            removed = set.removed,
+            changed = set.changed,
+            "set changed"
+        );
     }
-    tracing::info!(
-        sets = generation.sets.len(),
-        milliseconds = took.as_millis() as u64,
-        "rules loaded"
-    );
+    tracing::info!(sets = generation.sets.len(), milliseconds = took.as_millis() as u64, "rules loaded");
 }

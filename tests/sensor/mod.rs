@@ -74,7 +74,9 @@ impl Sensor {
             .spawn()
             .expect("roje starts");
         let mut sensor = Sensor { dir, udp, tcp, flow, metrics, child };
-        sensor.wait("the sensor is ready", |sensor| sensor.http("/readyz").is_some_and(|text| text.contains("200 OK")));
+        sensor.wait("the sensor is ready", |sensor| {
+            sensor.http("/readyz").is_some_and(|text| text.contains("200 OK"))
+        });
         sensor
     }
 
@@ -85,7 +87,12 @@ impl Sensor {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("waiting until {what}: the sensor ended with {status}\n{}", self.log());
             }
-            assert!(start.elapsed() < PATIENCE, "waited in vain until {what}\n{}\n{:#?}", self.log(), self.samples());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited in vain until {what}\n{}\n{:#?}",
+                self.log(),
+                self.samples()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -183,7 +190,9 @@ impl Drop for Sensor {
 /// Alerts of an NDJSON file.
 pub fn read_alerts(path: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 pub fn free_udp() -> SocketAddr {
