@@ -512,7 +512,7 @@ fn run_with(case: &Case, workers: usize, batch: usize) -> Found {
         assert!(start.elapsed() < Duration::from_secs(30), "{}", counter());
         std::thread::sleep(Duration::from_millis(10));
     }
-    let totals = sensor.stop();
+    let totals = sensor.stop().expect("nothing is lost");
     assert_eq!(totals.received, totals.decoded + totals.undecodable + totals.dropped, "{totals}");
     assert_eq!((totals.received, totals.kernel_dropped), (sent as u64, 0), "{totals}");
     let raised = raised.lock().expect("a list");

@@ -235,7 +235,7 @@ mod tests {
             assert!(start.elapsed() < PATIENCE, "{} of {sent}", totals());
             std::thread::sleep(Duration::from_millis(5));
         }
-        let totals = sensor.stop();
+        let totals = sensor.stop().expect("nothing is lost");
         assert_eq!(totals.received, totals.decoded + totals.undecodable + totals.dropped, "{totals}");
         let mut ids = std::mem::take(&mut *seen.lock().expect("no panic"));
         ids.sort();

@@ -262,7 +262,7 @@ impl Delivery {
     }
 
     /// Changes what an output may see; alerts that wait are judged by it when they are read.
-    pub fn set_release(&self, output: &str, release: Release) {
+    pub fn set_release(&self, output: &str, release: &Release) {
         for handle in self.outputs.iter().filter(|handle| handle.name == output) {
             handle.release.store(Arc::new(release.clone()));
         }

@@ -168,7 +168,7 @@ impl Sensor {
             config: Mutex::new(config),
         });
         state.tell_inputs(&inputs);
-        state.tell_rules();
+        state.tell_rules(true);
         let alerts = alerts::start(&state, receiver, options.observe)?;
         let workers = inputs::start(&mut inputs, &shared, &state.stop, options.batch)?;
         let reload = reload::start(state.clone(), store)?;
@@ -406,8 +406,8 @@ impl State {
         }
     }
 
-    /// Sets the gauges of the rule sets in force.
-    fn tell_rules(&self) {
+    /// Sets the gauges of the rule sets in force, and warns of what no output may carry.
+    fn tell_rules(&self, warn: bool) {
         let generation = self.generation.load();
         let (metrics, now) = (&self.metrics, now());
         for gauge in
@@ -425,7 +425,7 @@ impl State {
             metrics.ruleset_stale.with_label_values(&label).set(i64::from(set.stale.is_some()));
         }
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        for problem in unreachable_sets(&config, &generation) {
+        for problem in unreachable_sets(&config, &generation).iter().filter(|_| warn) {
             tracing::warn!("{}", problem.message);
         }
     }

@@ -70,7 +70,7 @@ fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Send
         if all && !reload_configuration(state, &mut store, &mut watcher, own) {
             result = "failure";
         }
-        if !reload_rules(state, &mut store) {
+        if !reload_rules(state, &mut store, all) {
             result = "failure";
         }
         if all {
@@ -169,7 +169,7 @@ fn reload_configuration(
             state.directory.store(Arc::new(directory));
         }
         for output in &new.outputs {
-            state.delivery.set_release(&output.name, super::release_of(output));
+            state.delivery.set_release(&output.name, &super::release_of(output));
         }
         *current = new;
         (changes, folders)
@@ -189,15 +189,20 @@ fn reload_configuration(
 }
 
 /// Compiles what changed and swaps it in; a set that fails keeps its last good version.
-fn reload_rules(state: &State, store: &mut Store) -> bool {
+fn reload_rules(state: &State, store: &mut Store, asked: bool) -> bool {
     let start = Instant::now();
     let generation = store.load(now());
-    tell(&generation.diagnostics);
     let failed = generation.diagnostics.iter().any(|problem| problem.level == Level::Error);
-    tell_changes(&generation, start.elapsed());
+    // Something else in a watched folder may have changed, such as a log: a line for each such change
+    // would be a change itself.
+    let before = state.generation.load();
+    if asked || !generation.changes.is_empty() || generation.diagnostics != before.diagnostics {
+        tell(&generation.diagnostics);
+        tell_changes(&generation, start.elapsed());
+    }
     state.rules.store(generation.rules.clone());
     state.generation.store(Arc::new(generation));
-    state.tell_rules();
+    state.tell_rules(asked);
     !failed
 }
 
