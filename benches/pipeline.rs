@@ -174,7 +174,7 @@ fn scan(c: &mut Criterion) {
             for message in block.messages() {
                 let mut found = Vec::new();
                 matcher.message(&rules, message.bytes, Validity::Mark(NOW), &reference, &mut |matched| {
-                    found.push(matched)
+                    found.push(matched);
                 });
                 for matched in found {
                     let hit = Hit {
