@@ -69,6 +69,13 @@ macro_rules! metrics {
                     processing,
                     registry,
                 };
+                // What alarms watch shows from the start: an increase from nothing is not seen.
+                for result in ["success", "failure"] {
+                    metrics.reload.with_label_values(&[result]);
+                }
+                for reason in Suppression::ALL {
+                    metrics.suppressed.with_label_values(&[reason.name()]);
+                }
                 metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
                 // On a system without /proc the process metrics are absent; nothing else depends on them.
                 let process = prometheus::process_collector::ProcessCollector::for_self();

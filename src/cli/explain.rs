@@ -198,7 +198,14 @@ fn text(explanation: &Value, colour: bool) -> String {
         }
     }
     if matches.is_empty() {
-        out.push_str("  nothing in this line is an indicator of these rules\n");
+        let listed =
+            observables.iter().any(|one| one["found"].as_array().is_some_and(|found| !found.is_empty()));
+        out.push_str(match listed {
+            true => {
+                "  what is listed does not apply here: see its `match`, `where`, `port`, or its allow set\n"
+            }
+            false => "  nothing in this line is an indicator of these rules\n",
+        });
     }
     out
 }

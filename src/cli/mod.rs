@@ -197,6 +197,9 @@ pub struct CheckArgs {
 
 Exit: 0 if all pass, 1 if one fails.")]
 pub struct TestArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Rule files or directories [default: those of the configuration in force]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,

@@ -36,6 +36,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Err(StartError::Other(error)) => return Err(error),
     };
     tell(&sensor.generation().diagnostics);
+    let entries: usize = sensor.generation().sets.iter().map(|set| set.entries()).sum();
+    tracing::info!(sets = sensor.generation().sets.len(), entries, "rules loaded");
     for note in &sensor.generation().notes {
         tracing::info!("{note}");
     }

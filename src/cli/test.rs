@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Runs every test; a line for each that fails.
 pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let generation = loading::rules_or_configured(&args.paths, None)?;
+    let generation = loading::rules_or_configured(&args.paths, args.config.as_deref())?;
     loading::tell(&generation)?;
     // A set that was refused has tests that nobody ran.
     let refused = generation.diagnostics.iter().any(|problem| problem.level == Level::Error);

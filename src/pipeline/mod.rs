@@ -261,6 +261,10 @@ pub fn check(path: Option<&Path>) -> (Vec<Diagnostic>, Vec<Problem>) {
     let generation = store.load(now());
     let mut problems = config.warnings.clone();
     problems.extend(unreachable_sets(&config, &generation));
+    if generation.sets.is_empty() {
+        let message = "no rule set could be loaded; `run` refuses to start without one";
+        problems.push(of_configuration(&config, Level::Error, "no-rules", message.to_owned()));
+    }
     (problems, generation.problems)
 }
 
@@ -298,25 +302,22 @@ fn unreachable_sets(config: &Config, generation: &Generation) -> Vec<Diagnostic>
             .iter()
             .filter(|set| set.info.mode == Mode::Indicators)
             .any(|set| set.markings().first().is_some_and(|mildest| *mildest <= output.tlp));
-        if !carried {
-            problems.push(Diagnostic {
-                level: Level::Warning,
-                code: "gets-nothing",
-                path: config.files.first().cloned().unwrap_or_default(),
-                line: 0,
-                column: 0,
-                span: 0..0,
-                message: format!(
-                    "output {:?} gets nothing: no set is marked {} or milder",
-                    output.name,
-                    output.tlp.name()
-                ),
-                label: None,
-                help: None,
-            });
+        if !carried && !generation.sets.is_empty() {
+            let message = format!(
+                "output {:?} gets nothing: no set is marked {} or milder",
+                output.name,
+                output.tlp.name()
+            );
+            problems.push(of_configuration(config, Level::Warning, "gets-nothing", message));
         }
     }
     problems
+}
+
+/// A problem of the configuration as a whole.
+fn of_configuration(config: &Config, level: Level, code: &'static str, message: String) -> Diagnostic {
+    let path = config.files.first().cloned().unwrap_or_default();
+    Diagnostic { level, code, path, line: 0, column: 0, span: 0..0, message, label: None, help: None }
 }
 
 fn rule_paths(config: &Config) -> Vec<PathBuf> {

@@ -198,6 +198,12 @@ fn reload_rules(state: &State, store: &mut Store, asked: bool) -> bool {
     let before = state.generation.load();
     if asked || !generation.changes.is_empty() || generation.diagnostics != before.diagnostics {
         tell(&generation.diagnostics);
+        for set in generation.sets.iter().filter(|set| set.stale.is_some()) {
+            tracing::warn!(set = set.info.name, "the file is refused; the last good version stays in force");
+        }
+        for file in &generation.refused {
+            tracing::error!("{} is refused and nothing of it is in force", file.path.display());
+        }
         tell_changes(&generation, start.elapsed());
     }
     state.rules.store(generation.rules.clone());
