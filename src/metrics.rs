@@ -200,7 +200,7 @@ pub struct Tally {
     pub truncated: u64,
     /// From senders outside `allow`.
     pub denied: u64,
-    /// Decoded, by [`Decoded`].
+    /// Decoded, by format.
     pub decoded: [u64; DECODED],
     /// Not decoded, by reason.
     pub undecoded: [u64; UNDECODED],

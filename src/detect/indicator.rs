@@ -1,6 +1,6 @@
 //! What an indicator is: its kind, its value in normal form, and what its producer says about it.
 //!
-//! Rule formats build a [`CompiledSet`](super::CompiledSet) with a [`SetBuilder`]; both sides,
+//! Rule formats build a [`CompiledSet`] with a [`SetBuilder`]; both sides,
 //! rules and messages, share the normal forms of this module.
 
 use super::hash::Seed;

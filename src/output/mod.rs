@@ -1,7 +1,7 @@
 //! Delivers alerts: on disk first, then to each output at its own pace.
 //!
 //! [`Delivery`] appends alerts to the [`spool`] and runs one thread for each output, which reads
-//! at its own cursor, lets [`release`] decide what may leave, and hands the rest to its
+//! at its own cursor, lets [`mod@release`] decide what may leave, and hands the rest to its
 //! [`Output`]. A slow or dead output holds up neither the input nor another output.
 
 pub mod delivery;
