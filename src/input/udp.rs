@@ -176,11 +176,6 @@ impl Receiver {
         }
     }
 
-    /// Sets how long to gather after a short batch; zero turns it off.
-    pub fn set_gather(&mut self, gather: Duration) {
-        self.gather = gather;
-    }
-
     /// The socket.
     pub fn socket(&self) -> &Socket {
         &self.socket
