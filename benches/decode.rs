@@ -33,6 +33,12 @@ fn syslog_lines(c: &mut Criterion) {
             assert_eq!(decoded, 45);
         });
     });
+    group.bench_function("shape/45_lines_of_25_devices", |b| {
+        b.iter(|| {
+            let decoded = lines.iter().filter(|line| syslog::shape(black_box(line)).is_ok()).count();
+            assert_eq!(decoded, 45);
+        });
+    });
     let reference = Reference { now: NOW, timezone: TimeZone::UTC };
     let mut fields = Fields::default();
     let mut all = || {

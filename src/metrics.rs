@@ -225,10 +225,10 @@ const FLOW_FORMATS: [&str; 5] = ["netflow5", "netflow7", "netflow9", "ipfix", "s
 impl Tally {
     /// Counts a message that is syslog.
     #[inline]
-    pub fn syslog(&mut self, decoded: &Result<syslog::Header, syslog::DecodeError>) {
+    pub fn syslog(&mut self, decoded: Result<syslog::Shape, syslog::DecodeError>) {
         match decoded {
-            Ok(header) => self.decoded[header.shape as usize] += 1,
-            Err(error) => self.undecoded[*error as usize] += 1,
+            Ok(shape) => self.decoded[shape as usize] += 1,
+            Err(error) => self.undecoded[error as usize] += 1,
         }
     }
 
@@ -301,8 +301,12 @@ impl InputMetrics {
         }
         self.messages.inc_by(tally.messages);
         self.bytes.inc_by(tally.bytes);
-        self.truncated.inc_by(tally.truncated);
-        self.denied.inc_by(tally.denied);
+        // Adding nothing would take the counter's cache line from the other workers all the same.
+        for (counter, count) in [(&self.truncated, tally.truncated), (&self.denied, tally.denied)] {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
         if let Some(flows) = &self.flows {
             flows.records.inc_by(tally.records);
             flows.gaps.inc_by(tally.gaps);

@@ -116,23 +116,22 @@ impl Worker {
         tally.messages += 1;
         tally.bytes += message.bytes.len() as u64;
         tally.truncated += u64::from(message.truncated);
-        if let Some(peer) = message.peer
-            && !batch.policy.admits(peer.ip())
-        {
+        if !batch.admits(message.peer) {
             tally.denied += 1;
             return;
         }
-        let Batch { rules, policy, reference, hits, sequence } = batch;
+        let Batch { rules, policy, reference, hits, sequence, .. } = batch;
         *sequence += 1;
         let seen = Seen { rules, message: &message, input: policy.index, sequence: *sequence };
         let validity = Validity::At(message.received);
         reference.now = message.received;
         match policy.format {
             Format::Syslog => {
-                let header = syslog::header(message.bytes);
-                tally.syslog(&header);
+                tally.syslog(syslog::shape(message.bytes));
+                let mut header = None;
                 matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
-                    hits.syslog(seen, header.as_ref().ok(), matched, found);
+                    let header = header.get_or_insert_with(|| syslog::header(message.bytes).ok());
+                    hits.syslog(seen, header.as_ref(), matched, found);
                 });
             }
             Format::Flow => {
@@ -215,6 +214,8 @@ struct Batch {
     rules: Arc<RuleSet>,
     policy: Arc<InputPolicy>,
     reference: Reference,
+    /// A sender that the policy admits: the last one, which most often sends the next message too.
+    admitted: Option<IpAddr>,
     sequence: u64,
     hits: Hits,
 }
@@ -222,7 +223,8 @@ struct Batch {
 impl Batch {
     fn new(worker: u16, rules: Arc<RuleSet>, policy: Arc<InputPolicy>) -> Batch {
         let reference = Reference { now: 0, timezone: policy.timezone.clone() };
-        Batch { rules, policy, reference, sequence: 0, hits: Hits { worker, ..Hits::default() } }
+        let hits = Hits { worker, ..Hits::default() };
+        Batch { rules, policy, reference, admitted: None, sequence: 0, hits }
     }
 
     fn begin(&mut self, rules: &Arc<RuleSet>, policy: &Arc<InputPolicy>) {
@@ -232,7 +234,20 @@ impl Batch {
         if !Arc::ptr_eq(&self.policy, policy) {
             self.policy = policy.clone();
             self.reference.timezone = policy.timezone.clone();
+            self.admitted = None;
         }
+    }
+
+    fn admits(&mut self, peer: Option<SocketAddr>) -> bool {
+        let Some(peer) = peer.map(|peer| peer.ip()) else { return true };
+        if self.admitted == Some(peer) {
+            return true;
+        }
+        let admits = self.policy.admits(peer);
+        if admits {
+            self.admitted = Some(peer);
+        }
+        admits
     }
 }
 

@@ -115,7 +115,9 @@ fn decode_prints_one_object_for_each_message_of_every_log() {
         let objects = printed.get(path).map(Vec::as_slice).unwrap_or_default();
         assert_eq!(objects.len(), messages.len(), "{}", path.display());
         for ((bytes, truncated), object) in messages.iter().zip(objects) {
-            let good = syslog::header(bytes).is_ok();
+            let header = syslog::header(bytes);
+            assert_eq!(syslog::shape(bytes), header.map(|header| header.shape), "{}", path.display());
+            let good = header.is_ok();
             assert_object(path, bytes, object, good);
             assert_eq!(object["roje"]["truncated"] == true, *truncated, "{object:#}");
             all += 1;

@@ -1,4 +1,4 @@
-//! Any bytes have a header or an error, and fields that lie within the message.
+//! Any bytes have a header of the shape that is told without it, or an error, and fields that lie within the message.
 #![no_main]
 
 use jiff::tz::TimeZone;
@@ -8,6 +8,7 @@ use roje::decode::syslog::{self, Reference};
 
 fuzz_target!(|message: &[u8]| {
     let header = syslog::header(message);
+    assert_eq!(syslog::shape(message), header.map(|header| header.shape));
     let reference = Reference { now: 1_760_000_000_000_000_000, timezone: TimeZone::UTC };
     let mut fields = Fields::default();
     let decoded = syslog::decode(message, &reference, &mut fields);

@@ -1,7 +1,8 @@
 //! Syslog: RFC 5424, and RFC 3164 as devices send it.
 //!
-//! [`header`] is what the hot path needs of every message; [`decode`] writes everything into
-//! [`Fields`] for a hit, for `decode`, or for a rule that needs a field.
+//! [`shape`] is what the hot path needs of every message: what it is counted as. For a hit,
+//! [`header`] finds the parts of the header; [`decode`] writes everything into [`Fields`] for a hit,
+//! for `decode`, or for a rule that needs a field.
 //!
 //! A header is RFC 5424 (`rfc5424`), or a stamp and what surrounds it (`rfc3164`), or nothing but a
 //! body that names itself (`body`). Bodies are CEF, LEEF, JSON and key=value, a file each, and those
@@ -144,6 +145,26 @@ pub struct Reference {
     pub now: Nanos,
     /// The zone of stamps that carry none.
     pub timezone: TimeZone,
+}
+
+/// What [`header`] would find the message to be, without reading more of it than that takes.
+///
+/// The headers that most senders write tell by their first bytes; the others are read whole.
+pub fn shape(message: &[u8]) -> Result<Shape, DecodeError> {
+    match common_shape(message) {
+        Some(shape) => Ok(shape),
+        None => header(message).map(|header| header.shape),
+    }
+}
+
+/// The shape of a message with a priority and a stamp of the usual forms.
+#[inline]
+fn common_shape(message: &[u8]) -> Option<Shape> {
+    let rest = priority::common(message)?;
+    if rfc5424::is_common(rest) {
+        return Some(Shape::Rfc5424);
+    }
+    rfc3164::is_common(rest).then_some(Shape::Rfc3164)
 }
 
 /// Reads the header of one message. Allocates nothing.
@@ -574,7 +595,9 @@ mod tests {
                     }
                 }
             }
-            if let Ok(found) = header(&message) {
+            let found = header(&message);
+            assert_eq!(shape(&message), found.map(|header| header.shape), "round {round}");
+            if let Ok(found) = found {
                 check(&message, &found);
             }
             let result = decode(&message, &reference(), &mut fields);
@@ -591,12 +614,81 @@ mod tests {
         for line in HEADERS.iter().map(|case| case.1).chain(BODIES.iter().map(|case| case.1)) {
             for at in 0..line.len() {
                 for part in [&line.as_bytes()[..at], &line.as_bytes()[at..]] {
-                    if let Ok(found) = header(part) {
+                    let found = header(part);
+                    assert_eq!(shape(part), found.map(|header| header.shape));
+                    if let Ok(found) = found {
                         check(part, &found);
                     }
                 }
             }
         }
+    }
+
+    /// What headers are made of, and what comes between.
+    const PARTS: [&str; 42] = [
+        "<34>",
+        "<165>",
+        "<5>",
+        "<0034>",
+        "<999>",
+        "<>",
+        "12 <13>",
+        "\u{feff}",
+        "1",
+        "1 ",
+        "2 ",
+        "- ",
+        " - ",
+        "-",
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\0",
+        ":",
+        ".",
+        "Oct 11 22:14:15",
+        "Oct  1 22:14:60 ",
+        "Oct 32 22:14:15 ",
+        "Sep 11 22:14:15 2003",
+        "2003-10-11T22:14:15Z",
+        "2003-10-11T22:14:15.003Z ",
+        "2003-10-11T22:14:15.003+02:00 ",
+        "2003-10-11T24:14:15Z ",
+        "1647478988.289402144 ",
+        "host ",
+        "host",
+        "user.info ",
+        "<local0.info> ",
+        "10.0.0.1 ",
+        "1 2003-10-11T22:14:15Z inner app - - - ",
+        "CEF:0|a|b|c|d|e|f|",
+        "LEEF:1.0|a|b|c|d|",
+        "10.0.0.1 - - [26/Dec/2016:16:16:29 +0200] \"GET / HTTP/1.1\" 200 1",
+        "{\"a\":1}",
+        "a=1 b=2",
+        "su[12]: text",
+    ];
+
+    #[test]
+    fn the_shape_is_that_of_the_header() {
+        let mut random = Random(0x5a9e);
+        let (mut common, mut shapes) = (0, std::collections::HashMap::new());
+        for _ in 0..200_000 {
+            let mut message = String::new();
+            for _ in 0..1 + random.next(9) {
+                message.push_str(PARTS[random.next(PARTS.len())]);
+            }
+            // Most messages begin well.
+            let message =
+                ["<34>", "<34>1 ", "<34>Oct 11 22:14:15 ", ""][random.next(4)].to_owned() + &message;
+            let expected = header(message.as_bytes()).map(|header| header.shape);
+            assert_eq!(shape(message.as_bytes()), expected, "{message:?}");
+            common += usize::from(common_shape(message.as_bytes()).is_some());
+            *shapes.entry(expected).or_insert(0) += 1;
+        }
+        assert!(common > 20_000, "{common}");
+        assert_eq!(shapes.len(), Shape::ALL.len() + DecodeError::ALL.len(), "{shapes:?}");
     }
 
     #[test]

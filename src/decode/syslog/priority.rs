@@ -16,6 +16,18 @@ pub(super) fn parse(input: &[u8]) -> (&[u8], Option<u8>) {
     (rest, priority)
 }
 
+/// What follows a priority as the RFCs have it, where it is no second one; `None` says to ask [`parse`].
+#[inline]
+pub(super) fn common(input: &[u8]) -> Option<&[u8]> {
+    let rest = match input {
+        [b'<', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'>', rest @ ..]
+        | [b'<', b'0'..=b'9', b'0'..=b'9', b'>', rest @ ..]
+        | [b'<', b'0'..=b'9', b'>', rest @ ..] => rest,
+        _ => return None,
+    };
+    (rest.first() != Some(&b'<')).then_some(rest)
+}
+
 fn one(input: &[u8]) -> IResult<&[u8], Option<u8>> {
     let (rest, _) = byte(input, b'<')?;
     let (rest, digits) = digits(rest);

@@ -29,6 +29,25 @@ pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Opti
     Some(header)
 }
 
+/// Whether [`header`] reads this as RFC 3164: a stamp of the usual form, and behind the host no header
+/// of RFC 5424; no says nothing.
+#[inline]
+pub(super) fn is_common(input: &[u8]) -> bool {
+    let Some(rest) = quick(input).and_then(|length| input.get(length..)) else { return false };
+    !is_wrapped(behind_host(severity_word_before_host(skip_blanks(rest))))
+}
+
+/// What follows the word that stands where the host should be.
+fn behind_host(input: &[u8]) -> &[u8] {
+    let end = input.iter().position(|byte| *byte <= b' ').unwrap_or(input.len());
+    skip_blanks(input.get(end..).unwrap_or_default())
+}
+
+/// Whether RFC 5424 may follow the header of a relay.
+fn is_wrapped(input: &[u8]) -> bool {
+    matches!(input, [b'1', b' ', b'1' | b'2', ..])
+}
+
 /// Reads what follows a priority if there is neither a stamp nor a body that is known.
 pub(super) fn untimed(message: &[u8], input: &[u8], priority: Option<u8>) -> Header {
     let mut header = Header { shape: Shape::Rfc3164, priority, ..Header::default() };
@@ -72,7 +91,7 @@ fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
             header.host = Some(span(message, start, rest));
             let after = skip_blanks(rest);
             // Some relays put a header of their own before RFC 5424 and drop its priority.
-            if let [b'1', b' ', b'1' | b'2', ..] = after
+            if is_wrapped(after)
                 && let Some(inner) = rfc5424::header(message, after, header.priority)
                 && inner.shape == Shape::Rfc5424
                 && inner.stamp.is_some()

@@ -50,6 +50,16 @@ pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Opti
     Some(header)
 }
 
+/// Whether [`header`] reads this as RFC 5424: version 1, no stamp or one of the usual form, a host;
+/// no says nothing.
+#[inline]
+pub(super) fn is_common(input: &[u8]) -> bool {
+    let Some(rest) = input.strip_prefix(b"1 ") else { return false };
+    let stamp = if rest.starts_with(b"- ") { Some(1) } else { stamp::quick(rest) };
+    // The stamp is followed by a space, or would not be one.
+    stamp.and_then(|stamp| rest.get(stamp + 1)).is_some_and(|host| *host > b' ')
+}
+
 /// 1 to 999, no leading zero.
 fn version(input: &[u8]) -> Parsed<'_, u16> {
     let (rest, digits) = digits(input);

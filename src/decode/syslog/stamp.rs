@@ -126,6 +126,7 @@ fn zoned(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
 
 /// The length of a stamp in one of the two usual forms, where nothing but the form decides; `None`
 /// says to ask [`stamp`], which would give the same. This is what most messages cost.
+#[inline]
 pub(super) fn quick(input: &[u8]) -> Option<usize> {
     match input.first()? {
         b'A'..=b'S' => quick_bsd(input),
