@@ -34,13 +34,19 @@ pub(super) fn header(message: &[u8], input: &[u8], priority: Option<u8>) -> Opti
 #[inline]
 pub(super) fn is_common(input: &[u8]) -> bool {
     let Some(rest) = quick(input).and_then(|length| input.get(length..)) else { return false };
-    !is_wrapped(behind_host(severity_word_before_host(skip_blanks(rest))))
+    let start = skip_blanks(rest);
+    let (word, mut after) = first_word(start);
+    // Without a dot it is no severity before the host.
+    if word.contains(&b'.') {
+        after = first_word(severity_word_before_host(start)).1;
+    }
+    !is_wrapped(skip_blanks(after))
 }
 
-/// What follows the word that stands where the host should be.
-fn behind_host(input: &[u8]) -> &[u8] {
+/// The word that stands where the host should be, and what follows it.
+fn first_word(input: &[u8]) -> (&[u8], &[u8]) {
     let end = input.iter().position(|byte| *byte <= b' ').unwrap_or(input.len());
-    skip_blanks(input.get(end..).unwrap_or_default())
+    input.split_at(end)
 }
 
 /// Whether RFC 5424 may follow the header of a relay.
@@ -84,8 +90,7 @@ fn marked_stamp(input: &[u8]) -> Parsed<'_, (&[u8], &[u8])> {
 /// HOSTNAME, if there is one, then the tag. Gives the inner header where a relay wrapped RFC 5424.
 fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
     let start = severity_word_before_host(skip_blanks(input));
-    let end = start.iter().position(|byte| *byte <= b' ').unwrap_or(start.len());
-    let (word, rest) = start.split_at(end);
+    let (word, rest) = first_word(start);
     match place(word, rest) {
         Place::Host => {
             header.host = Some(span(message, start, rest));
@@ -104,8 +109,10 @@ fn host(message: &[u8], input: &[u8], header: &mut Header) -> Option<Header> {
             tag(message, inner_stamp(message, after, header), header);
         }
         Place::HostInside(lead, trail) => {
-            header.host =
-                start.get(lead..).zip(start.get(end - trail..)).map(|(from, to)| span(message, from, to));
+            header.host = start
+                .get(lead..)
+                .zip(start.get(word.len() - trail..))
+                .map(|(from, to)| span(message, from, to));
             tag(message, rest, header);
         }
         Place::Nowhere => tag(message, start, header),
