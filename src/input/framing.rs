@@ -82,7 +82,24 @@ impl Framer {
     /// Finds the next message at the start of `buffer`, which begins with what the last call left.
     ///
     /// With `end` nothing will follow: an unfinished message is handed out as it is.
+    #[inline]
     pub fn next<'a>(&mut self, buffer: &'a [u8], end: bool) -> Step<'a> {
+        self.line(buffer).unwrap_or_else(|| self.any(buffer, end))
+    }
+
+    /// The message that most are: it begins with `<`, stands whole in the buffer and follows one that
+    /// was not counted. `None` says to ask [`Framer::any`], which would find the same.
+    #[inline]
+    fn line<'a>(&self, buffer: &'a [u8]) -> Option<Step<'a>> {
+        let fresh = self.position == Position::Start && !self.after_counted && self.searched == 0;
+        if !fresh || buffer.first() != Some(&b'<') {
+            return None;
+        }
+        let delimiter = self.find(head(buffer, self.max_tail()))?;
+        Some(self.cut(self.trim(head(buffer, delimiter), buffer.get(delimiter)), delimiter + 1))
+    }
+
+    fn any<'a>(&mut self, buffer: &'a [u8], end: bool) -> Step<'a> {
         let mut at = self.skip(buffer, end);
         if self.position != Position::Start {
             return Step { consumed: at, start: at, frame: None };
@@ -160,12 +177,14 @@ impl Framer {
         Step { consumed: 0, start: 0, frame: None }
     }
 
+    #[inline]
     fn cut<'a>(&self, bytes: &'a [u8], consumed: usize) -> Step<'a> {
         let frame = Frame { bytes: head(bytes, self.max_message), truncated: bytes.len() > self.max_message };
         Step { consumed, start: 0, frame: Some(frame) }
     }
 
     /// Drops the CR of a CRLF.
+    #[inline]
     fn trim<'a>(&self, bytes: &'a [u8], delimiter: Option<&u8>) -> &'a [u8] {
         match bytes {
             [line @ .., b'\r'] if delimiter == Some(&b'\n') && !line.is_empty() => line,
@@ -221,6 +240,7 @@ impl Framer {
         }
     }
 
+    #[inline]
     fn find(&self, bytes: &[u8]) -> Option<usize> {
         match self.delimiters {
             Delimiters::Stream => memchr2(b'\n', 0, bytes),
@@ -330,6 +350,7 @@ impl Assembler {
 }
 
 /// Hands out every message in `buffer`; returns the bytes that are done with.
+#[inline]
 pub fn frames(framer: &mut Framer, buffer: &[u8], end: bool, each: &mut impl FnMut(Frame<'_>)) -> usize {
     let mut at = 0;
     loop {
