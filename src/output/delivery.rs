@@ -407,9 +407,12 @@ impl Courier {
                     continue;
                 }
             }
+            // At the end of the batch this is its end, what was withheld behind the last one included.
             self.advance(sequences.get(done).copied().unwrap_or(end));
         }
-        self.advance(end);
+        if ready.is_empty() {
+            self.advance(end);
+        }
         Next::Go
     }
 
