@@ -474,8 +474,8 @@ fn a_stream_cut_at_every_byte_gives_the_alerts_of_scan() {
     sensor.stop();
 }
 
-/// A sensor in this process, fed by UDP and TCP; what it raised.
-fn run_with(case: &Case, workers: usize, batch: usize) -> Found {
+/// A sensor in this process, fed by UDP and TCP with `in_flight` messages at once; what it raised.
+fn run_with(case: &Case, workers: usize, batch: usize, in_flight: usize) -> Found {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path().display();
     let [udp, tcp, metrics]: [SocketAddr; 3] = [free_udp(), free_tcp(), free_tcp()];
@@ -499,36 +499,84 @@ fn run_with(case: &Case, workers: usize, batch: usize) -> Found {
         ..Options::default()
     };
     let sensor = pipeline::Sensor::start(config, options).unwrap_or_else(|error| panic!("{error:?}"));
-    // Several senders, so that several workers have work.
-    for _ in 0..SENDERS {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        for message in &case.messages {
-            socket.send_to(message, udp).expect("sent");
-        }
-        TcpStream::connect(tcp).expect("a connection").write_all(&case.bytes).expect("sent");
-    }
-    let sent = 2 * SENDERS * case.messages.len();
     let counter = sensor.counter();
-    let start = Instant::now();
-    while counter().received < sent as u64 {
-        assert!(start.elapsed() < Duration::from_secs(30), "{}", counter());
-        std::thread::sleep(Duration::from_millis(10));
+    let wait = |count: usize| {
+        let start = Instant::now();
+        while counter().received < count as u64 {
+            assert!(start.elapsed() < Duration::from_secs(30), "{count} sent: {}", counter());
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    };
+    // The lines that match stand among others, so that a thousand messages are not a thousand hits,
+    // which a full channel would fold into summaries.
+    let others = in_flight.div_ceil(SENDERS * case.messages.len()) - 1;
+    let messages: Vec<&[u8]> = case
+        .messages
+        .iter()
+        .flat_map(|message| [message.as_slice()].into_iter().chain(OTHERS.into_iter().cycle().take(others)))
+        .collect();
+    // Several senders, so that several workers have work.
+    let datagrams: Vec<UdpSocket> =
+        (0..SENDERS).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
+    let mut streams: Vec<TcpStream> =
+        (0..SENDERS).map(|_| TcpStream::connect(tcp).expect("a connection")).collect();
+    let mut sent = 0;
+    for socket in &datagrams {
+        for message in &messages {
+            socket.send_to(message, udp).expect("sent");
+            sent += 1;
+            if in_flight == 1 {
+                wait(sent);
+            }
+        }
     }
+    wait(sent);
+    for stream in &mut streams {
+        let mut burst = Vec::new();
+        for message in &messages {
+            // Messages that hold line ends are counted; the counted ones begin with a priority.
+            match message.first() {
+                Some(b'<') => burst.extend(format!("{} ", message.len()).as_bytes()),
+                _ => burst.push(b'\n'),
+            }
+            burst.extend(*message);
+            if message.first() != Some(&b'<') {
+                burst.push(b'\n');
+            }
+            sent += 1;
+            if in_flight == 1 {
+                stream.write_all(&std::mem::take(&mut burst)).expect("sent");
+                wait(sent);
+            }
+        }
+        stream.write_all(&burst).expect("sent");
+    }
+    wait(sent);
     let totals = sensor.stop().expect("nothing is lost");
-    assert_eq!(totals.received, totals.decoded + totals.undecodable + totals.dropped, "{totals}");
-    assert_eq!((totals.received, totals.kernel_dropped), (sent as u64, 0), "{totals}");
+    let decoded = messages.iter().filter(|message| syslog::header(message).is_ok()).count() * 2 * SENDERS;
+    let expected = (sent, decoded, sent - decoded, case.total() * 2 * SENDERS);
+    let expected = (expected.0 as u64, expected.1 as u64, expected.2 as u64, expected.3 as u64);
+    assert_eq!((totals.received, totals.decoded, totals.undecodable, totals.matches), expected, "{totals}");
+    assert_eq!((totals.dropped, totals.kernel_dropped), (0, 0), "{totals}");
     let raised = raised.lock().expect("a list");
     found(raised.iter())
 }
 
 const SENDERS: usize = 8;
 
+/// Messages in which nothing is found, with and without a header.
+const OTHERS: [&[u8]; 2] =
+    [b"<13>Oct 11 22:14:15 host app: nothing of note", b"neither header nor anything of note"];
+
 #[test]
-fn one_two_and_four_workers_and_batches_of_one_give_the_alerts_of_scan() {
+fn workers_batches_and_bursts_do_not_change_the_totals() {
     let case = Case::new();
     let expected = case.scanned.iter().map(|(key, count)| (key.clone(), count * 2 * SENDERS)).collect();
-    for (workers, batch) in [(1, 64), (2, 64), (4, 64), (1, 1), (2, 1), (4, 1)] {
-        let found = run_with(&case, workers, batch);
-        assert_same(&format!("{workers} workers, batches of {batch}"), &found, &expected);
+    for workers in [1, 2, 4] {
+        for (batch, in_flight) in [(1, 1), (1, 1000), (64, 1), (64, 1000)] {
+            let found = run_with(&case, workers, batch, in_flight);
+            let what = format!("{workers} workers, batches of {batch}, {in_flight} in flight");
+            assert_same(&what, &found, &expected);
+        }
     }
 }
