@@ -1,90 +1,147 @@
-//! Prefixes: which of them can cover an address, behind a bitmap of what they touch.
+//! Prefixes: whether one of them covers an address, and which can.
 //!
-//! The bitmap has a bit for each value of the first sixteen bits of an address. Only where a
-//! prefix touches them is the address masked to each length in use and looked up.
+//! The first question is asked for every address of every flow record, and the answer is nearly
+//! always no: a bitmap of the blocks that prefixes touch gives it in a nanosecond or two. Where it
+//! does not, the address is searched among the ranges that all prefixes cover together, so that
+//! thousands of them spread over the whole space cost little more than one. Only a covered address
+//! is masked to each length in use and looked up.
 
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// Values of the first sixteen bits.
+/// Blocks of addresses that are told apart.
 const BLOCKS: u32 = 1 << 16;
 
-/// The lengths in use and the blocks that they touch, for each family.
+/// What the prefixes of each family cover.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
-    v4: Family,
-    v6: Family,
+    v4: Family<u32>,
+    v6: Family<u128>,
 }
 
+/// The prefixes of one family.
 #[derive(Debug, Default)]
-struct Family {
+struct Family<T> {
     /// Bit n: some prefix has n bits.
     lengths: u128,
-    /// Empty while there is no prefix.
-    touched: Vec<u64>,
+    /// A bit for each block; empty while there is no prefix.
+    touched: Box<[u64]>,
+    /// First and last address of what is covered, in order and apart from each other.
+    ranges: Vec<(T, T)>,
+}
+
+/// An address as a number.
+trait Bits: Copy + Ord {
+    /// What the addresses of one block, and perhaps of others, have in common.
+    fn head(self) -> u32;
+    /// The block of a head.
+    fn block(head: u32) -> u32;
+}
+
+impl Bits for u32 {
+    fn head(self) -> u32 {
+        self >> 16
+    }
+
+    fn block(head: u32) -> u32 {
+        head
+    }
+}
+
+/// The first sixteen bits of most IPv6 addresses are one of a dozen values, so that twice as many are
+/// taken and mixed. Whoever chooses prefixes so that their blocks collide gains nothing.
+impl Bits for u128 {
+    fn head(self) -> u32 {
+        (self >> 96) as u32
+    }
+
+    fn block(head: u32) -> u32 {
+        head.wrapping_mul(0x9e37_79b1) >> 16
+    }
 }
 
 impl Prefixes {
-    /// Adds a prefix that is shorter than an address.
-    pub fn insert(&mut self, prefix: IpNet) {
-        match prefix {
-            IpNet::V4(prefix) => self.v4.insert(u32::from(prefix.network()) >> 16, prefix.prefix_len()),
-            IpNet::V6(prefix) => {
-                self.v6.insert((u128::from(prefix.network()) >> 112) as u32, prefix.prefix_len());
-            }
+    /// Takes prefixes that are shorter than an address.
+    pub fn new(prefixes: &[IpNet]) -> Prefixes {
+        let v4 = prefixes.iter().filter_map(|prefix| match prefix {
+            IpNet::V4(net) => Some((net.prefix_len(), net.network().to_bits(), net.broadcast().to_bits())),
+            IpNet::V6(_) => None,
+        });
+        let v6 = prefixes.iter().filter_map(|prefix| match prefix {
+            IpNet::V4(_) => None,
+            IpNet::V6(net) => Some((net.prefix_len(), net.network().to_bits(), net.broadcast().to_bits())),
+        });
+        Prefixes { v4: Family::new(v4), v6: Family::new(v6) }
+    }
+
+    /// Whether some prefix covers the address.
+    #[inline]
+    pub fn cover(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4.covers(address.to_bits()),
+            IpAddr::V6(address) => self.v6.covers(address.to_bits()),
         }
     }
 
-    /// Calls `each` with the key of every prefix that would cover the address.
+    /// Calls `each` with the key of every prefix that would cover the address, shortest first.
     #[inline]
     pub fn covering(&self, address: IpAddr, each: &mut impl FnMut(&[u8])) {
         match address {
-            IpAddr::V4(address) => {
-                let bits = u32::from(address);
-                if !self.v4.touches(bits >> 16) {
-                    return;
-                }
-                self.v4.lengths(|length| {
-                    let mut key = [0; 5];
-                    key[..4].copy_from_slice(&masked4(bits, length).to_be_bytes());
-                    key[4] = length;
-                    each(&key);
-                });
-            }
-            IpAddr::V6(address) => {
-                let bits = u128::from(address);
-                if !self.v6.touches((bits >> 112) as u32) {
-                    return;
-                }
-                self.v6.lengths(|length| {
-                    let mut key = [0; 17];
-                    key[..16].copy_from_slice(&masked6(bits, length).to_be_bytes());
-                    key[16] = length;
-                    each(&key);
-                });
-            }
+            IpAddr::V4(address) if self.v4.covers(address.to_bits()) => self.v4.lengths(|length| {
+                let mut key = [0; 5];
+                key[..4].copy_from_slice(&masked4(address.to_bits(), length).to_be_bytes());
+                key[4] = length;
+                each(&key);
+            }),
+            IpAddr::V6(address) if self.v6.covers(address.to_bits()) => self.v6.lengths(|length| {
+                let mut key = [0; 17];
+                key[..16].copy_from_slice(&masked6(address.to_bits(), length).to_be_bytes());
+                key[16] = length;
+                each(&key);
+            }),
+            _ => {}
         }
     }
 
     /// Bytes on the heap.
     pub fn memory(&self) -> usize {
-        (self.v4.touched.len() + self.v6.touched.len()) * 8
+        self.v4.memory() + self.v6.memory()
     }
 }
 
-impl Family {
-    fn insert(&mut self, block: u32, length: u8) {
-        self.lengths |= 1 << length.min(127);
-        self.touched.resize(BLOCKS as usize / 64, 0);
-        let count = 1u32 << 16u8.saturating_sub(length);
-        for block in block..(block + count).min(BLOCKS) {
-            self.touched[block as usize / 64] |= 1 << (block % 64);
-        }
+impl<T: Bits> Family<T> {
+    /// Takes the length, the first and the last address of each prefix.
+    fn new(prefixes: impl Iterator<Item = (u8, T, T)>) -> Family<T> {
+        let mut lengths = 0;
+        let mut ranges: Vec<(T, T)> = prefixes
+            .map(|(length, first, last)| {
+                lengths |= 1 << length.min(127);
+                (first, last)
+            })
+            .collect();
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, range| {
+            let joins = next.0 <= range.1;
+            if joins {
+                range.1 = range.1.max(next.1);
+            }
+            joins
+        });
+        ranges.shrink_to_fit();
+        Family { lengths, touched: touched(&ranges), ranges }
     }
 
     #[inline]
-    fn touches(&self, block: u32) -> bool {
+    fn covers(&self, address: T) -> bool {
+        let block = T::block(address.head());
         self.touched.get(block as usize / 64).is_some_and(|word| word >> (block % 64) & 1 == 1)
+            && self.ranges_hold(address)
+    }
+
+    #[cold]
+    fn ranges_hold(&self, address: T) -> bool {
+        let at = self.ranges.partition_point(|(_, last)| *last < address);
+        self.ranges.get(at).is_some_and(|(first, _)| *first <= address)
     }
 
     /// Shortest first.
@@ -95,6 +152,29 @@ impl Family {
             rest &= rest - 1;
         }
     }
+
+    fn memory(&self) -> usize {
+        self.touched.len() * 8 + self.ranges.len() * size_of::<(T, T)>()
+    }
+}
+
+/// The bitmap of the blocks that ranges touch.
+fn touched<T: Bits>(ranges: &[(T, T)]) -> Box<[u64]> {
+    if ranges.is_empty() {
+        return Box::default();
+    }
+    let mut touched = vec![0; BLOCKS as usize / 64].into_boxed_slice();
+    let heads = ranges.iter().flat_map(|(first, last)| first.head()..=last.head());
+    for (count, head) in heads.enumerate() {
+        // Short prefixes of IPv6 have more heads than there are blocks, and marking each would take long.
+        if count > 4 * BLOCKS as usize {
+            touched.fill(u64::MAX);
+            break;
+        }
+        let block = T::block(head);
+        touched[block as usize / 64] |= 1 << (block % 64);
+    }
+    touched
 }
 
 fn masked4(bits: u32, length: u8) -> u32 {
@@ -143,6 +223,7 @@ pub(super) fn from_key(key: &[u8]) -> Option<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_covering_prefix_and_no_other() {
@@ -156,11 +237,8 @@ mod tests {
             "2001:db8::/32",
             "2001:db8::/127",
         ];
-        let mut prefixes = Prefixes::default();
-        for prefix in written {
-            prefixes.insert(prefix.parse().unwrap());
-        }
         let all: Vec<IpNet> = written.iter().map(|text| text.parse().unwrap()).collect();
+        let prefixes = Prefixes::new(&all);
         for address in [
             "10.1.2.3",
             "10.1.3.3",
@@ -182,6 +260,44 @@ mod tests {
             expected.sort();
             assert_eq!(found, expected, "{address}");
         }
+    }
+
+    /// Against a search through all of them, where prefixes nest, join and touch the ends of the space.
+    #[test]
+    fn covering_is_as_a_search_through_all() {
+        let address = (any::<bool>(), 0u8..4, any::<[u8; 16]>(), any::<u8>());
+        // Few different octets, so that prefixes meet each other and the addresses.
+        let address = address.prop_map(|(six, head, octets, tail)| {
+            let few = |octet: u8| [0, 1, 127, 255][usize::from(octet % 4)];
+            let mut octets = octets.map(few);
+            octets[0] = [0x0a, 0x20, 0xff, 0][usize::from(head)];
+            octets[15] = tail;
+            match six {
+                true => IpAddr::from(octets),
+                false => IpAddr::from([octets[0], octets[1], octets[2], tail]),
+            }
+        });
+        let length = 0u8..128;
+        let prefix = (address.clone(), length).prop_map(|(address, length)| {
+            let most = if address.is_ipv4() { 31 } else { 127 };
+            IpNet::new(address, length.min(most)).unwrap().trunc()
+        });
+        let prefixes = proptest::collection::vec(prefix, 0..40);
+        proptest!(|(all in prefixes, addresses in proptest::collection::vec(address, 1..40))| {
+            let prefixes = Prefixes::new(&all);
+            let ends = all.iter().flat_map(|prefix| [prefix.network(), prefix.broadcast()]);
+            for address in addresses.into_iter().chain(ends) {
+                let mut found = Vec::new();
+                prefixes.covering(address, &mut |key| found.extend(from_key(key)));
+                found.retain(|prefix| all.contains(prefix));
+                let mut expected: Vec<IpNet> =
+                    all.iter().copied().filter(|prefix| prefix.contains(&address)).collect();
+                expected.sort_by_key(IpNet::prefix_len);
+                expected.dedup();
+                prop_assert_eq!(prefixes.cover(address), !expected.is_empty());
+                prop_assert_eq!(found, expected);
+            }
+        });
     }
 
     #[test]

@@ -16,6 +16,7 @@ static SEED: OnceLock<Seed> = OnceLock::new();
 
 impl Seed {
     /// The seed of this process.
+    #[inline]
     pub fn current() -> Seed {
         *SEED.get_or_init(|| {
             let state = RandomState::new();
@@ -102,12 +103,14 @@ fn folded(block: u128) -> (u64, u64) {
     (block as u64 | LOWER, (block >> 64) as u64 | LOWER)
 }
 
+#[inline]
 fn halves(block: &[u8; 16]) -> (u64, u64) {
     let whole = u128::from_le_bytes(*block);
     (whole as u64, (whole >> 64) as u64)
 }
 
 /// Under 16 bytes: reads that overlap in the middle cover each byte.
+#[inline]
 fn short(bytes: &[u8]) -> (u64, u64) {
     if let (Some(head), Some(tail)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         return (u64::from_le_bytes(*head), u64::from_le_bytes(*tail));
@@ -124,6 +127,7 @@ fn short(bytes: &[u8]) -> (u64, u64) {
     }
 }
 
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
