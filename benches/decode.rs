@@ -73,7 +73,7 @@ fn flow_records(c: &mut Criterion) {
             let (mut count, mut fields) = (0, fields);
             for datagram in &datagrams {
                 let decoded = decoder.decode(black_box(datagram), exporter, NOW, &mut |record| {
-                    black_box(record.flow);
+                    black_box(record.flow());
                     count += 1;
                     if let Some(fields) = fields.as_deref_mut() {
                         fields.clear();

@@ -140,7 +140,7 @@ impl Worker {
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
                     *sequence += 1;
                     let seen = Seen { sequence: *sequence, ..seen };
-                    matcher.flow(rules, record.flow, validity, &mut |matched| {
+                    matcher.record(rules, &record, validity, &mut |matched| {
                         hits.flow(seen, &record, matched, found);
                     });
                 });
@@ -285,11 +285,12 @@ impl Hits {
     }
 
     fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
-        let same = self.hasher.hash_one((record.flow.source, record.flow.destination));
+        let flow = record.flow();
+        let same = self.hasher.hash_one((flow.source, flow.destination));
         self.add(seen, same, matched, found, || {
             let mut fields = Fields::default();
             record.fields(&mut fields);
-            Evidence::Flow { flow: *record.flow, fields: Arc::new(fields), bytes: record.bytes.into() }
+            Evidence::Flow { flow, fields: Arc::new(fields), bytes: record.bytes.into() }
         });
     }
 

@@ -209,8 +209,8 @@ const RECEIVED: i64 = 1_700_000_000_000_000_000;
 
 fn row(record: &Record<'_>) -> Row {
     let Flow { source, destination, source_port, destination_port, protocol, bytes, packets, .. } =
-        *record.flow;
-    let flow = record.flow;
+        record.flow();
+    let flow = record.flow();
     let mut fields = Fields::default();
     record.fields(&mut fields);
     let mut row = Row::new();

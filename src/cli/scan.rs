@@ -127,12 +127,12 @@ impl Job for Scan {
         let found = &mut worker.found;
         worker
             .matcher
-            .flow(&self.rules, record.flow, Validity::Mark(self.now), &mut |matched| found.push(matched));
+            .record(&self.rules, record, Validity::Mark(self.now), &mut |matched| found.push(matched));
         if !worker.found.is_empty() {
             let mut fields = Fields::default();
             record.fields(&mut fields);
             let evidence =
-                Evidence::Flow { flow: *record.flow, fields: Arc::new(fields), bytes: record.bytes.into() };
+                Evidence::Flow { flow: record.flow(), fields: Arc::new(fields), bytes: record.bytes.into() };
             self.tell(worker, message, &evidence, place, out);
         }
     }

@@ -10,7 +10,7 @@ use super::indicator::{Kind, MatchMode, Meta, Mode};
 use super::token::{address_observable, extract};
 use super::url::{self, MAX_URL};
 use super::{EntryRef, Match, Observable, RuleSet, Side, Suppression, Validity, ValueId};
-use crate::decode::flow::Flow;
+use crate::decode::flow::{Flow, Record};
 use crate::decode::syslog::{self, Reference};
 use crate::decode::{FieldId, Fields, Span, Value};
 use std::cmp::Reverse;
@@ -92,7 +92,23 @@ impl Matcher {
         })
     }
 
+    /// Calls `each` once for every indicator value found among the addresses of a flow record, which
+    /// is read only if some value may cover one of them.
+    #[inline]
+    pub fn record(
+        &mut self,
+        rules: &RuleSet,
+        record: &Record<'_>,
+        validity: Validity,
+        each: &mut impl FnMut(Match),
+    ) {
+        if record.any_address(|address| rules.may_cover(address)) {
+            self.flow(rules, &record.flow(), validity, each);
+        }
+    }
+
     /// Calls `each` once for every indicator value found among the addresses of a flow.
+    #[cold]
     pub fn flow(&mut self, rules: &RuleSet, flow: &Flow, validity: Validity, each: &mut impl FnMut(Match)) {
         self.found.clear();
         let port = |port: u16| match (port, flow.protocol) {

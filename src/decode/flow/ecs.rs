@@ -6,6 +6,7 @@ use super::element::{self, Kind};
 use super::template::{Field, Target, Template, float, signed, unsigned};
 use super::{Flow, Record};
 use crate::decode::{Extra, FieldId, Fields, Group, Value};
+use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which values of a [`Flow`] the record really had, zero or not.
@@ -35,9 +36,8 @@ impl Shown {
     };
 
     /// Writes what every flow has.
-    pub(super) fn write(self, record: &Record<'_>, out: &mut Fields) {
-        let flow = record.flow;
-        out.push(FieldId::Timestamp, Value::Time(flow.end.unwrap_or(record.exported)));
+    pub(super) fn write(self, flow: &Flow, exported: Nanos, out: &mut Fields) {
+        out.push(FieldId::Timestamp, Value::Time(flow.end.unwrap_or(exported)));
         if flow.state {
             out.push(FieldId::EventKind, Value::Static("state"));
         }
@@ -117,14 +117,8 @@ impl Shown {
 }
 
 /// Writes the fields of a record that came by a template.
-pub(super) fn template_fields(
-    record: &Record<'_>,
-    template: &Template,
-    clock: &Clock,
-    reversed: bool,
-    out: &mut Fields,
-) {
-    let flow = record.flow;
+pub(super) fn template_fields(record: &Record<'_>, template: &Template, reversed: bool, out: &mut Fields) {
+    let flow = &record.flow();
     let framed = template.has(Target::Frame) || template.has(Target::IpHeader);
     let shown = Shown {
         ports: template.has(Target::SourcePort) || template.has(Target::DestinationPort) || framed,
@@ -138,10 +132,10 @@ pub(super) fn template_fields(
         responder: template.has(Target::ResponderBytes) || template.has(Target::ResponderPackets),
     };
     let shown = if flow.state { Shown::NONE } else { shown };
-    shown.write(record, out);
+    shown.write(flow, record.exported(), out);
     for (field, octets) in template.values(record.bytes) {
         if !octets.is_empty() && !is_told(field, octets, flow) {
-            write_field(field, octets, clock, reversed, out);
+            write_field(field, octets, record.clock, reversed, out);
         }
     }
 }

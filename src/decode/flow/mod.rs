@@ -1,7 +1,9 @@
 //! Flow records: NetFlow v5, v7, v9, IPFIX and sFlow v5, told apart by the version field.
 //!
 //! [`Decoder`] owns the templates of the exporters that one worker reads and hands each
-//! [`Record`] to a callback: the [`Flow`] that every consumer needs, and on demand the rest.
+//! [`Record`] to a callback. Of a record only its length is known then; the addresses, the [`Flow`]
+//! that every consumer understands, and all the rest are read when they are asked for, since of a
+//! million records a handful match.
 
 mod cache;
 mod clock;
@@ -27,12 +29,13 @@ use crate::input::Nanos;
 use cache::{Cache, ExporterKey};
 use clock::Clock;
 use lru::Lru;
+use sampling::Sampling;
 use sequence::{Account, Sequence};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use template::{Spec, Template};
 
-/// The values of a flow record that every consumer needs; fixed size, filled for every record.
+/// The values of a flow record that every consumer understands; fixed size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
     /// Source address (before translation).
@@ -110,6 +113,15 @@ impl Default for Flow {
     }
 }
 
+impl Flow {
+    /// Every address in it.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let translated = [self.translated_source, self.translated_destination];
+        let tunnel = [self.tunnel_source, self.tunnel_destination];
+        [self.source, self.destination].into_iter().chain(translated).chain(tunnel).flatten()
+    }
+}
+
 /// What one datagram held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Datagram {
@@ -133,16 +145,15 @@ pub struct Datagram {
 /// One decoded record.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// What every consumer needs.
-    pub flow: &'a Flow,
     /// The bytes of the record.
     pub bytes: &'a [u8],
-    /// The export time, or where there is none, the receive time.
-    exported: Nanos,
+    clock: &'a Clock,
+    /// The parts of a flow that the records around it share; for sFlow the flow itself.
+    base: &'a Flow,
     detail: Detail<'a>,
 }
 
-/// How to read the rest of a record.
+/// How to read a record.
 #[derive(Clone, Copy, Debug)]
 enum Detail<'a> {
     /// The fixed shape of NetFlow v5 or v7.
@@ -150,19 +161,45 @@ enum Detail<'a> {
     /// By a template; `reversed` if it is the second record of a biflow.
     Template {
         template: &'a Template,
-        clock: Clock,
+        id: u16,
+        sampling: &'a Sampling,
         reversed: bool,
     },
     Sflow(sflow::Sample),
 }
 
 impl Record<'_> {
+    /// Whether `holds` says yes to some address of the record: as for those of its [`Flow`], but
+    /// without reading more than the addresses, and perhaps to one that the flow does not show.
+    #[inline]
+    pub fn any_address(&self, holds: impl FnMut(IpAddr) -> bool) -> bool {
+        match self.detail {
+            Detail::Netflow5 => netflow5::addresses(self.bytes).into_iter().any(holds),
+            Detail::Template { template, .. } if template.has_addresses() => {
+                template.any_address(self.bytes, holds)
+            }
+            Detail::Template { .. } | Detail::Sflow(_) => self.flow().addresses().any(holds),
+        }
+    }
+
+    /// What every consumer understands.
+    pub fn flow(&self) -> Flow {
+        match self.detail {
+            Detail::Netflow5 => netflow5::flow(self.bytes, self.base, self.clock),
+            Detail::Template { template, id, sampling, reversed } => {
+                let rate = |sampler, input| sampling.rate(sampler, input, id);
+                template.flow(self.bytes, reversed, self.base, self.clock, rate)
+            }
+            Detail::Sflow(_) => *self.base,
+        }
+    }
+
     /// Writes every field of the record, named and unnamed, into `out`.
     pub fn fields(&self, out: &mut Fields) {
         match self.detail {
             Detail::Netflow5 => netflow5::fields(self, out),
-            Detail::Template { template, clock, reversed } => {
-                ecs::template_fields(self, template, &clock, reversed, out);
+            Detail::Template { template, reversed, .. } => {
+                ecs::template_fields(self, template, reversed, out);
             }
             Detail::Sflow(sample) => sample.fields(self, out),
         }
@@ -175,7 +212,7 @@ impl Record<'_> {
 
     /// When the exporter sent it; the receive time for sFlow, which does not say.
     pub fn exported(&self) -> Nanos {
-        self.exported
+        self.clock.exported
     }
 }
 

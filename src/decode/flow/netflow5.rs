@@ -46,9 +46,8 @@ pub(super) fn decode(
     let count = u64::from(header.count);
     let mut records = 0;
     for bytes in body.chunks_exact(length).take(header.count.into()) {
-        let Some(flow) = read(bytes, &base, &clock) else { break };
         records += 1;
-        each(Record { flow: &flow, bytes, exported, detail: Detail::Netflow5 });
+        each(Record { bytes, clock: &clock, base: &base, detail: Detail::Netflow5 });
     }
     if records == 0 && count > 0 {
         return Err(DecodeError::Truncated);
@@ -81,10 +80,20 @@ fn header(input: &[u8]) -> IResult<&[u8], Header> {
     Ok((rest, Header { count, uptime, seconds, nanoseconds, sequence, engine, sampling }))
 }
 
-fn read(bytes: &[u8], base: &Flow, clock: &Clock) -> Option<Flow> {
-    let record: &[u8; SHARED] = bytes.first_chunk()?;
+/// Source and destination.
+#[inline]
+pub(super) fn addresses(record: &[u8]) -> [IpAddr; 2] {
+    record.first_chunk().map_or([IpAddr::V4(Ipv4Addr::UNSPECIFIED); 2], |record| {
+        [address_at(record, 0), address_at(record, 4)]
+    })
+}
+
+/// The flow of a record.
+pub(super) fn flow(record: &[u8], base: &Flow, clock: &Clock) -> Flow {
+    // The length was seen to; a shorter one would have no flow in it.
+    let Some(record) = record.first_chunk::<SHARED>() else { return *base };
     let time = |at| clock.resolve(Unit::Uptime, u32_at(record, at).into());
-    Some(Flow {
+    Flow {
         source: Some(address_at(record, 0)),
         destination: Some(address_at(record, 4)),
         packets: u32_at(record, 16).into(),
@@ -96,12 +105,12 @@ fn read(bytes: &[u8], base: &Flow, clock: &Clock) -> Option<Flow> {
         tcp_flags: record[37].into(),
         protocol: record[38],
         ..*base
-    })
+    }
 }
 
 /// Writes the fields of a record.
 pub(super) fn fields(record: &Record<'_>, out: &mut Fields) {
-    Shown::ALL.write(record, out);
+    Shown::ALL.write(&record.flow(), record.exported(), out);
     let Some(octets) = record.bytes.first_chunk::<SHARED>() else { return };
     out.push(FieldId::FlowInput, Value::Unsigned(u16_at(octets, 12).into()));
     out.push(FieldId::FlowOutput, Value::Unsigned(u16_at(octets, 14).into()));

@@ -7,7 +7,7 @@
 use super::cache::{Cache, Domain, Scope};
 use super::clock::Clock;
 use super::sampling;
-use super::template::{Draft, Spec, Target, Template, Traits};
+use super::template::{Spec, Target, Template, Traits};
 use super::{DecodeError, Detail, Flow, Record};
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -226,27 +226,22 @@ fn read_data(
     let clock = Clock { boot: domain.boot, ..message.clock };
     let options = template.traits().options;
     let base = Flow { state: options, ..message.base };
-    let mut draft = Draft::default();
     let mut learned = 0;
     let before = outcome.exported;
     let mut rest = set;
-    while let Some(length) = template.read(rest, &mut draft) {
+    while let Some(length) = template.length(rest) {
         let Some((bytes, next)) = rest.split_at_checked(length) else { break };
         rest = next;
-        let rate = |sampler, input| domain.sampling.rate(sampler, input, id);
-        template.finish(bytes, &mut draft, &base, &clock, rate);
-        if options {
-            learned += learn_options(domain, template, &draft);
-        }
         outcome.exported = outcome.exported.wrapping_add(1);
         outcome.records += 1;
-        let detail = |reversed| Detail::Template { template, clock, reversed };
-        each(Record { flow: &draft.flow, bytes, exported: clock.exported, detail: detail(false) });
-        if template.is_biflow()
-            && let Some(flow) = template.reverse(&draft, &clock)
-        {
+        let detail = |reversed| Detail::Template { template, id, sampling: &domain.sampling, reversed };
+        each(Record { bytes, clock: &clock, base: &base, detail: detail(false) });
+        if template.is_answered(bytes) {
             outcome.records += 1;
-            each(Record { flow: &flow, bytes, exported: clock.exported, detail: detail(true) });
+            each(Record { bytes, clock: &clock, base: &base, detail: detail(true) });
+        }
+        if options {
+            learned += learn_options(domain, template, bytes);
         }
     }
     if learned > 0 {
@@ -256,15 +251,16 @@ fn read_data(
 }
 
 /// Takes sampling rates and the start-up time from an options record; gives the memory that took.
-fn learn_options(domain: &mut Domain, template: &Template, draft: &Draft) -> usize {
-    domain.boot = template.boot(draft).or(domain.boot);
-    let rate = template.stated(draft).rate();
+fn learn_options(domain: &mut Domain, template: &Template, record: &[u8]) -> usize {
+    let draft = template.read(record);
+    domain.boot = template.boot(&draft).or(domain.boot);
+    let rate = template.stated(&draft).rate();
     if rate == 0 {
         return 0;
     }
-    let interface = template.number_of(draft, Target::Interface);
-    let of = template.number_of(draft, Target::ScopedTemplate);
-    let scope = match (template.sampler(draft), interface, of) {
+    let interface = template.number_of(&draft, Target::Interface);
+    let of = template.number_of(&draft, Target::ScopedTemplate);
+    let scope = match (template.sampler(&draft), interface, of) {
         (Some(sampler), _, _) => sampling::Scope::Sampler(sampler),
         (None, Some(interface), _) => sampling::Scope::Interface(interface),
         (None, None, Some(template)) => sampling::Scope::Template(template as u16),

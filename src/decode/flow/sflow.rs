@@ -3,6 +3,7 @@
 //! A flow sample is one event, whatever the number of records in it: [`FlowSample`] gathers what
 //! they say. Records and samples have a length each, so one that is not known is stepped over.
 
+use super::clock::Clock;
 use super::ecs::{Shown, push_extra, push_some};
 use super::packet::{self, Packet};
 use super::sequence::Account;
@@ -51,6 +52,7 @@ pub(super) fn decode(
         sflow: true,
         ..Flow::default()
     };
+    let clock = Clock { exported: received, uptime: None, boot: None };
     let (mut samples, mut records) = (0, 0);
     // The count is the sender's word; each turn takes at least a header's octets off the input.
     for _ in 0..header.samples {
@@ -60,7 +62,7 @@ pub(super) fn decode(
         let sample = Sample { agent: header.agent, format };
         if let Some(flow) = sample.flow(bytes, &base) {
             records += 1;
-            each(Record { flow: &flow, bytes, exported: received, detail: Detail::Sflow(sample) });
+            each(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) });
         }
     }
     if records == 0 && header.samples > 0 {
@@ -237,17 +239,17 @@ impl Sample {
     /// Writes the fields of a sample.
     pub(super) fn fields(self, record: &Record<'_>, out: &mut Fields) {
         let Ok((_, head)) = self.head(record.bytes) else { return };
-        let traffic = !record.flow.state;
+        let traffic = !record.base.state;
         if traffic {
             let sample = FlowSample::of(head.records);
             let ip = sample.packet.source.is_some();
             let shown =
                 Shown { ports: ip, protocol: ip, tcp_flags: sample.packet.protocol == 6, ..Shown::ALL };
-            shown.write(record, out);
+            shown.write(record.base, record.exported(), out);
             head.write_interfaces(out);
             sample.write(out);
         } else {
-            Shown::NONE.write(record, out);
+            Shown::NONE.write(record.base, record.exported(), out);
         }
         push_agent(self.agent, out);
         push_extra(out, "sampleSequence", Value::Unsigned(head.sequence.into()));

@@ -1,9 +1,9 @@
 //! Templates: what an exporter says its records look like, compiled to a plan.
 //!
 //! Most fields of most records are of no use until somebody asks for them. So a [`Template`] keeps
-//! two things: every field as announced, for [`Template::values`], and the [`Step`]s that fill the
-//! [`Flow`], for [`Template::read`], which runs for each record. Where all lengths are fixed a step
-//! is an offset; else it is the distance from the field before it.
+//! three things: every field as announced, for [`Template::values`]; the [`Step`]s that fill the
+//! [`Flow`], for [`Template::flow`]; and of these the few that are taken for each record, the glance:
+//! addresses, for [`Template::any_address`], and what says that a biflow was answered.
 
 use super::Flow;
 use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
@@ -12,6 +12,7 @@ use super::packet;
 use super::sampling::Stated;
 use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 /// A field as a template announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(super) struct Traits {
 pub(super) struct Template {
     fields: Box<[Field]>,
     steps: Box<[Step]>,
+    glance: Box<[Step]>,
     traits: Traits,
     /// The octets of the shortest record; all records are that long unless some length is variable.
     minimum: usize,
@@ -81,8 +83,8 @@ pub(super) struct Field {
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    /// Octets from the record's beginning; with variable lengths, from the end of the last step.
-    offset: u16,
+    /// Octets from the end of the last step.
+    skip: u16,
     length: u16,
     target: Target,
     read: Read,
@@ -91,16 +93,14 @@ struct Step {
 /// How the octets of a field become a number.
 #[derive(Clone, Copy, Debug)]
 enum Read {
-    /// Two and four octets, which most fields have.
-    Two,
-    Four,
     /// Up to eight octets.
     Number,
     /// Sixteen octets.
     Wide,
     Float,
-    /// Only its place is kept.
-    Section,
+    /// The octets themselves.
+    Frame,
+    IpHeader,
     Nothing,
 }
 
@@ -166,13 +166,14 @@ pub(super) struct Targets(u64);
 const TARGETS: usize = Target::ReverseDelay as usize + 1;
 const WIDE: usize = Target::TranslatedDestinationV6 as usize + 1;
 
-/// One record while it is read; reused for the records of one set. Values wait here as numbers until
-/// the record is whole, so that reading is the same few instructions for every field.
+/// One record while it is read. Values wait here as numbers until the record is whole.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draft {
-    pub(super) flow: Flow,
+pub(super) struct Draft<'a> {
     numbers: [u64; TARGETS],
     wide: [u128; WIDE],
+    /// Sections of a packet.
+    frame: &'a [u8],
+    ip_header: &'a [u8],
 }
 
 impl Target {
@@ -189,6 +190,25 @@ impl Target {
                 | Target::DestinationPort
                 | Target::Protocol
         )
+    }
+
+    fn is_v4(self) -> bool {
+        matches!(
+            self,
+            Target::SourceV4
+                | Target::DestinationV4
+                | Target::TranslatedSourceV4
+                | Target::TranslatedDestinationV4
+        )
+    }
+
+    fn is_v6(self) -> bool {
+        (self as usize) < WIDE
+    }
+
+    /// Whether it says, where it is not zero, that a biflow has a second direction.
+    fn is_answer(self) -> bool {
+        matches!(self, Target::ReverseBytes | Target::ReversePackets)
     }
 }
 
@@ -240,13 +260,15 @@ impl Template {
         }
         let has = choose(&mut fields);
         let variable = specs.iter().any(|spec| spec.length == VARIABLE);
-        let steps = if variable { walking_steps(&fields) } else { fixed_steps(&fields) };
+        let wanted = |target: Target| target != Target::None;
+        let glanced = |target: Target| target.is_v4() || target.is_v6() || target.is_answer();
         let last = |target| fields.iter().rposition(|field| field.target == target);
         let ipv6_inside = last(Target::SourceV6) > last(Target::SourceV4);
         let units = Units::of(&fields);
         Some(Template {
+            steps: steps(&fields, wanted).into(),
+            glance: steps(&fields, glanced).into(),
             fields: fields.into(),
-            steps: steps.into(),
             traits,
             minimum,
             variable,
@@ -271,7 +293,10 @@ impl Template {
 
     /// The memory it takes.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Template>() + size_of_val(&*self.fields) + size_of_val(&*self.steps)
+        size_of::<Template>()
+            + size_of_val(&*self.fields)
+            + size_of_val(&*self.steps)
+            + size_of_val(&*self.glance)
     }
 
     pub(super) fn traits(&self) -> Traits {
@@ -282,43 +307,67 @@ impl Template {
         self.has.contains(target)
     }
 
-    /// Whether one record describes both directions (RFC 5103).
-    pub(super) fn is_biflow(&self) -> bool {
-        self.has(Target::ReverseBytes) || self.has(Target::ReversePackets)
+    /// Whether [`Template::any_address`] sees the addresses: those in sampled headers it does not.
+    #[inline]
+    pub(super) fn has_addresses(&self) -> bool {
+        !self.has(Target::Frame) && !self.has(Target::IpHeader)
     }
 
-    /// Reads the record that `input` begins with; gives its length, at least one octet, or none if
-    /// no whole record is left.
-    pub(super) fn read(&self, input: &[u8], draft: &mut Draft) -> Option<usize> {
+    /// The length of the record that `input` begins with, at least one octet; none if no whole record
+    /// is left.
+    #[inline]
+    pub(super) fn length(&self, input: &[u8]) -> Option<usize> {
         if input.len() < self.minimum {
             return None;
         }
-        draft.reset(self.has.any_rare());
         if !self.variable {
-            let record = input.get(..self.minimum)?;
-            for step in &self.steps {
-                draft.put(step, record, step.offset.into(), step.length.into())?;
-            }
             return Some(self.minimum);
         }
-        let mut at = 0;
-        for step in &self.steps {
-            let (start, length) = extent(input, at + usize::from(step.offset), step.length)?;
-            draft.put(step, input, start, length)?;
-            at = start + length;
-        }
-        Some(at)
+        let end = self.glance.iter().try_fold(0, |at, step| {
+            extent(input, at + usize::from(step.skip), step.length).map(|extent| extent.end)
+        })?;
+        (end <= input.len()).then_some(end)
     }
 
-    /// Completes the flow of a record that was read: addresses, times, sampling, sampled headers.
-    pub(super) fn finish(
+    /// Whether `holds` says yes to some address of a record.
+    #[inline]
+    pub(super) fn any_address(&self, record: &[u8], mut holds: impl FnMut(IpAddr) -> bool) -> bool {
+        walk(&self.glance, record).any(|(step, value)| {
+            if step.target.is_v4() {
+                holds(v4(unsigned(value).unwrap_or(0)))
+            } else {
+                step.target.is_v6() && holds(v6(wide(value)))
+            }
+        })
+    }
+
+    /// Whether a record describes both directions (RFC 5103), and something came back.
+    #[inline]
+    pub(super) fn is_answered(&self, record: &[u8]) -> bool {
+        (self.has(Target::ReverseBytes) || self.has(Target::ReversePackets))
+            && walk(&self.glance, record).any(|(step, value)| {
+                step.target.is_answer() && unsigned(value).is_some_and(|count| count > 0)
+            })
+    }
+
+    /// Reads a whole record.
+    pub(super) fn read<'a>(&self, record: &'a [u8]) -> Draft<'a> {
+        let mut draft = Draft::default();
+        walk(&self.steps, record).for_each(|(step, value)| draft.put(step, value));
+        draft
+    }
+
+    /// The flow of a record, or of the second direction of one that was answered: addresses, times,
+    /// sampling, sampled headers.
+    pub(super) fn flow(
         &self,
         record: &[u8],
-        draft: &mut Draft,
+        reversed: bool,
         base: &Flow,
         clock: &Clock,
         rate: impl FnOnce(Option<u64>, Option<u32>) -> u32,
-    ) {
+    ) -> Flow {
+        let draft = &self.read(record);
         let number = |target| draft.number(target);
         let (source, tunnel_source) = self.address(draft, Target::SourceV4, Target::SourceV6);
         let (destination, tunnel_destination) =
@@ -352,15 +401,15 @@ impl Template {
                 translated(Target::TranslatedDestinationV4, Target::TranslatedDestinationV6);
         }
         if self.has.any_rare() {
-            self.finish_rare(record, draft, clock, &mut flow);
+            self.finish_rare(draft, clock, &mut flow);
         }
         if flow.sampling == 0 {
             flow.sampling = rate(self.sampler(draft), self.number_of(draft, Target::Input));
         }
-        draft.flow = flow;
+        if reversed { self.reverse(draft, &flow, clock) } else { flow }
     }
 
-    fn finish_rare(&self, record: &[u8], draft: &Draft, clock: &Clock, flow: &mut Flow) {
+    fn finish_rare(&self, draft: &Draft<'_>, clock: &Clock, flow: &mut Flow) {
         let nanoseconds = |target, unit| match draft.number(target) {
             0 => None,
             count => Nanos::try_from(count).ok()?.checked_mul(unit),
@@ -373,25 +422,16 @@ impl Template {
         }
         flow.end = flow.end.or_else(|| clock.resolve(self.units.observed, draft.number(Target::Observed)));
         flow.sampling = self.stated(draft).rate();
-        let section = |target| {
-            let (start, length) = unpack(draft.number(target));
-            record.get(start..start + length).filter(|section| !section.is_empty())
-        };
-        if let Some(frame) = section(Target::Frame) {
-            put_packet(flow, &packet::ethernet(frame));
-        } else if let Some(header) = section(Target::IpHeader) {
-            put_packet(flow, &packet::ip(header));
+        if !draft.frame.is_empty() {
+            put_packet(flow, &packet::ethernet(draft.frame));
+        } else if !draft.ip_header.is_empty() {
+            put_packet(flow, &packet::ip(draft.ip_header));
         }
     }
 
-    /// Turns the draft of a biflow to its other direction; none if nothing came back.
-    pub(super) fn reverse(&self, draft: &Draft, clock: &Clock) -> Option<Flow> {
+    /// The other direction of a biflow.
+    fn reverse(&self, draft: &Draft<'_>, forward: &Flow, clock: &Clock) -> Flow {
         let number = |target| draft.number(target);
-        let (bytes, packets) = (number(Target::ReverseBytes), number(Target::ReversePackets));
-        if bytes == 0 && packets == 0 {
-            return None;
-        }
-        let forward = &draft.flow;
         let (start, end) = (number(Target::ReverseStart), number(Target::ReverseEnd));
         let units = &self.units;
         let (start, end) =
@@ -400,7 +440,7 @@ impl Template {
             let delay = Nanos::try_from(number(Target::ReverseDelay)).ok()?.checked_mul(MILLISECOND)?;
             forward.start?.checked_add(delay)
         };
-        Some(Flow {
+        Flow {
             source: forward.destination,
             destination: forward.source,
             translated_source: forward.translated_destination,
@@ -412,31 +452,31 @@ impl Template {
             tcp_flags: (number(Target::ReverseTcpFlags)
                 | number(Target::ReverseInitialTcpFlags)
                 | number(Target::ReverseUnionTcpFlags)) as u16,
-            bytes,
-            packets,
+            bytes: number(Target::ReverseBytes),
+            packets: number(Target::ReversePackets),
             start: start.or_else(delayed),
             end: end.or(forward.end),
             ..*forward
-        })
+        }
     }
 
     /// When the exporter started, if the record says so.
-    pub(super) fn boot(&self, draft: &Draft) -> Option<Nanos> {
+    pub(super) fn boot(&self, draft: &Draft<'_>) -> Option<Nanos> {
         Nanos::try_from(draft.number(Target::Boot)).ok().filter(|boot| *boot > 0)?.checked_mul(MILLISECOND)
     }
 
     /// The sampler that the record names.
-    pub(super) fn sampler(&self, draft: &Draft) -> Option<u64> {
+    pub(super) fn sampler(&self, draft: &Draft<'_>) -> Option<u64> {
         self.has(Target::Sampler).then(|| draft.number(Target::Sampler))
     }
 
     /// A number of 32 bits, if the record has it.
-    pub(super) fn number_of(&self, draft: &Draft, target: Target) -> Option<u32> {
+    pub(super) fn number_of(&self, draft: &Draft<'_>, target: Target) -> Option<u32> {
         self.has(target).then(|| draft.number(target) as u32)
     }
 
     /// What the record states about sampling.
-    pub(super) fn stated(&self, draft: &Draft) -> Stated {
+    pub(super) fn stated(&self, draft: &Draft<'_>) -> Stated {
         Stated {
             interval: draft.number(Target::Interval),
             taken: draft.number(Target::Taken),
@@ -447,7 +487,7 @@ impl Template {
         }
     }
 
-    fn clock(&self, draft: &Draft, clock: &Clock) -> Clock {
+    fn clock(&self, draft: &Draft<'_>, clock: &Clock) -> Clock {
         if self.has(Target::Boot) {
             Clock { boot: self.boot(draft).or(clock.boot), ..*clock }
         } else {
@@ -458,9 +498,9 @@ impl Template {
     /// An address, and that of the tunnel around it. A template may have both families, one of them
     /// zero; or those of a tunnel before those of the packet inside, which are the ones that talk to
     /// each other.
-    fn address(&self, draft: &Draft, four: Target, six: Target) -> (Option<IpAddr>, Option<IpAddr>) {
-        let v4 = || IpAddr::V4(Ipv4Addr::from_bits(draft.number(four) as u32));
-        let v6 = || IpAddr::V6(Ipv6Addr::from_bits(draft.wide(six)));
+    fn address(&self, draft: &Draft<'_>, four: Target, six: Target) -> (Option<IpAddr>, Option<IpAddr>) {
+        let v4 = || v4(draft.number(four));
+        let v6 = || v6(draft.wide(six));
         match (self.has(four), self.has(six)) {
             (false, false) => (None, None),
             (true, false) => (Some(v4()), None),
@@ -476,9 +516,9 @@ impl Template {
     pub(super) fn values<'a>(&'a self, record: &'a [u8]) -> impl Iterator<Item = (&'a Field, &'a [u8])> {
         let mut at = 0;
         self.fields.iter().map_while(move |field| {
-            let (start, length) = extent(record, at, field.spec.length)?;
-            at = start + length;
-            Some((field, record.get(start..at)?))
+            let extent = extent(record, at, field.spec.length)?;
+            at = extent.end;
+            Some((field, record.get(extent)?))
         })
     }
 }
@@ -505,18 +545,17 @@ impl Field {
     }
 
     /// The step that reads it.
-    fn step(&self, offset: u16) -> Step {
-        let (target, length) = (self.target, self.spec.length);
-        let read = match (target, length) {
-            (Target::None, _) => Read::Nothing,
-            (Target::Frame | Target::IpHeader, _) => Read::Section,
-            (Target::Probability, _) => Read::Float,
-            _ if (target as usize) < WIDE => Read::Wide,
-            (_, 2) => Read::Two,
-            (_, 4) => Read::Four,
+    fn step(&self, skip: u16) -> Step {
+        let target = self.target;
+        let read = match target {
+            Target::None => Read::Nothing,
+            Target::Frame => Read::Frame,
+            Target::IpHeader => Read::IpHeader,
+            Target::Probability => Read::Float,
+            _ if target.is_v6() => Read::Wide,
             _ => Read::Number,
         };
-        Step { offset, length, target, read }
+        Step { skip, length: self.spec.length, target, read }
     }
 
     /// What it would fill, how it is written, and how well it suits: the lowest rank is taken.
@@ -678,26 +717,14 @@ fn choose(fields: &mut [Field]) -> Targets {
     has
 }
 
-fn fixed_steps(fields: &[Field]) -> Vec<Step> {
-    let mut offset = 0;
-    let mut steps = Vec::new();
-    for field in fields {
-        let length = field.spec.length;
-        if field.target != Target::None {
-            steps.push(field.step(offset));
-        }
-        // The sum was checked to fit before.
-        offset = offset.saturating_add(length);
-    }
-    steps
-}
-
-fn walking_steps(fields: &[Field]) -> Vec<Step> {
+/// The steps to the fields that are wanted, over those of variable length, to the record's end.
+fn steps(fields: &[Field], wanted: impl Fn(Target) -> bool) -> Vec<Step> {
     let mut skip = 0u16;
     let mut steps = Vec::new();
     for field in fields {
         let length = field.spec.length;
-        if field.target == Target::None && length != VARIABLE {
+        if !wanted(field.target) && length != VARIABLE {
+            // The sum was checked to fit before.
             skip = skip.saturating_add(length);
             continue;
         }
@@ -705,19 +732,37 @@ fn walking_steps(fields: &[Field]) -> Vec<Step> {
         skip = 0;
     }
     if skip > 0 {
-        steps.push(Step { offset: skip, length: 0, target: Target::None, read: Read::Nothing });
+        steps.push(Step { skip, length: 0, target: Target::None, read: Read::Nothing });
     }
     steps
 }
 
-/// Where the value of a field begins that begins at `at`, and its length.
-fn extent(record: &[u8], at: usize, length: u16) -> Option<(usize, usize)> {
-    if length != VARIABLE {
-        return Some((at, length.into()));
-    }
+/// The values that steps lead to, in a whole record.
+#[inline]
+fn walk<'s, 'r>(steps: &'s [Step], record: &'r [u8]) -> impl Iterator<Item = (&'s Step, &'r [u8])> {
+    let mut at = 0;
+    steps.iter().map_while(move |step| {
+        let extent = extent(record, at + usize::from(step.skip), step.length)?;
+        at = extent.end;
+        Some((step, record.get(extent)?))
+    })
+}
+
+/// Where the value of a field stands that begins at `at`.
+#[inline]
+fn extent(record: &[u8], at: usize, length: u16) -> Option<Range<usize>> {
+    let (start, length) = match length {
+        VARIABLE => stated_length(record, at)?,
+        length => (at, length),
+    };
+    Some(start..start + usize::from(length))
+}
+
+/// Where a value of variable length begins, and its length.
+fn stated_length(record: &[u8], at: usize) -> Option<(usize, u16)> {
     match *record.get(at)? {
         u8::MAX => match *record.get(at + 1..at + 3)? {
-            [high, low] => Some((at + 3, u16::from_be_bytes([high, low]).into())),
+            [high, low] => Some((at + 3, u16::from_be_bytes([high, low]))),
             _ => None,
         },
         short => Some((at + 1, short.into())),
@@ -735,47 +780,32 @@ fn interval(clock: &Clock, start: (Unit, u64), end: (Unit, u64)) -> (Option<Nano
     resolved
 }
 
-impl Default for Draft {
+impl Default for Draft<'_> {
     fn default() -> Self {
-        Draft { flow: Flow::default(), numbers: [0; TARGETS], wide: [0; WIDE] }
+        Draft { numbers: [0; TARGETS], wide: [0; WIDE], frame: &[], ip_header: &[] }
     }
 }
 
-impl Draft {
-    fn reset(&mut self, rare: bool) {
-        const COMMON: usize = Target::DurationMilliseconds as usize;
-        match self.numbers.first_chunk_mut::<COMMON>() {
-            Some(common) if !rare => *common = [0; COMMON],
-            _ => self.numbers = [0; TARGETS],
-        }
-        self.wide = [0; WIDE];
-    }
-
+impl<'a> Draft<'a> {
     /// Keeps a value. What a template names twice is kept last but for zero: an inner packet without
     /// ports, say, does not hide those of the outer one.
-    #[inline(always)]
-    fn put(&mut self, step: &Step, record: &[u8], start: usize, length: usize) -> Option<()> {
-        let value = record.get(start..start + length)?;
+    fn put(&mut self, step: &Step, value: &'a [u8]) {
         let number = match step.read {
-            Read::Two => u16::from_be_bytes(*value.first_chunk()?).into(),
-            Read::Four => u32::from_be_bytes(*value.first_chunk()?).into(),
             Read::Number => unsigned(value).unwrap_or(0),
-            Read::Wide => {
-                if let (Ok(octets), Some(slot)) = (value.try_into(), self.wide.get_mut(step.target as usize))
-                    && octets != [0; 16]
-                {
-                    *slot = u128::from_be_bytes(octets);
-                }
-                return Some(());
-            }
             Read::Float => float(value).unwrap_or(0.0).to_bits(),
-            Read::Section => pack(start, length),
-            Read::Nothing => return Some(()),
+            Read::Wide => {
+                if let (number @ 1.., Some(slot)) = (wide(value), self.wide.get_mut(step.target as usize)) {
+                    *slot = number;
+                }
+                return;
+            }
+            Read::Frame => return self.frame = value,
+            Read::IpHeader => return self.ip_header = value,
+            Read::Nothing => return,
         };
-        if number != 0 {
-            *self.numbers.get_mut(step.target as usize)? = number;
+        if let (1.., Some(slot)) = (number, self.numbers.get_mut(step.target as usize)) {
+            *slot = number;
         }
-        Some(())
     }
 
     fn number(&self, target: Target) -> u64 {
@@ -787,13 +817,18 @@ impl Draft {
     }
 }
 
-/// Where a section of a packet stands in the record, as one number.
-fn pack(start: usize, length: usize) -> u64 {
-    ((start as u64) << 32) | length as u64
+fn v4(number: u64) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(number as u32))
 }
 
-fn unpack(section: u64) -> (usize, usize) {
-    ((section >> 32) as usize, section as u32 as usize)
+fn v6(number: u128) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from_bits(number))
+}
+
+/// A number of sixteen octets; zero for a value of another length.
+#[inline]
+fn wide(value: &[u8]) -> u128 {
+    value.try_into().map_or(0, u128::from_be_bytes)
 }
 
 /// Fills from a packet's headers what the record itself does not tell.
