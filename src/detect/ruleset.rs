@@ -208,35 +208,39 @@ pub struct RuleSet {
     table: Table,
     prefixes: Prefixes,
     text: TextIndex,
-    /// Hashes of hosts of URL values.
-    url_hosts: Filter,
+    url_hosts: Hosts,
 }
 
 impl RuleSet {
     /// Merges the sets into one index.
     pub fn new(sets: Vec<Arc<CompiledSet>>) -> RuleSet {
         let rows: usize = sets.iter().map(|set| set.len()).sum();
-        let urls: usize = sets.iter().map(|set| set.count_where(|row, _| row.kind() == Kind::Url)).sum();
         let mut rules = RuleSet {
             digest: digest(&sets),
             table: Table::with_capacity(rows),
             values: Vec::with_capacity(rows),
-            url_hosts: Filter::with_capacity(urls),
             ..RuleSet::default()
         };
         let mut patterns = Vec::new();
-        let mut nets = Vec::new();
+        let (mut nets, mut hosts) = (Vec::new(), Vec::new());
         for set in sets {
-            rules.merge(&set, &mut patterns, &mut nets);
+            rules.merge(&set, &mut patterns, &mut nets, &mut hosts);
         }
         rules.prefixes = Prefixes::new(&nets);
+        rules.url_hosts = Hosts::new(hosts);
         rules.values.shrink_to_fit();
         rules.more.sort_unstable();
         rules.index_text(&patterns);
         rules
     }
 
-    fn merge(&mut self, set: &Arc<CompiledSet>, patterns: &mut Vec<u32>, nets: &mut Vec<IpNet>) {
+    fn merge(
+        &mut self,
+        set: &Arc<CompiledSet>,
+        patterns: &mut Vec<u32>,
+        nets: &mut Vec<IpNet>,
+        hosts: &mut Vec<u64>,
+    ) {
         let base =
             self.bases.last().map_or(0, |last| last + self.sets.last().map_or(0, |set| set.len() as u32));
         // Four thousand million entries exceed every memory limit long before.
@@ -262,7 +266,7 @@ impl RuleSet {
                 Kind::Ip => nets.extend(
                     address::from_key(key).filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len()),
                 ),
-                Kind::Url => self.url_hosts.insert(url_host(seed, key)),
+                Kind::Url => hosts.push(url_host(seed, key)),
                 Kind::Text => patterns.push(value),
                 _ => {}
             }
@@ -365,7 +369,7 @@ impl RuleSet {
 
     /// The observable is the host of some URL value, or seems to be.
     pub(super) fn is_url_host(&self, observable: &Observable) -> bool {
-        observable.whole && self.url_hosts.may_contain(observable.hash)
+        observable.whole && self.url_hosts.contains(observable.hash)
     }
 
     pub(super) fn text(&self) -> &TextIndex {
@@ -427,6 +431,35 @@ impl RuleSet {
             + self.prefixes.memory()
             + self.text.memory()
             + self.url_hosts.memory()
+    }
+}
+
+/// The hosts of URL values. Each message that names one is decoded, so a filter alone, which takes
+/// one host in thirty for one of them, would decode every tenth message.
+#[derive(Debug, Default)]
+struct Hosts {
+    filter: Filter,
+    /// High halves of the hashes, sorted.
+    hashes: Box<[u32]>,
+}
+
+impl Hosts {
+    fn new(hosts: Vec<u64>) -> Hosts {
+        let mut filter = Filter::with_capacity(hosts.len());
+        hosts.iter().for_each(|hash| filter.insert(*hash));
+        let mut hashes: Vec<u32> = hosts.into_iter().map(|hash| (hash >> 32) as u32).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        Hosts { filter, hashes: hashes.into_boxed_slice() }
+    }
+
+    #[inline]
+    fn contains(&self, hash: u64) -> bool {
+        self.filter.may_contain(hash) && self.hashes.binary_search(&((hash >> 32) as u32)).is_ok()
+    }
+
+    fn memory(&self) -> usize {
+        self.filter.memory() + self.hashes.len() * 4
     }
 }
 
