@@ -3,11 +3,11 @@
 //! Rule formats build a [`CompiledSet`] with a [`SetBuilder`]; both sides,
 //! rules and messages, share the normal forms of this module.
 
-use super::hash::Seed;
+use super::token::unhex;
 use super::url::Refusal;
 use super::{CompiledSet, host, lexis, ruleset, url};
 use crate::input::Nanos;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::fmt;
@@ -341,10 +341,7 @@ pub fn normalise(kind: Kind, written: &str, nocase: bool) -> Result<Normal, Valu
         Kind::Domain => domain(&refang(written)).map(Normal::Domain),
         Kind::Url => url(written).map(Normal::Url),
         Kind::Email => email(&refang(written)).map(Normal::Email),
-        Kind::Md5 => hash(kind, written, 32),
-        Kind::Sha1 => hash(kind, written, 40),
-        Kind::Sha256 => hash(kind, written, 64),
-        Kind::Sha512 => hash(kind, written, 128),
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 => hash(kind, written),
         Kind::Text => text(written, nocase),
     }
 }
@@ -457,10 +454,11 @@ fn email(written: &str) -> Result<String, ValueError> {
     Ok(format!("{}@{host}", String::from_utf8_lossy(local).to_ascii_lowercase()))
 }
 
+/// Nearly every URL fits.
+const USUAL_URL: usize = 512;
+
 fn url(written: &str) -> Result<String, ValueError> {
-    /// Nearly every URL fits.
-    const USUAL: usize = 512;
-    match url_into(written, &mut [0; USUAL]) {
+    match url_into(written, &mut [0; USUAL_URL]) {
         Err(Refusal::Overflow) => url_into(written, &mut vec![0; url::MAX_URL]),
         done => done,
     }
@@ -485,7 +483,8 @@ fn url_into(written: &str, buffer: &mut [u8]) -> Result<String, Refusal> {
     Ok(text.into_owned())
 }
 
-fn hash(kind: Kind, written: &str, expected: usize) -> Result<Normal, ValueError> {
+fn hash(kind: Kind, written: &str) -> Result<Normal, ValueError> {
+    let expected = hash_digits(kind);
     if written.len() != expected || !written.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(ValueError::Hash { expected, found: written.chars().count() });
     }
@@ -493,6 +492,14 @@ fn hash(kind: Kind, written: &str, expected: usize) -> Result<Normal, ValueError
 }
 
 impl Normal {
+    /// The bytes under which the value is kept: octets of addresses and hashes, text of the others,
+    /// behind a flag for `text` that says whether case counts.
+    pub fn key(&self, nocase: bool) -> Vec<u8> {
+        let mut key = Vec::new();
+        ruleset::key_of(self, nocase, &mut key);
+        key
+    }
+
     /// The type of the value.
     pub fn kind(&self) -> Kind {
         match self {
@@ -504,6 +511,11 @@ impl Normal {
             Normal::Text(_) => Kind::Text,
         }
     }
+}
+
+/// The address or prefix of a key.
+pub fn address_of(key: &[u8]) -> Option<IpNet> {
+    super::address::from_key(key)
 }
 
 /// As people write it: an address without its full length, text lossily.
@@ -531,14 +543,139 @@ pub struct MetaId(pub u32);
 pub struct SetBuilder {
     set: CompiledSet,
     interned: HashMap<Meta, u32>,
-    /// Indices of entries, by the hash of their key.
-    known: HashTable<u32>,
+}
+
+/// Keys one behind the other, of one kind: rows of a list that become entries together.
+#[derive(Debug, Default)]
+pub struct Keys {
+    bytes: Vec<u8>,
+    lengths: Vec<u32>,
+}
+
+impl Keys {
+    /// Adds the key of a value as written, the one of its form under [`normalise`], unless `judge`
+    /// has something against it.
+    pub fn add<E: From<ValueError>>(
+        &mut self,
+        kind: Kind,
+        written: &str,
+        nocase: bool,
+        judge: impl FnOnce(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.bytes.len();
+        if !plain_key(kind, written.as_bytes(), nocase, &mut self.bytes) {
+            self.bytes.truncate(start);
+            let value = normalise(kind, written, nocase)?;
+            ruleset::key_of(&value, nocase, &mut self.bytes);
+        }
+        let key = self.bytes.get(start..).unwrap_or_default();
+        let result = judge(key);
+        match result {
+            Ok(()) => self.lengths.push(key.len() as u32),
+            Err(_) => self.bytes.truncate(start),
+        }
+        result
+    }
+
+    /// Forgets them and keeps their memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.lengths.clear();
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+}
+
+/// Appends the key of a value in its plainest spelling; false if it needs a closer look, with some of
+/// it appended perhaps. Nearly every row of a list is plain, and a list has a million.
+fn plain_key(kind: Kind, written: &[u8], nocase: bool, key: &mut Vec<u8>) -> bool {
+    match kind {
+        Kind::Ip => match host::quad(written) {
+            Some((address, length)) if length == written.len() => {
+                key.extend_from_slice(&address.octets());
+                true
+            }
+            _ => false,
+        },
+        Kind::Domain => plain_name(written, key),
+        Kind::Url => plain_url(written, key),
+        Kind::Email => {
+            let Some(at) = memchr::memrchr(b'@', written) else { return false };
+            let (local, host) = (&written[..at], &written[at + 1..]);
+            let usual = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
+            if !(1..=64).contains(&at) || local[0] == b'.' || !local.iter().all(usual) {
+                return false;
+            }
+            push_folded(local, key);
+            key.push(b'@');
+            host.contains(&b'.') && plain_name(host, key)
+        }
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 => {
+            let mut binary = [0; 64];
+            let digits = written.len() == hash_digits(kind) && written.iter().all(u8::is_ascii_hexdigit);
+            let length = if digits { unhex(written, &mut binary) } else { 0 };
+            key.extend_from_slice(binary.get(..length).unwrap_or_default());
+            digits
+        }
+        Kind::Text => {
+            key.push(nocase.into());
+            match nocase {
+                true => push_folded(written, key),
+                false => key.extend_from_slice(written),
+            }
+            (1..=MAX_TEXT).contains(&written.len())
+        }
+    }
+}
+
+fn plain_name(written: &[u8], key: &mut Vec<u8>) -> bool {
+    let start = key.len();
+    push_folded(written, key);
+    let name = key.get(start..).unwrap_or_default();
+    host::check(name).is_ok() && name.first() != Some(&b'-') && name.last() != Some(&b'-')
+}
+
+fn push_folded(written: &[u8], key: &mut Vec<u8>) {
+    let start = key.len();
+    key.extend_from_slice(written);
+    if let Some(written) = key.get_mut(start..) {
+        written.make_ascii_lowercase();
+    }
+}
+
+fn plain_url(written: &[u8], key: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; USUAL_URL];
+    let plain = written.len() < USUAL_URL && written.iter().all(u8::is_ascii_graphic);
+    let Some(form) = plain.then(|| url::normal(written, &mut buffer).ok()).flatten() else { return false };
+    key.extend_from_slice(form.scheme());
+    key.extend_from_slice(b"://");
+    key.extend_from_slice(buffer.get(..form.length).unwrap_or_default());
+    // Without a scheme it must show that it is no domain, and what is decoded need not be text.
+    !form.scheme().is_empty() && buffer.get(..form.length).is_some_and(<[u8]>::is_ascii)
+}
+
+fn hash_digits(kind: Kind) -> usize {
+    match kind {
+        Kind::Md5 => 32,
+        Kind::Sha1 => 40,
+        Kind::Sha256 => 64,
+        Kind::Sha512 => 128,
+        _ => 0,
+    }
 }
 
 impl SetBuilder {
     /// An empty set.
     pub fn new(info: SetInfo) -> SetBuilder {
-        SetBuilder { set: CompiledSet::empty(info), interned: HashMap::new(), known: HashTable::new() }
+        SetBuilder { set: CompiledSet::empty(info), interned: HashMap::new() }
     }
 
     /// Interns a policy.
@@ -554,31 +691,17 @@ impl SetBuilder {
     /// Adds one entry. The same value twice in one set is one entry; the later meta wins, unless
     /// the two bind to other sides, ports or comparisons, so that both must be kept.
     pub fn add(&mut self, value: &Normal, meta: MetaId, id: Option<&str>) {
-        let SetBuilder { set, known, .. } = self;
-        let kind = value.kind();
-        let mut buffer = Vec::new();
-        let key = ruleset::key_of(value, set.meta(meta.0).nocase, &mut buffer);
-        let seed = Seed::current();
-        let same = |index: &u32| {
-            let (other_kind, other_key) = set.key(*index);
-            other_kind == kind
-                && other_key == key
-                && same_scope(set.meta(set.meta_of(*index)), set.meta(meta.0))
-        };
-        let hash = seed.hash(kind, key);
-        if let Some(found) = known.find(hash, same).copied() {
-            set.replace(found, meta.0, id);
-            return;
-        }
+        let key = value.key(self.set.meta(meta.0).nocase);
         // Only a set of 4 GiB has no room; it exceeds every memory limit before.
-        let Some(index) = set.push(kind, key, meta.0, id) else { return };
-        known.insert_unique(hash, index, |index| {
-            let (kind, key) = set.key(*index);
-            seed.hash(kind, key)
-        });
+        self.set.push(value.kind(), &key, meta.0, id);
     }
 
-    /// Entries added so far.
+    /// Adds the rows of a list.
+    pub fn add_keys(&mut self, kind: Kind, keys: &Keys, meta: MetaId) {
+        self.set.extend(kind, &keys.bytes, &keys.lengths, meta.0);
+    }
+
+    /// Rows added so far, with those that a later one will replace.
     pub fn len(&self) -> usize {
         self.set.len()
     }
@@ -590,8 +713,22 @@ impl SetBuilder {
 
     /// The set, immutable.
     pub fn build(self) -> CompiledSet {
+        self.build_merged().0
+    }
+
+    /// The set, and which rows became one entry, in the order of the later ones.
+    pub fn build_merged(self) -> (CompiledSet, Vec<Merged>) {
         self.set.finish()
     }
+}
+
+/// Two rows of a set that are one entry. Rows are numbered as they were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Merged {
+    /// The row that is no entry of its own; the last of these says what the entry says.
+    pub later: u32,
+    /// The first row of the value, whose place in the set the entry has.
+    pub first: u32,
 }
 
 /// The later of two such entries may stand for both.
@@ -605,6 +742,7 @@ pub fn same_scope(one: &Meta, other: &Meta) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn normal_forms() {
@@ -632,6 +770,38 @@ mod tests {
             assert_eq!(normalise(kind, expected, true).unwrap(), normal, "{written} is not stable");
         }
         assert_eq!(normalise(Kind::Text, "Ab", false), Ok(Normal::Text(b"Ab".to_vec())));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        /// What is taken to be plain has the key of its normal form, and no other is refused.
+        #[test]
+        fn plain_keys_are_those_of_the_normal_form(
+            kind in prop::sample::select(&Kind::ALL),
+            nocase: bool,
+            written in prop_oneof![
+                "[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128}",
+                "([0-9]{1,3}\\.){3}[0-9]{1,3}(/[0-9]{1,2})?",
+                "[a-zA-Z0-9._+@%-]{0,12}@?[A-Za-z0-9_-]{0,5}(\\.|\\[\\.\\])[a-zA-Z0-9-]{0,4}\\.?",
+                "(hxxp|HTTP|https|x)?(://|\\[:\\]//)?[a-zA-Z0-9@.-]{0,12}(:[0-9]{0,4})?([/?#][ -~]{0,20})?",
+                "[ -~]{0,40}",
+                ".{0,12}",
+            ],
+        ) {
+            let mut keys = Keys::default();
+            let added = keys.add(kind, &written, nocase, |_| Ok::<(), ValueError>(()));
+            match normalise(kind, &written, nocase) {
+                Ok(value) => {
+                    let key = value.key(nocase);
+                    prop_assert_eq!((&keys.bytes, added), (&key, Ok(())));
+                    prop_assert_eq!(keys.lengths, [key.len() as u32]);
+                }
+                Err(error) => {
+                    prop_assert_eq!(added, Err(error));
+                    prop_assert!(keys.bytes.is_empty() && keys.is_empty());
+                }
+            }
+        }
     }
 
     #[test]

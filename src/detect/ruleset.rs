@@ -1,13 +1,14 @@
 //! Sets and their merged index.
 //!
 //! A [`CompiledSet`] keeps its entries in 12 bytes each, their text in one arena and their
-//! policies interned. A [`RuleSet`] joins sets into one index over their keys: a value that several
+//! policies interned. It is built from rows as they come and sorted by hash once, so that a million
+//! of them cost no million of cache misses; so is the index. A [`RuleSet`] joins sets into one index over their keys: a value that several
 //! sets name is one value with several entries.
 
 use super::address::{self, Prefixes};
 use super::hash::Seed;
 use super::host;
-use super::indicator::{Kind, MatchMode, Meta, Mode, Normal, SetInfo};
+use super::indicator::{Kind, MatchMode, Merged, Meta, Mode, Normal, SetInfo, same_scope};
 use super::lexis;
 use super::table::{Filter, Table};
 use super::text::{Pattern, TextIndex};
@@ -17,6 +18,7 @@ use super::{Contributor, EntryRef, Observable, ValueId};
 use crate::decode::Span;
 use crate::input::Nanos;
 use ipnet::IpNet;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -88,6 +90,27 @@ impl CompiledSet {
         self.rows.iter().filter(|row| holds(row, self.meta(row.meta))).count()
     }
 
+    /// The policy of every entry, in the order added.
+    pub fn policies(&self) -> impl Iterator<Item = &Meta> {
+        self.rows.iter().map(|row| self.meta(row.meta))
+    }
+
+    /// Every policy that some row has or had.
+    pub fn metas(&self) -> &[Meta] {
+        &self.metas
+    }
+
+    /// Number of entries of each kind, in the order of [`Kind::ALL`].
+    pub fn counts(&self) -> [usize; Kind::ALL.len()] {
+        let mut counts = [0; Kind::ALL.len()];
+        for row in &self.rows {
+            if let Some(count) = counts.get_mut(row.kind() as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// Every entry, in the order added.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         (0..self.rows.len() as u32).filter_map(|index| self.entry(index))
@@ -133,13 +156,20 @@ impl CompiledSet {
         Some(index)
     }
 
-    pub(super) fn replace(&mut self, index: u32, meta: u32, id: Option<&str>) {
-        if let Some(row) = self.rows.get_mut(index as usize) {
-            row.meta = meta;
+    /// Adds rows of one kind and policy; none that the arena has no room for.
+    pub(super) fn extend(&mut self, kind: Kind, keys: &[u8], lengths: &[u32], meta: u32) {
+        let room =
+            u32::MAX as usize - self.rows.len().max(self.arena.len() + keys.len()).min(u32::MAX as usize);
+        if room < lengths.len() {
+            return;
         }
-        if id.is_some() {
-            self.push_id(index, id);
-        }
+        let mut offset = self.arena.len() as u32;
+        self.rows.extend(lengths.iter().map(|length| {
+            let row = Row { offset, length_and_kind: length << 4 | kind as u32, meta };
+            offset += length;
+            row
+        }));
+        self.arena.extend_from_slice(keys);
     }
 
     fn push_id(&mut self, index: u32, id: Option<&str>) {
@@ -150,19 +180,82 @@ impl CompiledSet {
         }
     }
 
-    /// Gives back what growing took too much, and puts the ids in order, the last of a row winning.
-    pub(super) fn finish(mut self) -> CompiledSet {
-        self.ids.reverse();
-        self.ids.sort_by_key(|(row, ..)| *row);
-        self.ids.dedup_by_key(|(row, ..)| *row);
+    /// Makes rows with the same value and scope one, the last winning; gives back what growing took
+    /// too much.
+    pub(super) fn finish(mut self) -> (CompiledSet, Vec<Merged>) {
+        let merged = self.merge_equal();
+        self.drop_rows(&merged);
         self.ids.shrink_to_fit();
         self.rows.shrink_to_fit();
         self.arena.shrink_to_fit();
         self.id_text.shrink_to_fit();
-        self
+        (self, merged)
     }
 
-    pub(super) fn key(&self, index: u32) -> (Kind, &[u8]) {
+    /// Gives the first of equal rows what the last of them says.
+    fn merge_equal(&mut self) -> Vec<Merged> {
+        let seed = Seed::current();
+        // The high half of the hash, then the row: equal values stand together, the last one last.
+        let hash = |row: u32| {
+            let (kind, key) = self.key(row);
+            seed.hash(kind, key) & !0xffff_ffff | u64::from(row)
+        };
+        let mut order: Vec<u64> = (0..self.rows.len() as u32).into_par_iter().map(hash).collect();
+        order.par_sort_unstable();
+        let mut merged = Vec::new();
+        for alike in order.chunk_by(|one, other| one >> 32 == other >> 32).filter(|alike| alike.len() > 1) {
+            let mut first: Vec<u32> = Vec::new();
+            for row in alike.iter().map(|row| *row as u32) {
+                match first.iter().rev().find(|first| self.equal(**first, row)) {
+                    Some(first) => merged.push(Merged { later: row, first: *first }),
+                    None => first.push(row),
+                }
+            }
+        }
+        merged.sort_unstable();
+        for pair in &merged {
+            self.rows[pair.first as usize].meta = self.rows[pair.later as usize].meta;
+        }
+        merged
+    }
+
+    fn equal(&self, one: u32, other: u32) -> bool {
+        let meta = |row| self.meta(self.meta_of(row));
+        self.key(one) == self.key(other) && same_scope(meta(one), meta(other))
+    }
+
+    /// Drops the later rows of merged ones, and puts the ids in order, the last of a row winning.
+    fn drop_rows(&mut self, merged: &[Merged]) {
+        let CompiledSet { rows, arena, ids, .. } = self;
+        let merged_at = |row: u32| merged.binary_search_by_key(&row, |pair| pair.later);
+        for (row, ..) in ids.iter_mut() {
+            let first = merged_at(*row).map_or(*row, |at| merged[at].first);
+            *row = first - merged_at(first).unwrap_or_else(|before| before) as u32;
+        }
+        ids.reverse();
+        ids.sort_by_key(|(row, ..)| *row);
+        ids.dedup_by_key(|(row, ..)| *row);
+        if merged.is_empty() {
+            return;
+        }
+        let mut dropped = merged.iter().map(|pair| pair.later).peekable();
+        let (mut index, mut end) = (0, 0);
+        rows.retain_mut(|row| {
+            let drops = dropped.next_if_eq(&index).is_some();
+            index += 1;
+            if !drops {
+                let start = row.offset as usize;
+                arena.copy_within(start..start + row.length(), end);
+                row.offset = end as u32;
+                end += row.length();
+            }
+            !drops
+        });
+        arena.truncate(end);
+    }
+
+    /// The kind of an entry and the bytes under which its value is kept.
+    pub fn key(&self, index: u32) -> (Kind, &[u8]) {
         let Some(row) = self.rows.get(index as usize) else { return (Kind::Text, &[]) };
         let start = row.offset as usize;
         (row.kind(), self.arena.get(start..start + row.length()).unwrap_or_default())
@@ -199,10 +292,11 @@ impl Row {
 pub struct RuleSet {
     sets: Vec<Arc<CompiledSet>>,
     digest: String,
-    /// The first global row of each set; a global row is a set and a row of it in 32 bits.
+    /// The first global row of each set; a global row is a set and a row of it in 32 bits. The first
+    /// row of a value is the value's number.
     bases: Vec<u32>,
-    /// The first global row of each value.
-    values: Vec<u32>,
+    /// Global rows in all.
+    rows: u32,
     /// Further global rows of values, by value.
     more: Vec<(u32, u32)>,
     table: Table,
@@ -214,63 +308,65 @@ pub struct RuleSet {
 impl RuleSet {
     /// Merges the sets into one index.
     pub fn new(sets: Vec<Arc<CompiledSet>>) -> RuleSet {
-        let rows: usize = sets.iter().map(|set| set.len()).sum();
-        let mut rules = RuleSet {
-            digest: digest(&sets),
-            table: Table::with_capacity(rows),
-            values: Vec::with_capacity(rows),
-            ..RuleSet::default()
-        };
-        let mut patterns = Vec::new();
-        let (mut nets, mut hosts) = (Vec::new(), Vec::new());
+        let mut rules = RuleSet { digest: digest(&sets), ..RuleSet::default() };
         for set in sets {
-            rules.merge(&set, &mut patterns, &mut nets, &mut hosts);
+            // Four thousand million entries exceed every memory limit long before.
+            let Some(end) = rules.rows.checked_add(set.len() as u32) else { break };
+            rules.bases.push(rules.rows);
+            rules.sets.push(set);
+            rules.rows = end;
         }
-        rules.prefixes = Prefixes::new(&nets);
-        rules.url_hosts = Hosts::new(hosts);
-        rules.values.shrink_to_fit();
-        rules.more.sort_unstable();
-        rules.index_text(&patterns);
+        rules.index_values();
+        rules.index_kinds();
         rules
     }
 
-    fn merge(
-        &mut self,
-        set: &Arc<CompiledSet>,
-        patterns: &mut Vec<u32>,
-        nets: &mut Vec<IpNet>,
-        hosts: &mut Vec<u64>,
-    ) {
-        let base =
-            self.bases.last().map_or(0, |last| last + self.sets.last().map_or(0, |set| set.len() as u32));
-        // Four thousand million entries exceed every memory limit long before.
-        let Some(_) = base.checked_add(set.len() as u32) else { return };
-        self.sets.push(set.clone());
-        self.bases.push(base);
+    /// Puts every value into the table, in the order of hashes, which is the order of the slots.
+    fn index_values(&mut self) {
         let seed = Seed::current();
-        for index in 0..set.len() as u32 {
-            let (kind, key) = set.key(index);
-            let hash = key_hash(seed, kind, key);
-            let RuleSet { sets, bases, values, table, .. } = &mut *self;
-            let value = values.len() as u32;
-            let same = |other: u32| {
-                let (set, row) = locate(bases, values[other as usize]);
-                sets[set].key(row) == (kind, key)
-            };
-            if let Some(known) = table.insert(hash, value, same) {
-                self.more.push((known, base + index));
-                continue;
-            }
-            values.push(base + index);
-            match kind {
-                Kind::Ip => nets.extend(
-                    address::from_key(key).filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len()),
-                ),
-                Kind::Url => hosts.push(url_host(seed, key)),
-                Kind::Text => patterns.push(value),
-                _ => {}
+        let hash = |row: u32| {
+            let (kind, key) = self.key(ValueId(row));
+            (key_hash(seed, kind, key), row)
+        };
+        let mut order: Vec<(u64, u32)> = (0..self.rows).into_par_iter().map(hash).collect();
+        order.par_sort_unstable();
+        let mut table = Table::with_capacity(order.len());
+        let mut more = Vec::new();
+        for (hash, row) in order {
+            let same = |value: u32| self.key(ValueId(value)) == self.key(ValueId(row));
+            if let Some(value) = table.insert(hash, row, same) {
+                more.push((value, row));
             }
         }
+        more.sort_unstable();
+        more.shrink_to_fit();
+        (self.table, self.more) = (table, more);
+    }
+
+    /// Indexes what is not found by its hash alone: prefixes, hosts of URLs, text.
+    fn index_kinds(&mut self) {
+        let seed = Seed::current();
+        let mut nets: Vec<IpNet> = Vec::new();
+        let mut hosts = Vec::new();
+        let mut patterns = Vec::new();
+        for (base, set) in self.bases.iter().zip(&self.sets) {
+            for row in 0..set.len() as u32 {
+                match set.key(row) {
+                    // An address has no length in its key, a prefix has.
+                    (Kind::Ip, key) if matches!(key.len(), 5 | 17) => {
+                        nets.extend(address::from_key(key));
+                    }
+                    (Kind::Url, key) => hosts.push(url_host(seed, key)),
+                    (Kind::Text, _) => patterns.push(base + row),
+                    _ => {}
+                }
+            }
+        }
+        let mut later: Vec<u32> = self.more.iter().map(|(_, row)| *row).collect();
+        later.sort_unstable();
+        patterns.retain(|row| later.binary_search(row).is_err());
+        (self.prefixes, self.url_hosts) = (Prefixes::new(&nets), Hosts::new(hosts));
+        self.index_text(&patterns);
     }
 
     fn index_text(&mut self, values: &[u32]) {
@@ -296,12 +392,12 @@ impl RuleSet {
 
     /// Number of distinct values.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.rows as usize - self.more.len()
     }
 
     /// It has no values.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.rows == 0
     }
 
     /// Whether some value covers the address. A yes may be wrong, a no is not, and takes a few
@@ -386,13 +482,29 @@ impl RuleSet {
 
     /// Every entry that names a value, in the order of the sets.
     pub fn entries(&self, value: ValueId) -> impl Iterator<Item = EntryRef> {
-        let first = self.values.get(value.0 as usize).copied();
+        let first = (value.0 < self.rows).then_some(value.0);
         let from = self.more.partition_point(|(other, _)| *other < value.0);
         let more = self.more[from..].iter().take_while(move |(other, _)| *other == value.0);
         first.into_iter().chain(more.map(|(_, row)| *row)).map(|row| {
             let (set, entry) = locate(&self.bases, row);
             EntryRef { set: set as u32, entry }
         })
+    }
+
+    /// The value with a key.
+    pub fn value_of(&self, kind: Kind, key: &[u8]) -> Option<ValueId> {
+        let mut found = None;
+        self.table.find(key_hash(Seed::current(), kind, key), |value| {
+            if self.key(ValueId(value)) == (kind, key) {
+                found = Some(ValueId(value));
+            }
+        });
+        found
+    }
+
+    /// Every value that more than one entry names.
+    pub fn shared(&self) -> impl Iterator<Item = ValueId> {
+        self.more.chunk_by(|one, other| one.0 == other.0).filter_map(|same| Some(ValueId(same.first()?.0)))
     }
 
     /// What the set of an entry does.
@@ -406,9 +518,8 @@ impl RuleSet {
     }
 
     pub(super) fn key(&self, value: ValueId) -> (Kind, &[u8]) {
-        let Some(row) = self.values.get(value.0 as usize) else { return (Kind::Text, &[]) };
-        let (set, row) = locate(&self.bases, *row);
-        self.sets[set].key(row)
+        let (set, row) = locate(&self.bases, value.0);
+        self.sets.get(set).map_or((Kind::Text, &[]), |set| set.key(row))
     }
 
     /// The normal form of a value.
@@ -425,7 +536,6 @@ impl RuleSet {
     /// Resident bytes of the index and the sets, estimated.
     pub fn memory(&self) -> usize {
         self.sets.iter().map(|set| set.memory()).sum::<usize>()
-            + self.values.len() * 4
             + self.more.len() * 8
             + self.table.memory()
             + self.prefixes.memory()
@@ -482,27 +592,26 @@ fn digest(sets: &[Arc<CompiledSet>]) -> String {
     })
 }
 
-/// The bytes under which a value is kept: octets of addresses and hashes, text of the others,
-/// behind a flag for `text` that says whether case counts.
-pub(super) fn key_of<'a>(value: &'a Normal, nocase: bool, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+/// Appends the bytes under which a value is kept: octets of addresses and hashes, text of the
+/// others, behind a flag for `text` that says whether case counts.
+pub(super) fn key_of(value: &Normal, nocase: bool, key: &mut Vec<u8>) {
     match value {
         Normal::Ip(prefix) => {
-            let (key, length) = address::key(*prefix);
-            buffer.extend_from_slice(&key[..length]);
-            buffer
+            let (octets, length) = address::key(*prefix);
+            key.extend_from_slice(&octets[..length]);
         }
         Normal::Hash(_, digits) => {
             let mut binary = [0; 64];
             let length = unhex(digits.as_bytes(), &mut binary);
-            buffer.extend_from_slice(&binary[..length]);
-            buffer
+            key.extend_from_slice(&binary[..length]);
         }
         Normal::Text(bytes) => {
-            buffer.push(nocase.into());
-            buffer.extend_from_slice(bytes);
-            buffer
+            key.push(nocase.into());
+            key.extend_from_slice(bytes);
         }
-        Normal::Domain(text) | Normal::Url(text) | Normal::Email(text) => text.as_bytes(),
+        Normal::Domain(text) | Normal::Url(text) | Normal::Email(text) => {
+            key.extend_from_slice(text.as_bytes());
+        }
     }
 }
 
