@@ -57,6 +57,7 @@ pub fn start(state: Arc<State>, store: Store) -> anyhow::Result<Reloader> {
 
 fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Sender<Request>) {
     let mut watcher = watch(state, own);
+    keep(&mut store);
     while let Ok(request) = requests.recv() {
         // A burst of requests is one reload; the widest of them.
         let waiting: Vec<Request> = std::iter::once(request).chain(requests.try_iter()).collect();
@@ -78,7 +79,13 @@ fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Send
         }
         state.metrics.reloaded(result, now() / 1_000_000_000, start.elapsed());
         sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+        keep(&mut store);
     }
+}
+
+/// Copies what is good, after it is in force: nobody waits for the disk.
+fn keep(store: &mut Store) {
+    tell(store.keep().as_slice());
 }
 
 fn notify_reloading() {
@@ -227,8 +234,8 @@ fn tell(problems: &[Diagnostic]) {
 fn tell_changes(generation: &Generation, took: Duration) {
     for set in &generation.changes {
         for change in set.list.iter().take(CHANGES_LOGGED) {
-            let shown = match (&change.value, change.tlp) {
-                (Some(value), Tlp::Clear) => value.as_str(),
+            let shown = match change.tlp {
+                Tlp::Clear => change.value.as_str(),
                 _ => "(masked)",
             };
             tracing::info!(set = set.set, "{} {} {shown}", change.change.name(), change.kind.name());

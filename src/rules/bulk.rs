@@ -2,6 +2,9 @@
 //!
 //! Blank lines and lines that begin with `#` are skipped; there is no header row. Without `column`
 //! a line is one value, commas included. Quoted CSV fields end on their line.
+//!
+//! A file is read once, by a [`Reader`], in [`Piece`]s of whole lines that know their number, so that
+//! any thread may work on them in any order.
 
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -13,8 +16,9 @@ use std::path::{Component, Path, PathBuf};
 /// A longer line is no indicator; it is refused and skipped without being kept.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// One read; large enough that system calls do not count.
-const CHUNK: usize = 1024 * 1024;
+/// One read; large enough that neither system calls nor handing it to a thread count, small enough
+/// to stay in a cache.
+const PIECE: usize = 256 * 1024;
 
 /// One row of a list.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ pub fn resolve(set: &Path, tree: &Path, file: &str) -> Result<PathBuf, &'static 
 pub fn digest(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; CHUNK];
+    let mut buffer = vec![0; PIECE];
     loop {
         match uninterrupted(&mut file, &mut buffer)? {
             0 => return Ok(hasher.finalize().into()),
@@ -88,54 +92,102 @@ pub fn digest(path: &Path) -> io::Result<[u8; 32]> {
     }
 }
 
-/// Calls `each` for every row, until it says stop; the digest of what was read.
-pub fn rows(
-    file: &mut impl Read,
-    column: Option<u32>,
-    each: &mut impl FnMut(ListRow<'_>) -> bool,
-) -> io::Result<[u8; 32]> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; LONGEST_LINE + CHUNK];
-    let (mut filled, mut offset, mut line) = (0, 0, 0);
-    // Inside a line that was refused for its length.
-    let mut overlong = false;
-    loop {
-        let read = uninterrupted(file, buffer.get_mut(filled..).unwrap_or_default())?;
-        hasher.update(buffer.get(filled..filled + read).unwrap_or_default());
-        filled += read;
-        let mut rest = buffer.get(..filled).unwrap_or_default();
-        while let Some(end) =
-            memchr::memchr(b'\n', rest).or((read == 0 && !rest.is_empty()).then_some(rest.len()))
-        {
-            let bytes = rest.get(..end).unwrap_or_default();
+/// Cuts a list into pieces.
+pub struct Reader<R> {
+    file: R,
+    /// The line that the last piece left unfinished.
+    rest: Vec<u8>,
+    /// Bytes before the next piece.
+    offset: usize,
+    /// Lines before the next piece.
+    lines: usize,
+    /// Inside a line that was refused for its length.
+    overlong: bool,
+    ended: bool,
+}
+
+/// Some lines of a list.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// Everything read, refused lines too.
+    bytes: Vec<u8>,
+    /// The lines to read; before it stands the end of a line that was refused, behind it the
+    /// beginning of another.
+    lines: Range<usize>,
+    /// Bytes of the file before the piece.
+    offset: usize,
+    /// Number of the first line to read, from 1.
+    first: usize,
+    /// A line that is too long begins behind the lines.
+    overlong: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// A reader at the beginning of a list.
+    pub fn new(file: R) -> Reader<R> {
+        Reader { file, rest: Vec::new(), offset: 0, lines: 0, overlong: false, ended: false }
+    }
+
+    /// The next piece, in the memory of one that is done with; false at the end.
+    pub fn read(&mut self, piece: &mut Piece) -> io::Result<bool> {
+        let Piece { bytes, .. } = piece;
+        bytes.clear();
+        bytes.reserve(PIECE);
+        bytes.append(&mut self.rest);
+        let wanted = PIECE - bytes.len().min(PIECE);
+        let read = self.file.by_ref().take(wanted as u64).read_to_end(bytes)?;
+        self.ended = read < wanted;
+        let newline = memchr::memchr(b'\n', bytes);
+        let begin = match (self.overlong, newline) {
+            (false, _) => 0,
+            (true, Some(newline)) => newline + 1,
+            (true, None) => bytes.len(),
+        };
+        let mut end = match memchr::memrchr(b'\n', bytes) {
+            _ if self.ended => bytes.len(),
+            Some(newline) => newline + 1,
+            None => begin,
+        };
+        piece.overlong = false;
+        if begin < bytes.len() && bytes.len() - end > LONGEST_LINE {
+            (self.overlong, piece.overlong) = (true, true);
+        } else if begin < bytes.len() || newline.is_some() {
+            self.overlong = false;
+            self.rest.extend_from_slice(bytes.get(end..).unwrap_or_default());
+            bytes.truncate(end);
+        }
+        end = end.min(bytes.len());
+        piece.lines = begin.min(end)..end;
+        piece.offset = self.offset;
+        piece.first = self.lines + 1 + usize::from(begin > 0 && newline.is_some());
+        self.offset += bytes.len();
+        self.lines += memchr::memchr_iter(b'\n', bytes).count();
+        Ok(!bytes.is_empty())
+    }
+}
+
+impl Piece {
+    /// Everything read, for the digest.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Calls `each` for every row.
+    pub fn rows(&self, column: Option<u32>, each: &mut impl FnMut(ListRow<'_>)) {
+        let mut at = self.lines.start;
+        let mut line = self.first;
+        while at < self.lines.end {
+            let rest = self.bytes.get(at..self.lines.end).unwrap_or_default();
+            let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            if let Some(row) = row(rest.get(..length).unwrap_or_default(), column, line, self.offset + at) {
+                each(row);
+            }
+            at += length + 1;
             line += 1;
-            let row = if overlong { None } else { row(bytes, column, line, offset) };
-            overlong = false;
-            if let Some(row) = row
-                && !each(row)
-            {
-                return Ok(hasher.finalize().into());
-            }
-            let next = (end + 1).min(rest.len());
-            offset += next;
-            rest = rest.get(next..).unwrap_or_default();
         }
-        let left = rest.len();
-        if left > LONGEST_LINE || (overlong && left > 0) {
-            let told = overlong;
-            overlong = true;
-            let row = ListRow { line: line + 1, offset, text: "", span: 0..0, value: Err("line too long") };
-            offset += left;
-            filled = 0;
-            if !told && !each(row) {
-                return Ok(hasher.finalize().into());
-            }
-        } else {
-            buffer.copy_within(filled - left..filled, 0);
-            filled = left;
-        }
-        if read == 0 {
-            return Ok(hasher.finalize().into());
+        if self.overlong {
+            let offset = self.offset + self.lines.end;
+            each(ListRow { line, offset, text: "", span: 0..0, value: Err("line too long") });
         }
     }
 }
@@ -160,13 +212,13 @@ fn row(bytes: &[u8], column: Option<u32>, line: usize, offset: usize) -> Option<
     // Editors begin files with a byte order mark.
     let skipped = if line == 1 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let content = text.get(skipped..).unwrap_or_default();
-    let trimmed = content.trim();
+    let trimmed = trim(content);
     if trimmed.is_empty() || trimmed.starts_with('#') {
         return None;
     }
     let (span, value) = match column {
         None => {
-            let start = skipped + content.len() - content.trim_start().len();
+            let start = skipped + content.len() - trim_start(content).len();
             (start..start + trimmed.len(), Ok(Cow::Borrowed(trimmed)))
         }
         Some(column) => {
@@ -178,12 +230,27 @@ fn row(bytes: &[u8], column: Option<u32>, line: usize, offset: usize) -> Option<
     Some(ListRow { line, offset, text, span, value })
 }
 
+/// Nearly every text has no space around it, which its first and last byte tell.
+fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [0x21..=0x7e] | [0x21..=0x7e, .., 0x21..=0x7e] => text,
+        _ => text.trim(),
+    }
+}
+
+fn trim_start(text: &str) -> &str {
+    match text.as_bytes() {
+        [0x21..=0x7e, ..] => text,
+        _ => text.trim_start(),
+    }
+}
+
 /// One field of a CSV line, RFC 4180, spaces around it dropped.
 fn field(line: &str, column: u32) -> (Range<usize>, Result<Cow<'_, str>, &'static str>) {
     let mut at = 0;
     for current in 1..=column {
         let rest = line.get(at..).unwrap_or_default();
-        let start = at + rest.len() - rest.trim_start().len();
+        let start = at + rest.len() - trim_start(rest).len();
         let wanted = current == column;
         let (span, value, next) = match line.get(start..).unwrap_or_default().strip_prefix('"') {
             Some(quoted) => match quoted_end(quoted) {
@@ -205,7 +272,7 @@ fn field(line: &str, column: u32) -> (Range<usize>, Result<Cow<'_, str>, &'stati
             },
             None => {
                 let comma = memchr::memchr(b',', rest.as_bytes());
-                let text = rest.get(..comma.unwrap_or(rest.len())).unwrap_or_default().trim();
+                let text = trim(rest.get(..comma.unwrap_or(rest.len())).unwrap_or_default());
                 (
                     start.min(at + comma.unwrap_or(rest.len()))..start + text.len(),
                     Cow::Borrowed(text),
@@ -241,14 +308,22 @@ fn quoted_end(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// Everything read.
+    fn rows(file: impl Read, column: Option<u32>, each: &mut impl FnMut(ListRow<'_>)) -> Vec<u8> {
+        let (mut reader, mut piece, mut all) = (Reader::new(file), Piece::default(), Vec::new());
+        while reader.read(&mut piece).unwrap() {
+            piece.rows(column, each);
+            all.extend_from_slice(piece.bytes());
+        }
+        all
+    }
+
     fn read(content: &[u8], column: Option<u32>) -> Vec<(usize, usize, Result<String, &'static str>)> {
         let mut found = Vec::new();
         let mut each = |row: ListRow<'_>| {
             found.push((row.line, row.column(), row.value.map(Cow::into_owned)));
-            true
         };
-        let digest = rows(&mut &*content, column, &mut each).unwrap();
-        assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(content)));
+        assert_eq!(rows(content, column, &mut each), content);
         found
     }
 
@@ -288,7 +363,7 @@ mod tests {
         let mut content = b"\xff\xfe\nok\n".to_vec();
         content.extend(vec![b'a'; LONGEST_LINE + 1]);
         content.extend(b"\nb\0c\n");
-        content.extend(vec![b'a'; 3 * CHUNK]);
+        content.extend(vec![b'a'; 3 * PIECE]);
         content.extend(b"\nend\n");
         assert_eq!(
             read(&content, None),
@@ -301,6 +376,38 @@ mod tests {
                 (6, 1, Ok("end".into())),
             ]
         );
+    }
+
+    #[test]
+    fn long_lines_at_every_place_of_a_piece() {
+        for length in [0, 1, LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1, PIECE, 2 * PIECE + 1] {
+            for before in
+                [0, 1, PIECE - LONGEST_LINE - 2, PIECE - LONGEST_LINE - 1, PIECE - 2, PIECE - 1, PIECE]
+            {
+                for end in ["\nend", "\nend\n", "\n", ""] {
+                    let mut content = b"x\n".repeat(before / 2);
+                    content.extend(vec![b'a'; length]);
+                    content.extend(end.as_bytes());
+                    let mut found = Vec::new();
+                    let mut each = |row: ListRow<'_>| {
+                        found.push((row.line, row.offset, row.value.map(|value| value.len())))
+                    };
+                    assert_eq!(rows(&*content, None, &mut each), content);
+                    let mut expected: Vec<_> = (0..before / 2).map(|row| (row + 1, 2 * row, Ok(1))).collect();
+                    let mut at = (before / 2 + 1, before / 2 * 2);
+                    match length {
+                        0 => {}
+                        1..=LONGEST_LINE => expected.push((at.0, at.1, Ok(length))),
+                        _ => expected.push((at.0, at.1, Err("line too long"))),
+                    }
+                    at = (at.0 + 1, at.1 + length + 1);
+                    if end.contains("end") {
+                        expected.push((at.0, at.1, Ok(3)));
+                    }
+                    assert_eq!(found, expected, "{length} {before} {end:?}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -319,9 +426,8 @@ mod tests {
             let mut found = Vec::new();
             let mut each = |row: ListRow<'_>| {
                 found.push((row.line, row.offset, row.value.unwrap().into_owned()));
-                true
             };
-            rows(&mut Slow(content, step), Some(1), &mut each).unwrap();
+            rows(Slow(content, step), Some(1), &mut each);
             let expected = [(1, 0, "one".into()), (4, 10, "two".into()), (6, 19, "three".into())];
             assert_eq!(found, expected, "{step}");
         }
@@ -332,10 +438,10 @@ mod tests {
         let content: String = (0..1_000_000).map(|row| format!("{row:064x},x\n")).collect();
         let mut count = 0;
         let mut each = |row: ListRow<'_>| {
+            assert_eq!(row.offset, 67 * (row.line - 1));
             count += usize::from(row.value.is_ok_and(|value| value.len() == 64));
-            true
         };
-        rows(&mut content.as_bytes(), Some(1), &mut each).unwrap();
+        rows(content.as_bytes(), Some(1), &mut each);
         assert_eq!(count, 1_000_000);
     }
 

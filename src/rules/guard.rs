@@ -3,7 +3,7 @@
 //! Shared lists contain public suffixes, private addresses and the hash of the empty file again
 //! and again; one such row buries every real alert.
 
-use crate::detect::indicator::{Kind, Normal};
+use crate::detect::indicator::{Kind, address_of};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -15,14 +15,20 @@ pub const WIDEST_IPV4: u8 = 8;
 /// See [`WIDEST_IPV4`].
 pub const WIDEST_IPV6: u8 = 19;
 
-/// Why a value is refused; groups rows in `roje rules`.
-pub fn refusal(value: &Normal) -> Option<&'static str> {
-    match value {
-        Normal::Ip(net) => prefix(net),
-        Normal::Domain(name) => domain(name),
-        Normal::Hash(kind, hex) => (empty_hash(*kind) == Some(hex)).then_some("hash of the empty file"),
-        Normal::Text(text) => (text.len() < SHORTEST_TEXT).then_some("text under 6 bytes"),
-        Normal::Url(_) | Normal::Email(_) => None,
+/// Why a value is refused, by its key; groups rows in `roje rules`.
+pub fn refusal(kind: Kind, key: &[u8]) -> Option<&'static str> {
+    match kind {
+        Kind::Ip => match key {
+            [a, b, c, d] => prefix_v4(u32::from_be_bytes([*a, *b, *c, *d]), 32),
+            _ => prefix(&address_of(key)?),
+        },
+        Kind::Domain => domain(key),
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 => {
+            is_empty_hash(kind, key).then_some("hash of the empty file")
+        }
+        // The first byte says whether case counts.
+        Kind::Text => (key.len() <= SHORTEST_TEXT).then_some("text under 6 bytes"),
+        Kind::Url | Kind::Email => None,
     }
 }
 
@@ -30,15 +36,21 @@ fn prefix(net: &IpNet) -> Option<&'static str> {
     match net {
         IpNet::V4(net) if net.prefix_len() < WIDEST_IPV4 => Some("prefix wider than /8"),
         IpNet::V6(net) if net.prefix_len() < WIDEST_IPV6 => Some("prefix wider than /19"),
-        IpNet::V4(net) => {
-            let overlaps = |special: &Ipv4Net| net.contains(special) || special.contains(net);
-            special_name(MULTICAST_V4.iter().any(overlaps), SPECIAL_V4.iter().any(overlaps))
-        }
+        IpNet::V4(net) => prefix_v4(net.network().into(), net.prefix_len()),
         IpNet::V6(net) => {
             let overlaps = |special: &Ipv6Net| net.contains(special) || special.contains(net);
             special_name(MULTICAST_V6.iter().any(overlaps), SPECIAL_V6.iter().any(overlaps))
         }
     }
+}
+
+fn prefix_v4(bits: u32, length: u8) -> Option<&'static str> {
+    // One lies in the other if they agree as far as the shorter reaches.
+    let overlaps = |special: &Ipv4Net| {
+        let shorter = u32::from(length.min(special.prefix_len()));
+        (bits ^ u32::from(special.addr())) >> (32 - shorter) == 0
+    };
+    special_name(MULTICAST_V4.iter().any(overlaps), SPECIAL_V4.iter().any(overlaps))
 }
 
 fn special_name(multicast: bool, special: bool) -> Option<&'static str> {
@@ -49,13 +61,20 @@ fn special_name(multicast: bool, special: bool) -> Option<&'static str> {
     }
 }
 
-fn domain(name: &str) -> Option<&'static str> {
-    if !name.contains('.') {
+fn domain(name: &[u8]) -> Option<&'static str> {
+    if !name.contains(&b'.') {
         return Some("single label");
     }
     // An unknown top-level label is a suffix of unknown type: not on the list.
-    let suffix = psl::suffix(name.as_bytes())?;
+    let suffix = psl::suffix(name)?;
     (suffix.is_known() && suffix.as_bytes().len() == name.len()).then_some("public suffix")
+}
+
+fn is_empty_hash(kind: Kind, key: &[u8]) -> bool {
+    let digits = empty_hash(kind).unwrap_or_default().as_bytes().chunks_exact(2);
+    let byte =
+        |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    key.len() == digits.len() && key.iter().zip(digits).all(|(own, pair)| byte(pair) == Some(*own))
 }
 
 fn empty_hash(kind: Kind) -> Option<&'static str> {
@@ -121,6 +140,11 @@ const MULTICAST_V6: [Ipv6Net; 1] = [v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8)];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::indicator::Normal;
+
+    fn refusal(value: &Normal) -> Option<&'static str> {
+        super::refusal(value.kind(), &value.key(true))
+    }
 
     #[test]
     fn addresses() {

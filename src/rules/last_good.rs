@@ -49,6 +49,10 @@ impl LastGood {
         let dir = data_dir.join("rules").join("last-good");
         let mut found: Vec<(SystemTime, PathBuf, Saved)> = Vec::new();
         for folder in fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if is_draft(&folder) {
+                // A stop or a crash came before it was whole.
+                let _ = fs::remove_dir_all(&folder);
+            }
             if let Some((path, saved)) = read_record(&folder) {
                 let written =
                     fs::metadata(&folder).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -130,10 +134,14 @@ impl LastGood {
     }
 }
 
+fn is_draft(folder: &Path) -> bool {
+    folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 fn read_record(folder: &Path) -> Option<(PathBuf, Saved)> {
     /// A record is a few hundred bytes.
     const LARGEST: u64 = 64 * 1024;
-    if folder.file_name()?.as_encoded_bytes().starts_with(b".") {
+    if is_draft(folder) {
         return None;
     }
     let mut text = String::new();

@@ -1,15 +1,17 @@
 //! Loads one set: text, tree, draft, bulk lists, compiled set.
 
-use super::inventory::{Inventory, Stock};
-use super::native::{self, Bulk, Draft, check_value};
+use super::compare::token;
+use super::native::{self, Bulk, Draft, Tally, add_value};
 use super::problems::Problems;
 use super::{BulkFile, LoadedSet, bulk, hexadecimal, yaml};
-use crate::detect::indicator::{MetaId, Mode, Normal, SetBuilder, SetInfo};
+use crate::detect::CompiledSet;
+use crate::detect::indicator::{Keys, MetaId, Mode, SetBuilder, SetInfo};
 use crate::diagnostic::{Diagnostic, Level, Source};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +44,7 @@ pub enum Loaded {
 
 /// The bytes of a file, unless it is too large or no regular file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let explain = |error: std::io::Error| format!("cannot be read: {error}");
+    let explain = |error: io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(explain)?;
     if file.metadata().map_err(explain)?.len() > MAX_FILE {
         return Err(too_large());
@@ -86,13 +88,7 @@ pub enum Lists<'a> {
 }
 
 /// Loads a set from its text. Everything found goes to `problems`.
-pub fn load(
-    source: Source,
-    lists: &Lists<'_>,
-    stock: &Stock,
-    memory_limit: Option<u64>,
-    problems: &mut Problems,
-) -> Loaded {
+pub fn load(source: Source, lists: &Lists<'_>, memory_limit: Option<u64>, problems: &mut Problems) -> Loaded {
     let mut inner = Problems::default();
     let tree = yaml::parse(&source, &mut inner);
     if !native::looks_native(&tree) {
@@ -107,7 +103,7 @@ pub fn load(
     drop(tree);
     let set = match inner.cause() {
         Some(_) => None,
-        None => compile(draft, source, lists, stock, memory_limit, &mut inner),
+        None => compile(draft, source, lists, memory_limit, &mut inner),
     };
     match set {
         Some(set) => {
@@ -128,27 +124,25 @@ fn compile(
     mut draft: Draft,
     source: Source,
     lists: &Lists<'_>,
-    stock: &Stock,
     memory_limit: Option<u64>,
     problems: &mut Problems,
 ) -> Option<LoadedSet> {
-    let files = open_lists(&draft, &source, lists, problems)?;
-    let info = SetInfo {
+    let mut files = resolve_lists(&draft, &source, lists, problems)?;
+    let mut info = SetInfo {
         name: draft.name.clone(),
         producer: draft.producer.clone(),
         feed: draft.feed.clone(),
         reference: draft.reference.clone(),
         mode: draft.mode,
         path: source.path.clone(),
-        digest: digest_of(&source, &files),
+        digest: String::new(),
     };
-    let mut building = Building {
-        builder: SetBuilder::new(info.clone()),
-        ids: Vec::new(),
-        inventory: stock.inventory(memory_limit),
-    };
+    let mut building = Building::new(info.clone(), memory_limit);
     for row in std::mem::take(&mut draft.rows) {
-        if building.add(&draft, &row.value, row.meta, row.id.as_deref(), row.at.start).is_none() {
+        let meta = building.meta(&draft, row.meta);
+        building.places.add(building.builder.len(), row.at.start, row.meta);
+        building.builder.add(&row.value, meta, row.id.as_deref());
+        if building.is_full() {
             let message = "the set alone would exceed `memory_limit`";
             let at = draft.name_at.clone();
             problems.push_fatal(Diagnostic::at(Level::Error, "memory-limit", &source, at, message), &source);
@@ -156,7 +150,7 @@ fn compile(
         }
     }
     let bulk = std::mem::take(&mut draft.bulk);
-    for (list, file) in bulk.iter().zip(&files) {
+    for (list, file) in bulk.iter().zip(&mut files) {
         building.list(&mut draft, list, file, &source, problems)?;
     }
     let (bad, total) = (draft.refused.total, draft.total);
@@ -167,14 +161,18 @@ fn compile(
         problems.push_fatal(problem.help("at most 5 % or 20 rows may be bad"), &source);
         return None;
     }
-    let inventory = building.inventory.finish(std::mem::take(&mut draft.metas.list), &source, problems);
-    let counts = inventory.counts();
+    info.digest = digest_of(&source, &files);
+    let (compiled, places) = building.finish(&info, &source, problems);
+    let counts = compiled.counts();
     let (indicators, allow) = match draft.mode {
         Mode::Indicators => (counts, 0),
-        Mode::Block | Mode::Inform => (Default::default(), counts.iter().sum()),
+        Mode::Block | Mode::Inform => (Default::default(), compiled.len()),
     };
+    let mut markings: Vec<_> = draft.metas.list.iter().map(|meta| meta.tlp).collect();
+    markings.sort_unstable();
+    markings.dedup();
     Some(LoadedSet {
-        compiled: Arc::new(building.builder.build()),
+        compiled: Arc::new(compiled),
         info,
         tlp: draft.tlp,
         indicators,
@@ -185,14 +183,16 @@ fn compile(
         stale_at: None,
         name_at: draft.name_at,
         source: Arc::new(source),
-        inventory: Arc::new(inventory),
+        counts,
+        markings,
+        places: Arc::new(places),
         bulk: files,
         problems: Arc::new(Vec::new()),
     })
 }
 
-/// Where the lists of a set lie, and their digests; none if one of them cannot be read.
-fn open_lists(
+/// Where the lists of a set lie, their digests to be filled in; none if one of them cannot be opened.
+fn resolve_lists(
     draft: &Draft,
     source: &Source,
     lists: &Lists<'_>,
@@ -205,11 +205,11 @@ fn open_lists(
             Lists::Copies(copies) => copies.get(index).cloned().ok_or("no copy was kept"),
             Lists::None => Err("sets that are built in have no lists"),
         };
-        let read = path.map_err(Cow::Borrowed).and_then(|path| match bulk::digest(&path) {
-            Ok(digest) => Ok(BulkFile { name: list.file.clone(), path, digest }),
-            Err(error) => Err(Cow::Owned(format!("cannot be read: {error}"))),
+        let opened = path.map_err(str::to_owned).and_then(|path| match File::open(&path) {
+            Ok(_) => Ok(BulkFile { name: list.file.clone(), path, digest: [0; 32] }),
+            Err(error) => Err(format!("cannot be read: {error}")),
         });
-        match read {
+        match opened {
             Ok(file) => files.push(file),
             Err(reason) => {
                 let message = format!("bulk file `{}`: {reason}", list.file);
@@ -236,70 +236,212 @@ struct Building {
     builder: SetBuilder,
     /// Ids of the builder, by index of the draft's policies.
     ids: Vec<Option<MetaId>>,
-    inventory: Inventory,
+    places: Places,
+    /// Rows that the memory limit can hold.
+    most: usize,
+}
+
+/// The least memory that an entry takes in the index: its slot. Stops a list that cannot fit before
+/// it is read to its end.
+const LEAST_BYTES: u64 = 8;
+
+/// Pieces of a list that are worked on at once; some for each core of a large machine.
+const ROUND: usize = 16;
+
+/// What became of the rows of a piece.
+#[derive(Default)]
+struct Part {
+    keys: Keys,
+    total: usize,
+    refused: Tally,
+    problems: Problems,
 }
 
 impl Building {
-    /// Adds an entry; none if there are more than the memory limit can hold.
-    fn add(&mut self, draft: &Draft, value: &Normal, meta: u32, id: Option<&str>, at: u32) -> Option<()> {
+    fn new(info: SetInfo, memory_limit: Option<u64>) -> Building {
+        let most = memory_limit.map_or(u64::from(u32::MAX), |limit| limit / LEAST_BYTES);
+        Building {
+            builder: SetBuilder::new(info),
+            ids: Vec::new(),
+            places: Places::default(),
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.builder.len() > self.most
+    }
+
+    /// The builder's id of a policy of the draft.
+    fn meta(&mut self, draft: &Draft, meta: u32) -> MetaId {
         let index = meta as usize;
         if self.ids.len() <= index {
             self.ids.resize(draft.metas.list.len().max(index + 1), None);
         }
-        let interned = match self.ids.get(index).copied().flatten() {
-            Some(interned) => interned,
-            None => {
-                let interned = self.builder.meta(draft.metas.list.get(index)?);
-                if let Some(place) = self.ids.get_mut(index) {
-                    *place = Some(interned);
-                }
-                interned
-            }
-        };
-        self.builder.add(value, interned, id);
-        self.inventory.add(value, meta, at)
+        let known = self.ids.get(index).copied().flatten();
+        known.unwrap_or_else(|| {
+            let interned = self.builder.meta(draft.metas.list.get(index).unwrap_or(&Default::default()));
+            self.ids[index] = Some(interned);
+            interned
+        })
     }
 
-    /// Streams a list; none if the set must be refused.
+    /// Reads a list and fills in its digest; none if the set must be refused.
     fn list(
         &mut self,
         draft: &mut Draft,
         list: &Bulk,
-        file: &BulkFile,
+        file: &mut BulkFile,
         source: &Source,
         problems: &mut Problems,
     ) -> Option<()> {
         let at = u32::try_from(list.at.start).unwrap_or(u32::MAX);
+        self.places.add(self.builder.len(), at, list.meta);
+        let meta = self.meta(draft, list.meta);
+        let message = match self.read(draft, list, meta, file, source, problems) {
+            _ if self.is_full() => "the list alone would exceed `memory_limit`".to_owned(),
+            Ok(true) => return Some(()),
+            Ok(false) => format!("bulk file `{}` changed while it was read", list.file),
+            Err(error) => format!("bulk file `{}` cannot be read: {error}", list.file),
+        };
+        let code = if self.is_full() { "memory-limit" } else { "bulk-file" };
+        problems.push_fatal(Diagnostic::at(Level::Error, code, source, list.at.clone(), message), source);
+        None
+    }
+
+    /// Reads a list in rounds of pieces, on all cores. False if it changed meanwhile.
+    fn read(
+        &mut self,
+        draft: &mut Draft,
+        list: &Bulk,
+        meta: MetaId,
+        file: &mut BulkFile,
+        source: &Source,
+        problems: &mut Problems,
+    ) -> io::Result<bool> {
         let nocase = draft.metas.list.get(list.meta as usize).is_none_or(|meta| meta.nocase);
         // Diagnostics name the list as the set does, also when a copy is read.
         let shown = source.path.parent().unwrap_or(Path::new("")).join(&list.file);
-        let mut full = false;
-        let mut each = |row: bulk::ListRow<'_>| {
-            draft.total += 1;
-            let checked = match &row.value {
-                Ok(value) => check_value(list.kind, value, nocase, list.forced),
+        let opened = File::open(&file.path)?;
+        let before = opened.metadata()?;
+        let mut reader = bulk::Reader::new(&opened);
+        let mut hasher = Sha256::new();
+        let mut length = 0;
+        let mut pieces: Vec<_> = std::iter::repeat_with(bulk::Piece::default).take(ROUND).collect();
+        let mut parts: Vec<_> = std::iter::repeat_with(Part::default).take(ROUND).collect();
+        loop {
+            let mut filled = 0;
+            for piece in &mut pieces {
+                if !reader.read(piece)? {
+                    break;
+                }
+                filled += 1;
+            }
+            let round = pieces.get(..filled).unwrap_or_default();
+            if round.is_empty() || self.is_full() {
+                break;
+            }
+            let check = || {
+                let parts = parts.par_iter_mut().zip(round);
+                parts.for_each(|(part, piece)| part.check(piece, list, nocase, &shown));
+            };
+            rayon::join(check, || round.iter().for_each(|piece| hasher.update(piece.bytes())));
+            for (part, piece) in parts.iter_mut().zip(round) {
+                length += piece.bytes().len() as u64;
+                draft.total += part.total;
+                draft.refused.absorb(std::mem::take(&mut part.refused));
+                problems.absorb(std::mem::take(&mut part.problems));
+                self.builder.add_keys(list.kind, &part.keys, meta);
+            }
+        }
+        file.digest = hasher.finalize().into();
+        let after = opened.metadata()?;
+        Ok(length == after.len() && before.modified()? == after.modified()?)
+    }
+
+    /// The set, and where its entries stand. Warns of rows that another row of the set replaced.
+    fn finish(self, info: &SetInfo, source: &Source, problems: &mut Problems) -> (CompiledSet, Places) {
+        let (mut compiled, merged) = self.builder.build_merged();
+        compiled.info = info.clone();
+        let mut standing: HashMap<u32, Run> = HashMap::new();
+        for pair in &merged {
+            let now = self.places.run(pair.later);
+            let last = standing.insert(pair.first, now).unwrap_or_else(|| self.places.run(pair.first));
+            if last.meta != now.meta && last.at != now.at {
+                let (line, column) = source.position(now.at as usize);
+                let message = format!("never acts: line {line}, column {column} has the same value and wins");
+                let at = token(source, last.at);
+                let problem = Diagnostic::at(Level::Warning, "duplicate-value", source, at, message);
+                problems.push(problem.help("keep one of the rows"), source);
+            }
+        }
+        if merged.is_empty() {
+            return (compiled, self.places);
+        }
+        let mut places = Places::default();
+        let mut dropped = merged.iter().map(|pair| pair.later).peekable();
+        let mut index = 0;
+        for row in 0..(compiled.len() + merged.len()) as u32 {
+            if dropped.next_if_eq(&row).is_none() {
+                let run = standing.get(&row).copied().unwrap_or_else(|| self.places.run(row));
+                places.add(index, run.at, run.meta);
+                index += 1;
+            }
+        }
+        (compiled, places)
+    }
+}
+
+impl Part {
+    /// Checks every row and brings it into normal form.
+    fn check(&mut self, piece: &bulk::Piece, list: &Bulk, nocase: bool, shown: &Path) {
+        let Part { keys, total, refused, problems } = self;
+        keys.clear();
+        *total = 0;
+        piece.rows(list.column, &mut |row| {
+            *total += 1;
+            let added = match &row.value {
+                Ok(value) => add_value(keys, list.kind, value, nocase, list.forced),
                 Err(reason) => Err(native::Fault::unreadable(reason)),
             };
-            match checked {
-                Ok(value) => full = self.add(draft, &value, list.meta, None, at).is_none(),
-                Err(fault) => {
-                    let problem = fault.in_list(&shown, &row);
-                    draft.refused.add(fault.reason, || problem.place());
-                    problems.push_line(problem, row.text, row.offset);
-                }
+            if let Err(fault) = added {
+                let problem = fault.in_list(shown, &row);
+                refused.add(fault.reason, || problem.place());
+                problems.push_line(problem, row.text, row.offset);
             }
-            !full
-        };
-        let digest =
-            File::open(&file.path).and_then(|mut file| bulk::rows(&mut file, list.column, &mut each));
-        let message = match digest {
-            _ if full => "the list alone would exceed `memory_limit`".to_owned(),
-            Ok(digest) if digest == file.digest => return Some(()),
-            Ok(_) => format!("bulk file `{}` changed while it was read", list.file),
-            Err(error) => format!("bulk file `{}` cannot be read: {error}", list.file),
-        };
-        let code = if full { "memory-limit" } else { "bulk-file" };
-        problems.push_fatal(Diagnostic::at(Level::Error, code, source, list.at.clone(), message), source);
-        None
+        });
+    }
+}
+
+/// Where the entries of a set stand in its file: each at its value, those of a list at the name of the
+/// list. A run begins where the place changes.
+#[derive(Debug, Default)]
+pub struct Places {
+    runs: Vec<Run>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    row: u32,
+    at: u32,
+    /// The policy, as the draft has it.
+    meta: u32,
+}
+
+impl Places {
+    fn add(&mut self, row: usize, at: u32, meta: u32) {
+        if self.runs.last().is_none_or(|last| (last.at, last.meta) != (at, meta)) {
+            self.runs.push(Run { row: row as u32, at, meta });
+        }
+    }
+
+    /// Byte of the set's file where an entry stands.
+    pub fn of(&self, row: u32) -> u32 {
+        self.run(row).at
+    }
+
+    fn run(&self, row: u32) -> Run {
+        let next = self.runs.partition_point(|run| run.row <= row);
+        next.checked_sub(1).and_then(|at| self.runs.get(at)).copied().unwrap_or_default()
     }
 }

@@ -6,9 +6,9 @@
 //! is refused for matching too much, [`watch`] tells when to load again.
 
 pub mod bulk;
+pub mod compare;
 pub mod find;
 pub mod guard;
-pub mod inventory;
 pub mod last_good;
 pub mod load;
 pub mod native;
@@ -23,12 +23,11 @@ pub use problems::Problem;
 pub use report::report;
 pub use store::Store;
 
-use crate::detect::indicator::{Kind, SetInfo, Tlp};
+use crate::detect::indicator::{Kind, Meta, SetInfo, Tlp};
 use crate::detect::{CompiledSet, RuleSet};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::input::Nanos;
-use inventory::Inventory;
-use std::collections::BTreeSet;
+use load::Places;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,7 +65,10 @@ pub struct LoadedSet {
     /// The text it was loaded from.
     pub source: Arc<Source>,
     name_at: Range<usize>,
-    inventory: Arc<Inventory>,
+    /// Entries by kind, of any set.
+    counts: [usize; Kind::ALL.len()],
+    markings: Vec<Tlp>,
+    places: Arc<Places>,
     bulk: Vec<BulkFile>,
     problems: Arc<Vec<Problem>>,
 }
@@ -74,18 +76,21 @@ pub struct LoadedSet {
 impl LoadedSet {
     /// Entries whose `valid_until` has come.
     pub fn expired(&self, now: Nanos) -> usize {
-        self.inventory.expired(now)
+        let expired = |meta: &&Meta| meta.valid_until.is_some_and(|until| until <= now);
+        match self.compiled.metas().iter().find(expired) {
+            Some(_) => self.compiled.policies().filter(expired).count(),
+            None => 0,
+        }
     }
 
     /// The markings of its entries' policies, least strict first.
-    pub fn markings(&self) -> Vec<Tlp> {
-        let markings: BTreeSet<Tlp> = self.inventory.metas().iter().map(|meta| meta.tlp).collect();
-        markings.into_iter().collect()
+    pub fn markings(&self) -> &[Tlp] {
+        &self.markings
     }
 
     /// Entries of any kind, allow entries included.
     pub fn entries(&self) -> usize {
-        self.inventory.total()
+        self.compiled.len()
     }
 }
 
@@ -152,8 +157,8 @@ impl ChangeKind {
 pub struct Change {
     /// Its kind.
     pub kind: Kind,
-    /// Its normal form; none in sets too large to keep it.
-    pub value: Option<String>,
+    /// Its normal form.
+    pub value: String,
     /// What became of it.
     pub change: ChangeKind,
     /// Its marking.

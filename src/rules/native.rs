@@ -11,7 +11,7 @@ use super::taxonomy::RSIT;
 use super::yaml::{self, Entry, Node, Tree, Value};
 use super::{Refused, TestLine};
 use crate::detect::indicator::{
-    Kind, MatchMode, Meta, Mode, Normal, Severity, Throttle, Tlp, ValueError, normalise,
+    Keys, Kind, MatchMode, Meta, Mode, Normal, Severity, Throttle, Tlp, ValueError, normalise,
 };
 use crate::diagnostic::{Diagnostic, Level, Source, nearest, printable};
 use crate::input::Nanos;
@@ -154,6 +154,17 @@ impl Tally {
         match self.list.iter_mut().find(|refused| refused.reason == reason) {
             Some(refused) => refused.count += 1,
             None => self.list.push(Refused { reason: reason.to_owned(), count: 1, first: first() }),
+        }
+    }
+
+    /// Takes over what was counted of the rows behind.
+    pub fn absorb(&mut self, other: Tally) {
+        self.total += other.total;
+        for theirs in other.list {
+            match self.list.iter_mut().find(|refused| refused.reason == theirs.reason) {
+                Some(refused) => refused.count += theirs.count,
+                None => self.list.push(theirs),
+            }
         }
     }
 
@@ -985,6 +996,28 @@ impl Fault {
         Fault { reason, code: "bad-value", message: reason.to_owned(), help: None }
     }
 
+    /// A value that is none of its kind.
+    fn of(kind: Kind, written: &str, error: &ValueError) -> Fault {
+        let reason = match error {
+            ValueError::Empty => "empty value",
+            ValueError::Address => "not an address or prefix",
+            ValueError::HostBits(_) => "host bits are set",
+            ValueError::Domain(_) => "not a domain name",
+            ValueError::Url(_) => "not a URL",
+            ValueError::Email => "not an e-mail address",
+            ValueError::Hash { .. } => "not a hash of this type",
+            ValueError::TooLong(_) => "value too long",
+        };
+        let help = match error {
+            ValueError::HostBits(prefix) => Some(format!("write `{prefix}`")),
+            ValueError::Empty => None,
+            _ => meant(written)
+                .filter(|meant| *meant != kind)
+                .map(|kind| format!("is it `type: {}`?", kind.name())),
+        };
+        Fault { reason, code: "bad-value", message: error.to_string(), help }
+    }
+
     /// The diagnostic at a row of a list.
     pub fn in_list(&self, path: &Path, row: &ListRow<'_>) -> Diagnostic {
         let mut diagnostic = Diagnostic::whole(Level::Error, self.code, path, self.message.clone());
@@ -1002,36 +1035,49 @@ impl Fault {
 }
 
 /// Brings a value into normal form and asks the guards.
-pub fn check_value(kind: Kind, written: &str, nocase: bool, forced: bool) -> Result<Normal, Fault> {
-    let value = normalise(kind, written, nocase).map_err(|error| {
-        let reason = match &error {
-            ValueError::Empty => "empty value",
-            ValueError::Address => "not an address or prefix",
-            ValueError::HostBits(_) => "host bits are set",
-            ValueError::Domain(_) => "not a domain name",
-            ValueError::Url(_) => "not a URL",
-            ValueError::Email => "not an e-mail address",
-            ValueError::Hash { .. } => "not a hash of this type",
-            ValueError::TooLong(_) => "value too long",
-        };
-        let help = match &error {
-            ValueError::HostBits(prefix) => Some(format!("write `{prefix}`")),
-            ValueError::Empty => None,
-            _ => meant(written)
-                .filter(|meant| *meant != kind)
-                .map(|kind| format!("is it `type: {}`?", kind.name())),
-        };
-        Fault { reason, code: "bad-value", message: error.to_string(), help }
-    })?;
-    if !forced && let Some(reason) = guard::refusal(&value) {
-        return Err(Fault {
+fn check_value(kind: Kind, written: &str, nocase: bool, forced: bool) -> Result<Normal, Fault> {
+    let value = normalise(kind, written, nocase).map_err(|error| Fault::of(kind, written, &error))?;
+    guarded(kind, &value.key(nocase), forced)?;
+    Ok(value)
+}
+
+/// The same, but the value is one of many.
+pub fn add_value(
+    keys: &mut Keys,
+    kind: Kind,
+    written: &str,
+    nocase: bool,
+    forced: bool,
+) -> Result<(), Fault> {
+    keys.add(kind, written, nocase, |key| guarded(kind, key, forced).map_err(Unfit::Guarded)).map_err(
+        |unfit| match unfit {
+            Unfit::Guarded(fault) => fault,
+            Unfit::Value(error) => Fault::of(kind, written, &error),
+        },
+    )
+}
+
+enum Unfit {
+    Guarded(Fault),
+    Value(ValueError),
+}
+
+impl From<ValueError> for Unfit {
+    fn from(error: ValueError) -> Unfit {
+        Unfit::Value(error)
+    }
+}
+
+fn guarded(kind: Kind, key: &[u8], forced: bool) -> Result<(), Fault> {
+    match guard::refusal(kind, key).filter(|_| !forced) {
+        None => Ok(()),
+        Some(reason) => Err(Fault {
             reason,
             code: "guard",
             message: format!("{reason}: it would match far too much"),
             help: Some("if it is meant, add `force: 'reason'` to the row".to_owned()),
-        });
+        }),
     }
-    Ok(value)
 }
 
 /// The kind that a value has by its shape.

@@ -88,12 +88,19 @@ impl Problems {
         }
     }
 
-    /// Takes over what was gathered apart.
+    /// Takes over what was gathered apart, from what stands behind.
     pub fn absorb(&mut self, other: Problems) {
+        let mut counts = self.counts.clone();
+        for problem in other.list {
+            let count = counts.entry(problem.diagnostic.code).or_default();
+            *count += 1;
+            if *count <= LISTED {
+                self.list.push(problem);
+            }
+        }
         for (code, count) in other.counts {
             *self.counts.entry(code).or_default() += count;
         }
-        self.list.extend(other.list);
     }
 
     /// The problems in the order of the file, and how many more there were of each kind.

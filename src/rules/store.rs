@@ -1,13 +1,12 @@
 //! Loads generation after generation: shares what did not change, keeps what was good.
 
+use super::compare::{InForce, changes, never_firing};
 use super::find::{self, Files, Found};
-use super::inventory::{Stock, token};
 use super::last_good::LastGood;
 use super::load::{self, Lists, Loaded};
 use super::problems::Problems;
 use super::{Generation, LoadedSet, Problem, Refused, RefusedFile, SetChanges, bulk};
 use crate::detect::RuleSet;
-use crate::detect::indicator::Mode;
 use crate::diagnostic::{Diagnostic, Level, Source, printable};
 use crate::input::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +22,6 @@ pub struct Store {
     embedded: &'static [(&'static str, &'static str)],
     data_dir: Option<PathBuf>,
     memory_limit: Option<u64>,
-    stock: Stock,
     last_good: Option<LastGood>,
     previous: Previous,
 }
@@ -33,6 +31,7 @@ pub struct Store {
 struct Previous {
     rules: Option<Arc<RuleSet>>,
     sets: BTreeMap<PathBuf, Arc<LoadedSet>>,
+    files: Files,
 }
 
 impl Store {
@@ -40,15 +39,7 @@ impl Store {
     ///
     /// With a data directory, last good versions are kept there.
     pub fn new(paths: Vec<PathBuf>, data_dir: Option<PathBuf>, memory_limit: Option<u64>) -> Store {
-        Store {
-            paths,
-            embedded: &[],
-            data_dir,
-            memory_limit,
-            stock: Stock::default(),
-            last_good: None,
-            previous: Previous::default(),
-        }
+        Store { paths, embedded: &[], data_dir, memory_limit, last_good: None, previous: Previous::default() }
     }
 
     /// Sets that are part of the program: pairs of a file name and its text.
@@ -83,9 +74,31 @@ impl Store {
         loading.refuse_second_names(&self.previous);
         self.fall_back(&files, &mut loading);
         let rules = self.build(&mut loading);
-        never_firing(&loading.sets, now, &mut loading.problems);
-        self.keep_copies(&files, &mut loading);
-        self.finish(rules, loading)
+        loading.problems.extend(never_firing(&rules, &loading.sets, now));
+        self.finish(rules, files, loading)
+    }
+
+    /// Keeps copies of what was loaded last and is good, and drops those whose file is gone.
+    ///
+    /// Apart from [`Store::load`], because the disk may take longer than all the rest.
+    pub fn keep(&mut self) -> Option<Diagnostic> {
+        let Previous { rules: Some(_), sets, files } = &self.previous else { return None };
+        let kept = self.last_good.as_mut()?;
+        let mut result = Ok(());
+        for set in sets.values().filter(|set| set.stale.is_none()) {
+            let embedded = self.embedded.iter().any(|(name, _)| Path::new(name) == set.info.path);
+            if !embedded {
+                result = result.and(kept.save(set));
+            }
+        }
+        let mut present: BTreeSet<&Path> = files.files.iter().map(|file| &*file.path).collect();
+        present.extend(sets.keys().map(PathBuf::as_path));
+        let keep =
+            |path: &Path| present.contains(path) || files.unreadable.iter().any(|place| place.hides(path));
+        result = result.and(kept.retain(keep));
+        let (error, dir) = (result.err()?, self.data_dir.as_ref()?);
+        let message = format!("last good versions of rule sets cannot be kept: {error}");
+        Some(Diagnostic::whole(Level::Warning, "last-good", dir, message))
     }
 
     fn read_embedded(&self, loading: &mut Loading) {
@@ -134,7 +147,7 @@ impl Store {
 
     fn load_text(&self, file: &Found, source: Source, lists: &Lists<'_>, loading: &mut Loading) {
         let mut problems = Problems::default();
-        match load::load(source, lists, &self.stock, self.memory_limit, &mut problems) {
+        match load::load(source, lists, self.memory_limit, &mut problems) {
             Loaded::Set(mut set) => {
                 set.problems = Arc::new(problems.finish());
                 loading.sets.push(Arc::from(set));
@@ -205,8 +218,7 @@ impl Store {
         let bytes = load::read_file(&saved.set).ok()?;
         let source = load::text_of(path, &bytes).ok()?;
         let mut problems = Problems::default();
-        match load::load(source, &Lists::Copies(&saved.lists), &self.stock, self.memory_limit, &mut problems)
-        {
+        match load::load(source, &Lists::Copies(&saved.lists), self.memory_limit, &mut problems) {
             Loaded::Set(set) => Some(Arc::from(set)),
             _ => None,
         }
@@ -277,33 +289,7 @@ impl Store {
         }
     }
 
-    /// Keeps copies of what is good, and drops those whose file is gone.
-    fn keep_copies(&mut self, files: &Files, loading: &mut Loading) {
-        let Some(kept) = &mut self.last_good else { return };
-        let mut result = Ok(());
-        for set in loading.sets.iter().filter(|set| set.stale.is_none()) {
-            let embedded = self.embedded.iter().any(|(name, _)| Path::new(name) == set.info.path);
-            if !embedded {
-                result = result.and(kept.save(set));
-            }
-        }
-        let mut present: BTreeSet<&Path> = files.files.iter().map(|file| &*file.path).collect();
-        present.extend(loading.sets.iter().map(|set| &*set.info.path));
-        let keep =
-            |path: &Path| present.contains(path) || files.unreadable.iter().any(|place| place.hides(path));
-        result = result.and(kept.retain(keep));
-        if let (Err(error), Some(dir)) = (result, &self.data_dir) {
-            let message = format!("last good versions of rule sets cannot be kept: {error}");
-            loading.problems.push(Problem::whole(Diagnostic::whole(
-                Level::Warning,
-                "last-good",
-                dir,
-                message,
-            )));
-        }
-    }
-
-    fn finish(&mut self, rules: Arc<RuleSet>, mut loading: Loading) -> Generation {
+    fn finish(&mut self, rules: Arc<RuleSet>, files: Files, mut loading: Loading) -> Generation {
         let good = loading.sets.iter().filter(|set| set.stale.is_none());
         loading.problems.extend(good.flat_map(|set| set.problems.iter().cloned()));
         loading.problems.sort_by(|a, b| {
@@ -311,9 +297,9 @@ impl Store {
             (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column))
         });
         let notes = loading.notes(&self.previous);
-        let changes = changes(&loading.sets, &self.previous.sets);
+        let changes = all_changes(&rules, &loading.sets, &self.previous);
         let by_path = loading.sets.iter().map(|set| (set.info.path.clone(), set.clone()));
-        self.previous = Previous { rules: Some(rules.clone()), sets: by_path.collect() };
+        self.previous = Previous { rules: Some(rules.clone()), sets: by_path.collect(), files };
         Generation {
             rules,
             refused: loading.failures.into_iter().map(Failure::into_file).collect(),
@@ -450,39 +436,24 @@ fn stale(set: &LoadedSet, reason: String, first: String) -> Arc<LoadedSet> {
     Arc::new(LoadedSet { stale: Some(reason), stale_at: Some(first), ..set.clone() })
 }
 
-/// Reports entries that a blocking allow set of the same load covers entirely.
-fn never_firing(sets: &[Arc<LoadedSet>], now: Nanos, problems: &mut Vec<Problem>) {
-    for allow in sets.iter().filter(|set| set.info.mode == Mode::Block) {
-        for set in sets.iter().filter(|set| set.info.mode == Mode::Indicators) {
-            let mut found = Problems::default();
-            set.inventory.covered_by(&allow.inventory, now, |own, by| {
-                let (line, column) = allow.source.position(by as usize);
-                let place = format!("{}:{line}:{column}", allow.info.path.display());
-                let message = format!("can never fire: allow set `{}` blocks it ({place})", allow.info.name);
-                let at = token(&set.source, own);
-                let problem = Diagnostic::at(Level::Warning, "covered-by-allow", &set.source, at, message);
-                found.push(problem.help("remove it here or there"), &set.source);
-            });
-            problems.extend(found.finish());
-        }
-    }
-}
-
-fn changes(sets: &[Arc<LoadedSet>], before: &BTreeMap<PathBuf, Arc<LoadedSet>>) -> Vec<SetChanges> {
-    let before: BTreeMap<&str, &Arc<LoadedSet>> = before.values().map(|set| (&*set.info.name, set)).collect();
-    let mut changes = Vec::new();
+fn all_changes(rules: &RuleSet, sets: &[Arc<LoadedSet>], previous: &Previous) -> Vec<SetChanges> {
+    let before: BTreeMap<&str, &Arc<LoadedSet>> =
+        previous.sets.values().map(|set| (&*set.info.name, set)).collect();
+    let in_force = |set: &LoadedSet| InForce::find(previous.rules.as_deref()?, set);
+    let mut all = Vec::new();
     for set in sets {
         let old = before.get(&*set.info.name);
-        if old.is_none_or(|old| !Arc::ptr_eq(&old.inventory, &set.inventory)) {
-            changes.push(set.inventory.changes(&set.info.name, old.map(|old| &*old.inventory)));
+        if old.is_none_or(|old| !Arc::ptr_eq(&old.compiled, &set.compiled)) {
+            let old = old.and_then(|old| in_force(old));
+            all.push(changes(&set.info.name, InForce::find(rules, set), old));
         }
     }
     let names: BTreeSet<&str> = sets.iter().map(|set| &*set.info.name).collect();
     for (name, old) in before.into_iter().filter(|(name, _)| !names.contains(name)) {
-        changes.push(SetChanges::removed(name, &old.inventory));
+        all.push(changes(name, None, in_force(old)));
     }
-    changes.retain(|changes| changes.added + changes.removed + changes.changed > 0);
-    changes
+    all.retain(|changes| changes.added + changes.removed + changes.changed > 0);
+    all
 }
 
 #[cfg(test)]
@@ -526,6 +497,12 @@ mod tests {
         }
     }
 
+    fn loaded(store: &mut Store) -> Generation {
+        let generation = store.load(NOW);
+        assert_eq!(store.keep(), None);
+        generation
+    }
+
     fn set(name: &str, domains: &[&str]) -> String {
         let mut text = format!("schema: 1\nset: {name}\nindicators:\n");
         for domain in domains {
@@ -544,23 +521,20 @@ mod tests {
         site.write("a.yaml", set("a", &["one.example", "two.example"]));
         site.write("b/b.yml", set("b", &["three.example"]));
         let mut store = site.store();
-        let first = store.load(NOW);
+        let first = loaded(&mut store);
         assert_eq!(in_force(&first), [("a", 2, false), ("b", 1, false)]);
         assert_eq!(first.rules.sets().len(), 2);
-        let second = store.load(NOW);
+        let second = loaded(&mut store);
         assert!(Arc::ptr_eq(&first.rules, &second.rules) && second.changes.is_empty());
         site.write("a.yaml", set("a", &["two.example", "four.example"]) + "defaults: {tlp: clear}\n");
-        let third = store.load(NOW);
+        let third = loaded(&mut store);
         assert!(
             Arc::ptr_eq(&second.sets[1], &third.sets[1]) && !Arc::ptr_eq(&second.sets[0], &third.sets[0])
         );
         let [changes] = &third.changes[..] else { panic!("{:?}", third.changes) };
         assert_eq!((changes.added, changes.removed, changes.changed), (1, 1, 1));
-        let mut list: Vec<_> = changes
-            .list
-            .iter()
-            .map(|change| (change.value.as_deref().unwrap(), change.change, change.tlp))
-            .collect();
+        let mut list: Vec<_> =
+            changes.list.iter().map(|change| (change.value.as_str(), change.change, change.tlp)).collect();
         list.sort_unstable_by_key(|(value, ..)| *value);
         assert_eq!(
             list,
@@ -571,7 +545,7 @@ mod tests {
             ]
         );
         fs::remove_file(site.path("a.yaml")).unwrap();
-        let fourth = store.load(NOW);
+        let fourth = loaded(&mut store);
         assert_eq!(in_force(&fourth), [("b", 1, false)]);
         assert_eq!((fourth.changes[0].set.as_str(), fourth.changes[0].removed), ("a", 2));
     }
@@ -583,11 +557,11 @@ mod tests {
         site.write("a.yaml", &good);
         site.write("list.csv", "two.example,x\nthree.example,x\n");
         let mut store = site.store();
-        assert_eq!(in_force(&store.load(NOW)), [("a", 3, false)]);
+        assert_eq!(in_force(&loaded(&mut store)), [("a", 3, false)]);
         site.write("a.yaml", good.replace("indicators", "indicator"));
         site.write("list.csv", "gone.example\n");
         for (name, mut store) in [("in memory", store), ("after a restart", site.store())] {
-            let generation = store.load(NOW);
+            let generation = loaded(&mut store);
             assert_eq!(in_force(&generation), [("a", 3, true)], "{name}");
             assert_eq!(
                 site.lines(&generation),
@@ -600,20 +574,20 @@ mod tests {
             assert_eq!(set.info.path, site.path("a.yaml"), "{name}");
             assert!(generation.refused.is_empty(), "{name}");
             // It stays so until the file is good again.
-            assert_eq!(in_force(&store.load(NOW)), [("a", 3, true)], "{name}");
+            assert_eq!(in_force(&loaded(&mut store)), [("a", 3, true)], "{name}");
         }
         // The cause is what refuses the set, not the bad row before it.
         let row = "indicators:\n  - {type: ip, value: x}\nfoo: 1";
         site.write("a.yaml", good.replace("indicators:", row));
         let mut store = site.store();
-        let generation = store.load(NOW);
+        let generation = loaded(&mut store);
         assert!(
             generation.sets[0].stale_at.as_ref().unwrap().ends_with("a.yaml:5:1"),
             "{:?}",
             generation.sets[0].stale_at
         );
         site.write("a.yaml", &good);
-        let generation = store.load(NOW);
+        let generation = loaded(&mut store);
         assert_eq!(in_force(&generation), [("a", 2, false)]);
         assert_eq!((generation.changes[0].added, generation.changes[0].removed), (1, 2));
     }
@@ -633,9 +607,9 @@ mod tests {
         ] {
             let site = Site::new();
             site.write("a.yaml", set("a", &["one.example"]));
-            site.store().load(NOW);
+            loaded(&mut site.store());
             site.write("a.yaml", broken);
-            let generation = site.store().load(NOW);
+            let generation = loaded(&mut site.store());
             assert_eq!(in_force(&generation), [("a", 1, true)], "{name}");
             assert_eq!(generation.diagnostics.len(), 1, "{name}: {:?}", site.lines(&generation));
         }
@@ -646,23 +620,23 @@ mod tests {
         let site = Site::new();
         site.write("a.yaml", set("a", &["one.example"]));
         site.write("sub/b.yaml", set("b", &["two.example"]));
-        site.store().load(NOW);
+        loaded(&mut site.store());
         let copies = || fs::read_dir(site.dir.path().join("data/rules/last-good")).unwrap().count();
         assert_eq!(copies(), 2);
         // The whole tree is not mounted: nobody took the sets away.
         fs::rename(site.path(""), site.dir.path().join("away")).unwrap();
-        let generation = site.store().load(NOW);
+        let generation = loaded(&mut site.store());
         assert_eq!(in_force(&generation), [("a", 1, true), ("b", 1, true)]);
         assert_eq!(copies(), 2);
         fs::rename(site.dir.path().join("away"), site.path("")).unwrap();
         fs::remove_file(site.path("a.yaml")).unwrap();
-        assert_eq!(in_force(&site.store().load(NOW)), [("b", 1, false)]);
+        assert_eq!(in_force(&loaded(&mut site.store())), [("b", 1, false)]);
         assert_eq!(copies(), 1);
         // Renamed and broken at once.
         fs::remove_file(site.path("sub/b.yaml")).unwrap();
         site.write("c.yaml", "schema: 1\nset: b\nindicators: [{type: domian, value: x.example}]\n");
         for _ in 0..2 {
-            assert_eq!(in_force(&site.store().load(NOW)), [("b", 1, true)]);
+            assert_eq!(in_force(&loaded(&mut site.store())), [("b", 1, true)]);
         }
     }
 
@@ -672,7 +646,7 @@ mod tests {
         let mut store = site.store();
         for domain in ["one.example", "two.example", "three.example"] {
             site.write("a.yaml", set("a", &[domain]));
-            store.load(NOW);
+            loaded(&mut store);
         }
         let folders: Vec<_> = fs::read_dir(site.dir.path().join("data/rules/last-good")).unwrap().collect();
         assert_eq!(folders.len(), 1);
@@ -681,7 +655,7 @@ mod tests {
         // A damaged copy is passed over.
         fs::write(folder.join("meta.json"), "{").unwrap();
         site.write("a.yaml", "schema: 1\nset: [\n");
-        let generation = site.store().load(NOW);
+        let generation = loaded(&mut site.store());
         assert!(generation.sets.is_empty());
         assert_eq!(generation.refused.len(), 1);
     }
@@ -691,9 +665,9 @@ mod tests {
         let site = Site::new();
         site.write("b.yaml", set("same", &["one.example"]));
         let mut store = site.store();
-        store.load(NOW);
+        loaded(&mut store);
         site.write("a.yaml", set("same", &["two.example"]));
-        let generation = store.load(NOW);
+        let generation = loaded(&mut store);
         // The one that stands stays, though the other is first by name.
         assert_eq!(generation.sets[0].info.path, site.path("b.yaml"));
         let root = site.path("");
@@ -719,7 +693,7 @@ mod tests {
             (0..bad).for_each(|_| list += "  not an address\n");
             site.write("a.yaml", text);
             site.write("list.txt", list);
-            let generation = site.store().load(NOW);
+            let generation = loaded(&mut site.store());
             assert_eq!(generation.sets.len(), usize::from(kept), "{good} good, {bad} bad");
             let place = format!("list.txt:{}:3: not an address or prefix", good + 2);
             assert!(
@@ -749,7 +723,7 @@ mod tests {
         let site = Site::new();
         site.write("a.yaml", "schema: 1\nset: a\nbulk:\n  - {file: l.csv, type: sha256, column: 2}\n");
         site.write("l.csv", "x,\"abc\"\n");
-        let generation = site.store().load(NOW);
+        let generation = loaded(&mut site.store());
         let shown = generation.problems[0].render(false).replace(&format!("{}", site.path("").display()), "");
         assert_eq!(
             shown,
@@ -772,7 +746,7 @@ mod tests {
         site.write("set.txt", "schema: 1\nset: x\n");
         site.write("list.csv", "192.0.2.1\n");
         site.write("a.yaml", "schema: 1\nset: a\nbulk: [{file: list.csv, type: ip}]\n");
-        let generation = site.store().load(NOW);
+        let generation = loaded(&mut site.store());
         assert_eq!(
             site.lines(&generation),
             [
@@ -815,7 +789,7 @@ indicators:
   - {type: ip, value: 192.0.2.1, valid_until: 2030-01-01T00:00:00Z}
 ",
         );
-        let generation = site.store().load(NOW);
+        let generation = loaded(&mut site.store());
         assert_eq!(
             site.lines(&generation),
             [
@@ -831,16 +805,16 @@ indicators:
         let site = Site::new();
         site.write("a.yaml", set("a", &["one.example"]));
         let mut unbounded = site.store();
-        let needed = unbounded.load(NOW).rules.memory() as u64;
+        let needed = loaded(&mut unbounded).rules.memory() as u64;
         let mut store = Store::new(vec![site.path("")], None, Some(needed));
-        assert_eq!(in_force(&store.load(NOW)), [("a", 1, false)]);
+        assert_eq!(in_force(&loaded(&mut store)), [("a", 1, false)]);
         let names: Vec<String> = (0..10_000).map(|name| format!("h{name}.example")).collect();
         site.write("a.yaml", set("a", &names.iter().map(String::as_str).collect::<Vec<_>>()));
-        let generation = store.load(NOW);
+        let generation = loaded(&mut store);
         assert_eq!(in_force(&generation), [("a", 1, true)]);
         assert_eq!(generation.diagnostics[0].code, "memory-limit");
         let mut store = Store::new(vec![site.path("")], None, Some(1));
-        let generation = store.load(NOW);
+        let generation = loaded(&mut store);
         assert!(generation.sets.is_empty() && generation.rules.sets().is_empty());
         assert_eq!(generation.refused.len(), 1);
     }
@@ -850,9 +824,9 @@ indicators:
         const SETS: &[(&str, &str)] =
             &[("default/a.yaml", "schema: 1\nset: a\nindicators:\n  - {type: domain, value: a.example}\n")];
         let mut store = Store::embedded(SETS);
-        let first = store.load(NOW);
+        let first = loaded(&mut store);
         assert_eq!((in_force(&first), first.diagnostics.len()), (vec![("a", 1, false)], 0));
-        assert!(Arc::ptr_eq(&first.rules, &store.load(NOW).rules));
+        assert!(Arc::ptr_eq(&first.rules, &loaded(&mut store).rules));
     }
 
     #[test]
@@ -871,7 +845,7 @@ indicators:
 ",
         );
         site.write("b.yaml", "schema: 1\nset: b\nunknown: 1\n");
-        let generation = site.store().load(NOW);
+        let generation = loaded(&mut site.store());
         let shown = report(&generation, NOW, None);
         let place = |name: &str| site.path(name).to_string_lossy().into_owned();
         assert_eq!(
