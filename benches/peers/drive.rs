@@ -5,9 +5,9 @@
 use clap::{Args, ValueEnum};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, sendmmsg, sendmsg};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
-use std::io::{IoSlice, Write};
+use std::io::{IoSlice, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -42,6 +42,27 @@ pub struct Highest {
     /// Trials between the last good rate and the first bad one.
     #[arg(long, default_value_t = 4)]
     halvings: u32,
+}
+
+#[derive(Args)]
+pub struct Latency {
+    #[command(flatten)]
+    target: Target,
+    /// Messages a second, the probes beside them.
+    #[arg(long)]
+    rate: u64,
+    /// How long.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Probes a second.
+    #[arg(long, default_value_t = 100)]
+    probes: u64,
+    /// A listed name.
+    #[arg(long)]
+    name: String,
+    /// The file that alerts are written to.
+    #[arg(long)]
+    alerts: PathBuf,
 }
 
 #[derive(Args)]
@@ -86,6 +107,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let end = receiver.settle();
     let after = receiver.usage();
     let cpu = after.cpu - before.cpu;
+    let records = options.target.input.extension().is_some_and(|extension| extension == "bin");
+    let records = if records { crate::corpus::RECORDS } else { 1 };
+    let lost = after.dropped - before.dropped;
     println!(
         "{}",
         json!({
@@ -94,8 +118,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             "rate": sent as f64 / sending.as_secs_f64(),
             "busy": (end - start).as_secs_f64(),
             "cpu": cpu,
-            "cpu_per_million": cpu * 1e6 / sent as f64,
-            "lost": after.dropped - before.dropped,
+            "cpu_per_million": cpu * 1e6 / sent.saturating_sub(lost).max(1) as f64,
+            "cpu_per_million_records": cpu * 1e6 / (sent.saturating_sub(lost).max(1) * records) as f64,
+            "lost": lost,
             "rss_mib": after.rss,
         })
     );
@@ -115,7 +140,7 @@ pub fn highest(options: &Highest) -> anyhow::Result<()> {
         let reached = sent as f64 / start.elapsed().as_secs_f64();
         receiver.settle();
         let lost = receiver.usage().dropped - before.dropped;
-        println!("{}", json!({"rate": reached, "sent": sent, "lost": lost}));
+        println!("{}", json!({"target": rate, "rate": reached, "sent": sent, "lost": lost}));
         Ok((reached, lost))
     };
     // A single disturbance is no limit: a rate is lost when it loses twice.
@@ -142,6 +167,10 @@ pub fn highest(options: &Highest) -> anyhow::Result<()> {
         }
         (good, bad) = (bad, bad * 2);
     }
+    // What lies beyond, for the plot.
+    for more in [2, 4] {
+        holds(bad * more)?;
+    }
     for _ in 0..options.halvings {
         let middle = good.midpoint(bad);
         let (reached, held) = holds(middle)?;
@@ -153,6 +182,89 @@ pub fn highest(options: &Highest) -> anyhow::Result<()> {
     }
     println!("{}", json!({"highest": highest, "limit": "receiver"}));
     Ok(())
+}
+
+/// How often the file of alerts is looked at.
+const LOOK: Duration = Duration::from_micros(100);
+
+/// Sends a listed value with the time of sending in it now and then, reads the alerts as they are
+/// written, and prints how long they took. One thread does both, so that it is never kept from its core.
+pub fn latency(options: &Latency) -> anyhow::Result<()> {
+    let load = Load::read(&options.target.input)?;
+    let (_, to) = transport(&options.target.to)?;
+    let mut sender = Sender::connect(to, &load, options.target.pattern)?;
+    let probes = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    probes.connect(to)?;
+    let mut alerts = Alerts::open(&options.alerts)?;
+    let start = Instant::now();
+    let nanoseconds = |start: Instant| start.elapsed().as_nanos() as u64;
+    let end = (options.seconds * 1e9) as u64;
+    let (mut sent, mut probed, mut looked) = (0, 0, 0);
+    let mut took = Vec::new();
+    // Alerts of the last probes come after the end.
+    while nanoseconds(start) < end + 1_000_000_000 {
+        let now = nanoseconds(start);
+        if now < end && sent * 1_000_000_000 / options.rate.max(1) <= now {
+            sent += sender.step()?;
+        }
+        if now < end && probed * 1_000_000_000 / options.probes.max(1) <= now {
+            let time = nanoseconds(start);
+            let (name, probed_from) = (&options.name, probed % 250);
+            let line = format!(
+                "<30>Oct 11 08:00:00 h{probed_from} named[1]: client 10.99.0.{probed_from}#53: query: {name} IN A probe={time}"
+            );
+            probes.send(line.as_bytes())?;
+            probed += 1;
+        }
+        if now - looked > LOOK.as_nanos() as u64 {
+            looked = now;
+            alerts.read(&mut |sent| took.push(nanoseconds(start).saturating_sub(sent) as f64 / 1e6))?;
+        }
+    }
+    took.sort_by(f64::total_cmp);
+    let part = |share: f64| took.get((took.len() as f64 * share) as usize).copied();
+    println!(
+        "{}",
+        json!({
+            "rate": sent as f64 / options.seconds,
+            "probes": probed,
+            "alerts": took.len(),
+            "p50_ms": part(0.5),
+            "p99_ms": part(0.99),
+            "max_ms": took.last(),
+        })
+    );
+    Ok(())
+}
+
+/// A file of alerts that grows.
+struct Alerts {
+    file: fs::File,
+    rest: Vec<u8>,
+}
+
+impl Alerts {
+    fn open(path: &Path) -> anyhow::Result<Alerts> {
+        let mut file = fs::File::open(path)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Alerts { file, rest: Vec::new() })
+    }
+
+    /// Hands the time of sending of each probe to `each`, once its alert is there whole.
+    fn read(&mut self, each: &mut impl FnMut(u64)) -> anyhow::Result<()> {
+        if self.file.read_to_end(&mut self.rest)? == 0 {
+            return Ok(());
+        }
+        let whole = memchr::memrchr(b'\n', &self.rest).map_or(0, |end| end + 1);
+        for line in self.rest[..whole].split(|byte| *byte == b'\n') {
+            if let Some(at) = memchr::memmem::find(line, b"probe=") {
+                let digits = line[at + 6..].iter().take_while(|byte| byte.is_ascii_digit());
+                each(digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0')));
+            }
+        }
+        self.rest.drain(..whole);
+        Ok(())
+    }
 }
 
 fn transport(to: &str) -> anyhow::Result<(&str, SocketAddr)> {
@@ -456,10 +568,4 @@ fn dropped(port: u16) -> u64 {
                 .collect::<Vec<u64>>()
         })
         .sum()
-}
-
-/// A value of a JSON line.
-#[allow(dead_code)]
-fn number(value: &Value, key: &str) -> Option<f64> {
-    value.get(key)?.as_f64()
 }
