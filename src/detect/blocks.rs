@@ -90,19 +90,6 @@ fn classify(block: &[u8; 64]) -> Masks {
     unsafe { sse2::classify(block) }
 }
 
-/// The letters, digits and `_` of a block.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[allow(unsafe_code)]
-pub(super) fn words(block: &[u8; 64]) -> u64 {
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: this processor has AVX2.
-        return unsafe { avx2::words(block) };
-    }
-    // SAFETY: SSE2 is part of the x86-64 instruction set.
-    unsafe { sse2::words(block) }
-}
-
 /// The same code for vectors of 16 and of 32 bytes.
 #[cfg(target_arch = "x86_64")]
 macro_rules! classes {
@@ -146,23 +133,6 @@ macro_rules! classes {
             }
             masks
         }
-
-        #[inline]
-        #[target_feature(enable = $feature)]
-        pub(super) fn words(block: &[u8; 64]) -> u64 {
-            let each = |byte: u8| $set(byte as i8);
-            let at_most = |bytes: $vector, limit: u8| $equal($least(bytes, each(limit)), bytes);
-            let mut words = 0;
-            for lane in 0..64 / $width {
-                let shift = lane * $width;
-                let bytes = $lane(block, shift);
-                let letters = at_most($minus($or(bytes, each(0x20)), each(b'a')), 25);
-                let digits = at_most($minus(bytes, each(b'0')), 9);
-                let word = $or($or(letters, digits), $equal(bytes, each(b'_')));
-                words |= u64::from($signs(word) as $bits) << shift;
-            }
-            words
-        }
     };
 }
 
@@ -194,7 +164,10 @@ mod sse2 {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use std::arch::x86_64::_mm256_set_epi64x;
+    use super::ByteSet;
+    use std::arch::x86_64::{
+        _mm256_and_si256, _mm256_set_epi64x, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    };
 
     classes!(
         "avx2",
@@ -209,6 +182,53 @@ mod avx2 {
         _mm256_or_si256,
         _mm256_movemask_epi8
     );
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn members<const N: usize>(
+        bytes: &[u8],
+        sets: &[ByteSet; N],
+        mut each: impl FnMut(usize, [u64; N]),
+    ) {
+        let table = |columns: &[u8; 16]| {
+            let whole = u128::from_le_bytes(*columns);
+            let (low, high) = (whole as i64, (whole >> 64) as i64);
+            _mm256_set_epi64x(high, low, high, low)
+        };
+        let mut tables = [_mm256_setzero_si256(); N];
+        for (table_of, set) in tables.iter_mut().zip(sets) {
+            *table_of = table(&set.0);
+        }
+        let rows = table(&super::ROWS);
+        let half = _mm256_set1_epi8(15);
+        for (number, chunk) in bytes.chunks(64).enumerate() {
+            let padded;
+            // Cheaper than copying the rest: the last 64 bytes, without those before it.
+            let (block, behind) = match (chunk.first_chunk(), bytes.last_chunk()) {
+                (Some(whole), _) => (whole, 0),
+                (None, Some(last)) => (last, 64 - chunk.len()),
+                (None, None) => {
+                    padded = super::block(chunk, 0);
+                    (&padded, 0)
+                }
+            };
+            let lanes = [lane(block, 0), lane(block, 32)].map(|bytes| {
+                let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half);
+                (_mm256_and_si256(bytes, half), _mm256_shuffle_epi8(rows, upper))
+            });
+            let mut masks = [0; N];
+            for (mask, table) in masks.iter_mut().zip(tables) {
+                let [low, high] = lanes.map(|(column, row)| {
+                    let common = _mm256_and_si256(_mm256_shuffle_epi8(table, column), row);
+                    u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi8(common, row)) as u32)
+                });
+                *mask = (low | high << 32) >> behind;
+            }
+            if chunk.len() < 64 {
+                masks = masks.map(|mask| mask & ((1 << chunk.len()) - 1));
+            }
+            each(64 * number, masks);
+        }
+    }
 
     /// Thirty-two bytes; the loads compile to one.
     #[inline]
@@ -233,12 +253,6 @@ fn classify(block: &[u8; 64]) -> Masks {
     plain(block)
 }
 
-/// The words of a block.
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn words(block: &[u8; 64]) -> u64 {
-    plain_words(block)
-}
-
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn plain(block: &[u8; 64]) -> Masks {
     let mut masks = Masks::default();
@@ -259,14 +273,61 @@ fn plain(block: &[u8; 64]) -> Masks {
     masks
 }
 
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn plain_words(block: &[u8; 64]) -> u64 {
-    block.iter().enumerate().map(|(at, byte)| u64::from(super::lexis::is_word(*byte)) << at).sum()
+/// A set of bytes, as tests of many bytes at a time want it: one bit for each row of 16 bytes, in the
+/// column that the lower half of the byte selects. Control characters share a row, and so does all
+/// that is not ASCII: bytes of one column there are in the set together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ByteSet([u8; 16]);
+
+/// The bit of a row, by the upper half of the byte.
+const ROWS: [u8; 16] = [1, 1, 4, 8, 16, 32, 64, 128, 2, 2, 2, 2, 2, 2, 2, 2];
+
+impl ByteSet {
+    /// The bytes that satisfy a condition.
+    pub fn of(condition: impl Fn(u8) -> bool) -> ByteSet {
+        let mut set = ByteSet::default();
+        (0..=255).filter(|byte| condition(*byte)).for_each(|byte| set.insert(byte));
+        set
+    }
+
+    /// Adds a byte.
+    pub fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte & 15)] |= ROWS[usize::from(byte >> 4)];
+    }
+
+    fn contains(&self, byte: u8) -> bool {
+        self.0[usize::from(byte & 15)] & ROWS[usize::from(byte >> 4)] != 0
+    }
+}
+
+/// Calls `each` with the beginning of every block and which of its bytes are in each of the sets; what
+/// lies behind the end is in none.
+#[inline]
+#[allow(unsafe_code)]
+pub(super) fn members<const N: usize>(bytes: &[u8], sets: &[ByteSet; N], each: impl FnMut(usize, [u64; N])) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: this processor has AVX2.
+        return unsafe { avx2::members(bytes, sets, each) };
+    }
+    plain_members(bytes, sets, each);
+}
+
+/// The same byte by byte, for processors without AVX2.
+fn plain_members<const N: usize>(bytes: &[u8], sets: &[ByteSet; N], mut each: impl FnMut(usize, [u64; N])) {
+    for (number, block) in bytes.chunks(64).enumerate() {
+        let among = |set: &ByteSet| {
+            block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(set.contains(*byte)))
+        };
+        each(64 * number, std::array::from_fn(|at| among(&sets[at])));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lexis::is_word;
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn vectors_equal_the_table() {
@@ -280,9 +341,50 @@ mod tests {
             // SAFETY: SSE2 is part of the x86-64 instruction set.
             unsafe {
                 assert_eq!(sse2::classify(&block), plain(&block), "at {at}");
-                assert_eq!(sse2::words(&block), plain_words(&block), "at {at}");
             }
-            assert_eq!(words(&block), plain_words(&block), "at {at}");
+        }
+    }
+    #[test]
+    fn sets_hold_their_bytes() {
+        let all: Vec<u8> = (0..=255).collect();
+        for byte in 0..=255 {
+            let only = ByteSet::of(|other| other == byte);
+            assert!(only.contains(byte));
+            let alike = (0..=255).filter(|other| only.contains(*other)).count();
+            assert_eq!(
+                alike,
+                if (32..128).contains(&byte) {
+                    1
+                } else if byte < 32 {
+                    2
+                } else {
+                    8
+                }
+            );
+        }
+        members(&all, &[ByteSet::of(is_word)], |base, [words]| {
+            for (at, byte) in all[base..base + 64].iter().enumerate() {
+                assert_eq!(words >> at & 1 == 1, is_word(*byte));
+            }
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn sets_by_vectors_equal_those_byte_by_byte(
+            message in prop::collection::vec(any::<u8>(), 0..400),
+            inside in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let sets = [
+                ByteSet::default(),
+                ByteSet::of(is_word),
+                ByteSet::of(|byte| inside.contains(&byte)),
+                ByteSet::of(|_| true),
+            ];
+            let (mut fast, mut plain) = (Vec::new(), Vec::new());
+            members(&message, &sets, |at, masks| fast.push((at, masks)));
+            plain_members(&message, &sets, |at, masks| plain.push((at, masks)));
+            prop_assert_eq!(fast, plain);
         }
     }
 }
