@@ -144,8 +144,12 @@ pub const WAIT: Duration = Duration::from_millis(200);
 ///
 /// A wake-up costs more than a datagram: at 25,000 evenly spaced datagrams a second, gathering for a
 /// millisecond halves the CPU time at least. The receive buffer holds what comes meanwhile; where the
-/// kernel granted only a small one, half the time must do, or a burst would overflow it.
+/// kernel granted only a small one, half the time must do, or a burst would overflow it. Where nothing
+/// came soon the last time, such as behind a burst, waiting for the next datagram is cheaper.
 pub const GATHER: Duration = Duration::from_millis(1);
+
+/// More came soon if it came while gathering, or would have.
+const SOON: Nanos = 1_250_000;
 
 /// Holds a thousand datagrams of common size with the kernel's overhead, a burst of a millisecond.
 const SMALL_BUFFER: usize = 1 << 20;
@@ -164,7 +168,14 @@ pub struct Receiver {
     max_datagram: usize,
     batch: usize,
     gather: Duration,
-    last_was_short: bool,
+    /// When the last batch was read.
+    received: Nanos,
+    /// The same, if it was short.
+    short: Option<Nanos>,
+    /// The last batch was gathered.
+    gathered: bool,
+    /// Whether more came soon after the last short batch that was not gathered, and the last that was.
+    soon: [bool; 2],
     /// Datagrams since a batch was short.
     unpaused: usize,
 }
@@ -191,7 +202,10 @@ impl Receiver {
             max_datagram,
             batch,
             gather,
-            last_was_short: false,
+            received: 0,
+            short: None,
+            gathered: false,
+            soon: [true; 2],
             unpaused: 0,
         }
     }
@@ -210,11 +224,15 @@ impl Receiver {
     ///
     /// None within [`WAIT`], or a signal, give 0.
     pub fn receive(&mut self, each: &mut impl FnMut(Message<'_>)) -> io::Result<usize> {
-        if self.last_was_short && !self.gather.is_zero() {
+        let Some(last) = self.short.take() else { return self.read(MsgFlags::MSG_WAITFORONE, each) };
+        let kind = usize::from(self.gathered);
+        self.gathered = self.soon[kind];
+        if self.gathered {
             thread::sleep(self.gather);
         }
-        self.last_was_short = false;
-        self.read(MsgFlags::MSG_WAITFORONE, each)
+        let count = self.read(MsgFlags::MSG_WAITFORONE, each)?;
+        self.soon[kind] = count > 0 && self.received - last < SOON;
+        Ok(count)
     }
 
     /// Hands out what the kernel holds, without waiting; 0 when nothing is left.
@@ -242,6 +260,7 @@ impl Receiver {
             Err(error) => return Err(error.into()),
         };
         let received = now();
+        self.received = received;
         let mut count = 0;
         for datagram in datagrams {
             count += 1;
@@ -252,7 +271,7 @@ impl Receiver {
                 truncated: datagram.flags.contains(MsgFlags::MSG_TRUNC),
             });
         }
-        self.last_was_short = count > 0 && count < self.batch;
+        self.short = (count < self.batch).then_some(received);
         self.balance(count, received);
         Ok(count)
     }
