@@ -12,16 +12,14 @@ use super::indicator::{Kind, MatchMode, Merged, Meta, Mode, Normal, SetInfo, sam
 use super::lexis;
 use super::table::{Filter, Table};
 use super::text::{Pattern, TextIndex};
-use super::token::{address_observable, unhex};
+use super::token::unhex;
 use super::url;
 use super::{Contributor, EntryRef, Observable, ValueId};
-use crate::decode::Span;
 use crate::input::Nanos;
 use ipnet::IpNet;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A compiled set: immutable, shared between generations of the [`RuleSet`].
@@ -400,13 +398,18 @@ impl RuleSet {
         self.rows == 0
     }
 
-    /// Whether some value covers the address. A yes may be wrong, a no is not, and takes a few
-    /// nanoseconds.
+    /// Whether some value covers the address, a number of IPv6 or of IPv4 mapped into it. A yes may be
+    /// wrong, a no is not, and takes a few nanoseconds.
     #[inline]
-    pub(super) fn may_cover(&self, address: IpAddr) -> bool {
-        let observable = address_observable(Seed::current(), address, Span::default());
-        let covered = observable.address.is_some_and(|address| self.prefixes.cover(address));
-        covered || (self.table.may_contain(observable.hash) && self.seems_to_hold(observable.hash))
+    pub(super) fn may_cover(&self, address: u128) -> bool {
+        let seed = Seed::current();
+        let (covered, hash) = if address >> 32 == 0xffff {
+            let four = address as u32;
+            (self.prefixes.cover4(four), seed.hash(Kind::Ip, &four.to_be_bytes()))
+        } else {
+            (self.prefixes.cover6(address), seed.hash(Kind::Ip, &address.to_be_bytes()))
+        };
+        covered || (self.table.may_contain(hash) && self.seems_to_hold(hash))
     }
 
     #[cold]

@@ -990,7 +990,6 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 }
 
 /// The observable of an address; IPv4-mapped IPv6 is IPv4.
-#[inline]
 pub(super) fn address_observable(seed: Seed, address: IpAddr, span: Span) -> Observable {
     let address = address.to_canonical();
     let hash = match address {

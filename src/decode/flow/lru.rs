@@ -23,6 +23,12 @@ struct Slot<K, V> {
     older: usize,
 }
 
+impl<K: Eq, V> Slot<K, V> {
+    fn is_of(&self, key: &K) -> bool {
+        self.entry.as_ref().is_some_and(|(own, _)| own == key)
+    }
+}
+
 /// The end of the list.
 const NONE: usize = usize::MAX;
 
@@ -46,11 +52,13 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
 
     /// Makes an entry the one used last; gives its slot, where it stays until it is removed.
     pub(super) fn touch_slot(&mut self, key: &K) -> Option<usize> {
-        let at = *self.index.get(key)?;
-        if at != self.newest {
-            self.unlink(at);
-            self.link(at);
+        // What was used last is mostly used next: the exporter, its domain, the template of a set.
+        if self.slots.get(self.newest).is_some_and(|slot| slot.is_of(key)) {
+            return Some(self.newest);
         }
+        let at = *self.index.get(key)?;
+        self.unlink(at);
+        self.link(at);
         Some(at)
     }
 

@@ -3,7 +3,7 @@
 use super::clock::{Clock, SECOND, Unit};
 use super::ecs::{Shown, push_extra};
 use super::sequence::Account;
-use super::{Datagram, DecodeError, Detail, Flow, Record};
+use super::{Datagram, DecodeError, Detail, Flow, MAPPED, Record};
 use crate::decode::{FieldId, Fields, Value};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
@@ -80,12 +80,11 @@ fn header(input: &[u8]) -> IResult<&[u8], Header> {
     Ok((rest, Header { count, uptime, seconds, nanoseconds, sequence, engine, sampling }))
 }
 
-/// Source and destination.
+/// Whether `holds` says yes to the source or the destination.
 #[inline]
-pub(super) fn addresses(record: &[u8]) -> [IpAddr; 2] {
-    record.first_chunk().map_or([IpAddr::V4(Ipv4Addr::UNSPECIFIED); 2], |record| {
-        [address_at(record, 0), address_at(record, 4)]
-    })
+pub(super) fn any_address(record: &[u8], mut holds: impl FnMut(u128) -> bool) -> bool {
+    let mut holds_at = |record, at| holds(MAPPED | u128::from(u32_at(record, at)));
+    record.first_chunk().is_some_and(|record| holds_at(record, 0) || holds_at(record, 4))
 }
 
 /// The flow of a record.
@@ -125,14 +124,17 @@ pub(super) fn fields(record: &Record<'_>, out: &mut Fields) {
     }
 }
 
+#[inline]
 fn u16_at(record: &[u8; SHARED], at: usize) -> u16 {
     u16::from_be_bytes([record[at], record[at + 1]])
 }
 
+#[inline]
 fn u32_at(record: &[u8; SHARED], at: usize) -> u32 {
     u32::from_be_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
 }
 
+#[inline]
 fn address_at(record: &[u8; SHARED], at: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits(u32_at(record, at)))
 }

@@ -1,15 +1,15 @@
 //! Templates: what an exporter says its records look like, compiled to a plan.
 //!
 //! Most fields of most records are of no use until somebody asks for them. So a [`Template`] keeps
-//! three things: every field as announced, for [`Template::values`]; the [`Step`]s that fill the
-//! [`Flow`], for [`Template::flow`]; and of these the few that are taken for each record, the glance:
-//! addresses, for [`Template::any_address`], and what says that a biflow was answered.
+//! every field as announced, for [`Template::values`]; the [`Step`]s that fill the [`Flow`], for
+//! [`Template::flow`]; and for what each record is asked, the [`Place`]s of its addresses, and the
+//! few steps that tell its length and whether a biflow was answered.
 
-use super::Flow;
 use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
 use super::element::{self, Element};
 use super::packet;
 use super::sampling::Stated;
+use super::{Flow, MAPPED};
 use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -49,7 +49,10 @@ pub(super) struct Traits {
 pub(super) struct Template {
     fields: Box<[Field]>,
     steps: Box<[Step]>,
-    glance: Box<[Step]>,
+    /// Those of variable length, and what says that a biflow was answered.
+    hops: Box<[Step]>,
+    /// None where an address may stand elsewhere in each record, or in a sampled header.
+    places: Option<Box<[Place]>>,
     traits: Traits,
     /// The octets of the shortest record; all records are that long unless some length is variable.
     minimum: usize,
@@ -88,6 +91,13 @@ struct Step {
     length: u16,
     target: Target,
     read: Read,
+}
+
+/// Octets from the record's beginning to an address of fixed length.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    V4(u16),
+    V6(u16),
 }
 
 /// How the octets of a field become a number.
@@ -212,6 +222,20 @@ impl Target {
     }
 }
 
+impl Place {
+    /// The address there, in a whole record; one of IPv4 as mapped into IPv6.
+    #[inline]
+    pub(super) fn address(self, record: &[u8]) -> Option<u128> {
+        match self {
+            Place::V4(at) => {
+                let octets = record.get(usize::from(at)..)?.first_chunk()?;
+                Some(MAPPED | u128::from(u32::from_be_bytes(*octets)))
+            }
+            Place::V6(at) => Some(u128::from_be_bytes(*record.get(usize::from(at)..)?.first_chunk()?)),
+        }
+    }
+}
+
 impl Units {
     fn of(fields: &[Field]) -> Units {
         let unit = |target| {
@@ -261,13 +285,13 @@ impl Template {
         let has = choose(&mut fields);
         let variable = specs.iter().any(|spec| spec.length == VARIABLE);
         let wanted = |target: Target| target != Target::None;
-        let glanced = |target: Target| target.is_v4() || target.is_v6() || target.is_answer();
         let last = |target| fields.iter().rposition(|field| field.target == target);
         let ipv6_inside = last(Target::SourceV6) > last(Target::SourceV4);
         let units = Units::of(&fields);
         Some(Template {
             steps: steps(&fields, wanted).into(),
-            glance: steps(&fields, glanced).into(),
+            hops: steps(&fields, Target::is_answer).into(),
+            places: places(&fields),
             fields: fields.into(),
             traits,
             minimum,
@@ -296,7 +320,8 @@ impl Template {
         size_of::<Template>()
             + size_of_val(&*self.fields)
             + size_of_val(&*self.steps)
-            + size_of_val(&*self.glance)
+            + size_of_val(&*self.hops)
+            + self.places.as_deref().map_or(0, size_of_val)
     }
 
     pub(super) fn traits(&self) -> Traits {
@@ -307,10 +332,10 @@ impl Template {
         self.has.contains(target)
     }
 
-    /// Whether [`Template::any_address`] sees the addresses: those in sampled headers it does not.
+    /// Where every address stands that a flow can have; none if that depends on the record.
     #[inline]
-    pub(super) fn has_addresses(&self) -> bool {
-        !self.has(Target::Frame) && !self.has(Target::IpHeader)
+    pub(super) fn places(&self) -> Option<&[Place]> {
+        self.places.as_deref()
     }
 
     /// The length of the record that `input` begins with, at least one octet; none if no whole record
@@ -323,29 +348,17 @@ impl Template {
         if !self.variable {
             return Some(self.minimum);
         }
-        let end = self.glance.iter().try_fold(0, |at, step| {
+        let end = self.hops.iter().try_fold(0, |at, step| {
             extent(input, at + usize::from(step.skip), step.length).map(|extent| extent.end)
         })?;
         (end <= input.len()).then_some(end)
-    }
-
-    /// Whether `holds` says yes to some address of a record.
-    #[inline]
-    pub(super) fn any_address(&self, record: &[u8], mut holds: impl FnMut(IpAddr) -> bool) -> bool {
-        walk(&self.glance, record).any(|(step, value)| {
-            if step.target.is_v4() {
-                holds(v4(unsigned(value).unwrap_or(0)))
-            } else {
-                step.target.is_v6() && holds(v6(wide(value)))
-            }
-        })
     }
 
     /// Whether a record describes both directions (RFC 5103), and something came back.
     #[inline]
     pub(super) fn is_answered(&self, record: &[u8]) -> bool {
         (self.has(Target::ReverseBytes) || self.has(Target::ReversePackets))
-            && walk(&self.glance, record).any(|(step, value)| {
+            && walk(&self.hops, record).any(|(step, value)| {
                 step.target.is_answer() && unsigned(value).is_some_and(|count| count > 0)
             })
     }
@@ -735,6 +748,25 @@ fn steps(fields: &[Field], wanted: impl Fn(Target) -> bool) -> Vec<Step> {
         steps.push(Step { skip, length: 0, target: Target::None, read: Read::Nothing });
     }
     steps
+}
+
+/// Where the addresses stand, if in every record there.
+fn places(fields: &[Field]) -> Option<Box<[Place]>> {
+    let mut places = Vec::new();
+    // None behind a field of variable length.
+    let mut offset = Some(0u16);
+    for field in fields {
+        let length = Some(field.spec.length).filter(|length| *length != VARIABLE);
+        let at = offset.filter(|_| length.is_some());
+        match field.target {
+            Target::Frame | Target::IpHeader => return None,
+            target if target.is_v4() => places.push(Place::V4(at?)),
+            target if target.is_v6() => places.push(Place::V6(at?)),
+            _ => {}
+        }
+        offset = offset.zip(length).map(|(offset, length)| offset.saturating_add(length));
+    }
+    Some(places.into())
 }
 
 /// The values that steps lead to, in a whole record.
