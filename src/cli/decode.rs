@@ -19,7 +19,7 @@ pub fn run(args: &DecodeArgs) -> anyhow::Result<ExitCode> {
     let decode = Decode {
         composer: Composer::new(pipeline::agent(crate::config::host_name()), Arc::new(Directory::default())),
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(std::io::stdout());
     let (read, workers) =
         offline::run(&decode, &args.inputs, args.kind, &args.time, offline::threads(None), &mut out)?;
     out.flush()?;

@@ -3,17 +3,16 @@
 use super::{As, Exit, TimeArgs, terminal};
 use crate::decode::flow::{DecodeError, Decoder, Record};
 use crate::decode::syslog::Reference;
-use crate::input::file::{self, Block, FileError, Kind, Progress, Source};
+use crate::input::file::{self, Block, Blocks, FileError, Kind, Progress, Source};
 use crate::input::pcap::{Capture, CaptureStats};
 use crate::input::{Format, MAX_MESSAGE, Message, now};
-use anyhow::Context;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
-use std::io::{IsTerminal, Read, Write};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The exporter of a datagram that lies in a file by itself.
@@ -94,14 +93,13 @@ pub fn run<J: Job>(
     kind: As,
     time: &TimeArgs,
     threads: usize,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> anyhow::Result<(Totals, Vec<J::Worker>)> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("threads")?;
     let mut session = Session {
         job,
         time,
         kind,
-        threads: pool.current_num_threads(),
+        threads,
         workers: Mutex::default(),
         flows: Decoder::default(),
         read: Totals::default(),
@@ -109,7 +107,7 @@ pub fn run<J: Job>(
     for (index, path) in (0u16..).zip(inputs) {
         let outcome = file::open(path)
             .map_err(anyhow::Error::from)
-            .and_then(|source| session.source(source, index, &pool, out));
+            .and_then(|source| session.source(source, index, out));
         if let Err(error) = outcome {
             if error.downcast_ref::<FileError>().is_none() {
                 return Err(error.context(Exit(2)));
@@ -132,87 +130,64 @@ struct Session<'a, J: Job> {
 }
 
 impl<J: Job> Session<'_, J> {
-    fn source(
-        &mut self,
-        source: Source,
-        input: u16,
-        pool: &rayon::ThreadPool,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
+    fn source(&mut self, source: Source, input: u16, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
         let bar = bar(&source);
         let reference = self.time.reference(source.modified.unwrap_or_else(now));
         let result = match source.kind {
             Kind::Capture => self.capture(source, input, &reference, out),
             Kind::Log if self.kind == As::Flow => self.datagram(source, input, &reference, out),
-            Kind::Log => self.log(source, input, &reference, pool, out),
+            Kind::Log => self.log(source, input, &reference, out),
         };
         bar.finish();
         result
     }
 
-    /// Blocks go to all threads as they come; a pipe is never waited for to fill a round.
+    /// Each thread reads a block, works on it, and hands in what it prints, which is put in order. A
+    /// pipe is never waited for while something is to be printed.
     fn log(
         &mut self,
         source: Source,
         input: u16,
         reference: &Reference,
-        pool: &rayon::ThreadPool,
-        out: &mut dyn Write,
+        out: &mut (dyn Write + Send),
     ) -> anyhow::Result<()> {
         let path = source.path.clone();
-        let (sender, receiver) = bounded::<Result<Block, FileError>>(2 * self.threads);
+        let queue = Mutex::new(Queue { blocks: source.blocks(MAX_MESSAGE), taken: 0, stopped: None });
+        let printer = Printer {
+            turn: Mutex::new(Turn { out, next: 0, early: BTreeMap::new() }),
+            moved: Condvar::new(),
+        };
+        let read = Mutex::new((0, 0));
+        let (job, workers, threads) = (self.job, &self.workers, self.threads);
         std::thread::scope(|scope| {
-            let mut blocks = source.blocks(MAX_MESSAGE);
-            scope.spawn(move || {
-                loop {
-                    let block = match blocks.read() {
-                        Ok(None) => break,
-                        Ok(Some(block)) => Ok(block),
-                        Err(error) => Err(error),
-                    };
-                    // Nobody listens once standard output is closed.
-                    if sender.send(block).is_err() {
-                        break;
+            let work = || {
+                let mut worker = take(workers, job);
+                let (mut messages, mut bytes) = (0, 0);
+                let mut block = Block::default();
+                while let Some(number) = next(&queue, &mut block) {
+                    let turn = Missed { printer: &printer, number };
+                    let text = in_block(job, &mut worker, &block, &path, input, reference);
+                    std::mem::forget(turn);
+                    messages += block.len() as u64;
+                    bytes += block.size() as u64;
+                    if let Err(error) = printer.print(number, text, threads as u64) {
+                        lock(&queue).stop(error.into());
                     }
                 }
-            });
-            self.blocks(&path, input, &receiver, reference, pool, out)
-        })
-    }
-
-    fn blocks(
-        &mut self,
-        path: &Path,
-        input: u16,
-        blocks: &Receiver<Result<Block, FileError>>,
-        reference: &Reference,
-        pool: &rayon::ThreadPool,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
-        let (job, workers) = (self.job, &self.workers);
-        while let Ok(first) = blocks.recv() {
-            let mut failure = None;
-            let mut round = Vec::new();
-            for block in std::iter::once(first).chain(blocks.try_iter().take(2 * self.threads - 1)) {
-                match block {
-                    Ok(block) => round.push(block),
-                    Err(error) => failure = Some(error),
-                }
+                give(workers, worker);
+                let mut read = lock(&read);
+                (read.0, read.1) = (read.0 + messages, read.1 + bytes);
+            };
+            for _ in 1..threads {
+                scope.spawn(work);
             }
-            let printed: Vec<Vec<u8>> = pool.install(|| {
-                round.par_iter().map(|block| in_block(job, workers, block, path, input, reference)).collect()
-            });
-            for text in printed {
-                out.write_all(&text)?;
-            }
-            out.flush()?;
-            self.read.messages += round.iter().map(|block| block.len() as u64).sum::<u64>();
-            self.read.bytes += round.iter().map(|block| block.size() as u64).sum::<u64>();
-            if let Some(error) = failure {
-                return Err(error.into());
-            }
-        }
-        Ok(())
+            work();
+        });
+        let (messages, bytes) = *lock(&read);
+        self.read.messages += messages;
+        self.read.bytes += bytes;
+        let stopped = lock(&queue).stopped.take();
+        stopped.map_or(Ok(()), Err)
     }
 
     fn capture(
@@ -305,15 +280,103 @@ impl<J: Job> Session<'_, J> {
     }
 }
 
+/// The blocks of a log that nobody has taken.
+struct Queue {
+    blocks: Blocks,
+    taken: u64,
+    /// Why nothing more is read.
+    stopped: Option<anyhow::Error>,
+}
+
+impl Queue {
+    /// Reads the next block into the memory of one that is done with; its number.
+    fn next(&mut self, block: &mut Block) -> Option<u64> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        self.blocks.recycle(std::mem::take(block));
+        match self.blocks.read() {
+            Ok(Some(read)) => *block = read,
+            Ok(None) => return None,
+            Err(error) => {
+                self.stop(error.into());
+                return None;
+            }
+        }
+        self.taken += 1;
+        Some(self.taken - 1)
+    }
+
+    fn stop(&mut self, error: anyhow::Error) {
+        self.stopped.get_or_insert(error);
+    }
+}
+
+/// Prints what threads hand in, in the order of blocks.
+struct Printer<'a> {
+    turn: Mutex<Turn<'a>>,
+    moved: Condvar,
+}
+
+struct Turn<'a> {
+    out: &'a mut (dyn Write + Send),
+    /// The block whose text comes next.
+    next: u64,
+    /// What was ready before its turn.
+    early: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Printer<'_> {
+    /// Takes the text of a block; waits while more than `ahead` blocks before it are missing.
+    fn print(&self, number: u64, text: Vec<u8>, ahead: u64) -> io::Result<()> {
+        let turn = lock(&self.turn);
+        let mut turn = self
+            .moved
+            .wait_while(turn, |turn| number > turn.next.saturating_add(ahead))
+            .unwrap_or_else(PoisonError::into_inner);
+        turn.early.insert(number, text);
+        let mut result = Ok(());
+        let Turn { out, next, early } = &mut *turn;
+        while let Some(text) = early.remove(next) {
+            *next += 1;
+            // Nobody may wait for a turn that never comes, also where nothing can be written any more.
+            if !text.is_empty() && result.is_ok() {
+                result = out.write_all(&text).and_then(|()| out.flush());
+            }
+        }
+        self.moved.notify_all();
+        result
+    }
+}
+
+/// Lets the others go on where the work on a block panicked.
+struct Missed<'a, 'b> {
+    printer: &'a Printer<'b>,
+    number: u64,
+}
+
+impl Drop for Missed<'_, '_> {
+    fn drop(&mut self) {
+        self.printer.print(self.number, Vec::new(), u64::MAX).ok();
+    }
+}
+
+fn next(queue: &Mutex<Queue>, block: &mut Block) -> Option<u64> {
+    lock(queue).next(block)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn in_block<J: Job>(
     job: &J,
-    workers: &Mutex<Vec<J::Worker>>,
+    worker: &mut J::Worker,
     block: &Block,
     path: &Path,
     input: u16,
     reference: &Reference,
 ) -> Vec<u8> {
-    let mut worker = take(workers, job);
     let mut out = Vec::new();
     for message in block.messages() {
         let place = Place { path, input, offset: Some(message.offset), number: message.number, record: 0 };
@@ -323,19 +386,18 @@ fn in_block<J: Job>(
             received: reference.now,
             truncated: message.truncated,
         };
-        job.syslog(&mut worker, &message, place, reference, &mut out);
+        job.syslog(worker, &message, place, reference, &mut out);
     }
-    give(workers, worker);
     out
 }
 
 fn take<J: Job>(workers: &Mutex<Vec<J::Worker>>, job: &J) -> J::Worker {
-    let free = workers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let free = lock(workers).pop();
     free.unwrap_or_else(|| job.worker())
 }
 
 fn give<W>(workers: &Mutex<Vec<W>>, worker: W) {
-    workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    lock(workers).push(worker);
 }
 
 fn add(sum: &mut CaptureStats, other: CaptureStats) {
@@ -359,7 +421,7 @@ const FRAME: Duration = Duration::from_millis(100);
 
 fn bar(source: &Source) -> Bar {
     let Some(total) = source.progress.total() else { return Bar { stop: None } };
-    if !std::io::stderr().is_terminal() || std::io::stdout().is_terminal() {
+    if !io::stderr().is_terminal() || io::stdout().is_terminal() {
         return Bar { stop: None };
     }
     let progress: Arc<Progress> = source.progress.clone();

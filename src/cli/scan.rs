@@ -27,7 +27,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<ExitCode> {
         now: now(),
     };
     let start = Instant::now();
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(std::io::stdout());
     let threads = offline::threads(args.workers);
     let (read, workers) = offline::run(&scan, &args.inputs, As::Auto, &args.time, threads, &mut out)?;
     out.flush()?;
@@ -197,7 +197,7 @@ impl Scan {
                 (alert.first_seen, alert.last_seen) = (happened, happened);
             }
             put_place(&mut alert.event, place);
-            out.extend_from_slice(&alert.to_line());
+            out.extend_from_slice(&alert.into_line());
             out.push(b'\n');
             worker.alerts += 1;
         }

@@ -217,6 +217,8 @@ impl<R: Read> Read for Counted<R> {
 #[derive(Clone, Debug, Default)]
 pub struct Block {
     bytes: Vec<u8>,
+    /// Bytes in use; what is behind them keeps its memory for the next time.
+    length: usize,
     messages: Vec<Entry>,
     /// Where the block begins in the decompressed file.
     pub first_offset: u64,
@@ -246,6 +248,13 @@ pub struct BlockMessage<'a> {
 }
 
 impl Block {
+    /// Makes room for more bytes behind those in use. Memory is cleared once, when it is new.
+    fn make_room(&mut self, more: usize) {
+        if self.bytes.len() < self.length + more {
+            self.bytes.resize(self.length + more, 0);
+        }
+    }
+
     /// Its messages, in the order of the file.
     pub fn messages(&self) -> impl Iterator<Item = BlockMessage<'_>> {
         self.messages.iter().zip(self.first_number..).map(|(entry, number)| {
@@ -271,7 +280,7 @@ impl Block {
 
     /// The bytes that it covers in the decompressed file.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.length
     }
 }
 
@@ -294,7 +303,7 @@ pub struct Blocks {
 
 /// Bytes read for a block: large enough that handing it to a thread costs nothing beside the work in
 /// it, small enough that a block stays in the cache of the core that works on it.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 256 * 1024;
 
 /// A decompressor gives its bytes in small pieces; reading goes on until there are this many.
 ///
@@ -308,8 +317,12 @@ impl Blocks {
     pub fn read(&mut self) -> Result<Option<Block>, FileError> {
         let mut block = self.spare.take().unwrap_or_default();
         block.messages.clear();
-        block.bytes.clear();
-        block.bytes.append(&mut self.tail);
+        block.length = self.tail.len();
+        block.make_room(0);
+        if let Some(start) = block.bytes.get_mut(..self.tail.len()) {
+            start.copy_from_slice(&self.tail);
+        }
+        self.tail.clear();
         block.first_offset = self.offset;
         block.first_number = self.number;
         let mut done = 0;
@@ -319,13 +332,14 @@ impl Blocks {
                 break;
             }
             // Empty messages, or bytes of one whose head was handed out; they need not be kept.
-            block.bytes.drain(..done);
+            block.bytes.copy_within(done..block.length, 0);
+            block.length -= done;
             block.first_offset += done as u64;
             done = 0;
-            self.fill(&mut block.bytes);
+            self.fill(&mut block);
         }
-        self.tail.extend_from_slice(block.bytes.get(done..).unwrap_or_default());
-        block.bytes.truncate(done);
+        self.tail.extend_from_slice(block.bytes.get(done..block.length).unwrap_or_default());
+        block.length = done;
         self.offset = block.first_offset + done as u64;
         self.number += block.len() as u64;
         if !block.is_empty() {
@@ -343,17 +357,16 @@ impl Blocks {
     }
 
     /// Reads behind what is there; at the end, or after an error, nothing will follow.
-    fn fill(&mut self, bytes: &mut Vec<u8>) {
-        let start = bytes.len();
-        let mut filled = start;
-        bytes.resize(start + BLOCK, 0);
-        while filled < start + ENOUGH {
-            match self.reader.read(bytes.get_mut(filled..).unwrap_or_default()) {
+    fn fill(&mut self, block: &mut Block) {
+        let enough = block.length + ENOUGH;
+        block.make_room(BLOCK);
+        while block.length < enough {
+            match self.reader.read(block.bytes.get_mut(block.length..).unwrap_or_default()) {
                 Ok(0) => {
                     self.ended = true;
                     break;
                 }
-                Ok(count) => filled += count,
+                Ok(count) => block.length += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(error) => {
                     self.ended = true;
@@ -365,13 +378,12 @@ impl Blocks {
                 break;
             }
         }
-        bytes.truncate(filled);
     }
 
     /// Finds the messages; returns how many bytes are done with.
     fn frame(&mut self, block: &mut Block, mut at: usize) -> usize {
         loop {
-            let rest = block.bytes.get(at..).unwrap_or_default();
+            let rest = block.bytes.get(at..block.length).unwrap_or_default();
             let step = self.framer.next(rest, self.ended);
             let Some(frame) = step.frame else { return at + step.consumed };
             let start = at + step.start;
