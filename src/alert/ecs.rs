@@ -54,26 +54,42 @@ pub(super) fn strip(event: &mut Map<String, Value>) {
 impl Alert {
     /// The alert as nested ECS.
     pub fn to_json(&self) -> Map<String, Value> {
-        let mut out = self.event.clone();
-        put(&mut out, "event.kind", json!("alert"));
-        put(&mut out, "event.id", json!(self.id));
-        put(&mut out, "event.severity", json!(self.severity().ecs()));
-        put_some(&mut out, "event.hash", self.hash.as_deref());
-        put(&mut out, "event.reason", json!(self.reason()));
-        out.insert("rule".to_owned(), Value::Object(self.rule()));
-        out.insert("threat".to_owned(), Value::Object(self.threat()));
-        out.insert("related".to_owned(), Value::Object(self.related()));
-        if let Some(organization) = &self.organization {
-            put(&mut out, "organization.name", json!(organization.name));
-        }
-        self.put_roje(&mut out);
-        out
+        self.complete(self.event.clone(), self.reason(), self.related())
     }
 
     /// The alert as one line of JSON, without the line's end.
     pub fn to_line(&self) -> Vec<u8> {
         // A map of strings, numbers and maps always has a JSON form.
         serde_json::to_vec(&self.to_json()).unwrap_or_default()
+    }
+
+    /// The line of an alert that is needed no longer: its event is not copied.
+    pub fn into_line(mut self) -> Vec<u8> {
+        let (reason, related) = (self.reason(), self.related());
+        let event = std::mem::take(&mut self.event);
+        serde_json::to_vec(&self.complete(event, reason, related)).unwrap_or_default()
+    }
+
+    /// Adds to the event what the alert tells itself.
+    fn complete(
+        &self,
+        mut out: Map<String, Value>,
+        reason: String,
+        related: Map<String, Value>,
+    ) -> Map<String, Value> {
+        put(&mut out, "event.kind", json!("alert"));
+        put(&mut out, "event.id", json!(self.id));
+        put(&mut out, "event.severity", json!(self.severity().ecs()));
+        put_some(&mut out, "event.hash", self.hash.as_deref());
+        put(&mut out, "event.reason", Value::String(reason));
+        out.insert("rule".to_owned(), Value::Object(self.rule()));
+        out.insert("threat".to_owned(), Value::Object(self.threat()));
+        out.insert("related".to_owned(), Value::Object(related));
+        if let Some(organization) = &self.organization {
+            put(&mut out, "organization.name", json!(organization.name));
+        }
+        self.put_roje(&mut out);
+        out
     }
 
     /// Reads what [`Alert::to_line`] wrote.
