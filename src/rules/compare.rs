@@ -31,6 +31,12 @@ type Rows<'a> = (u32, &'a [u32]);
 /// What differs from the version before.
 pub fn changes(name: &str, now: Option<InForce<'_>>, before: Option<InForce<'_>>) -> SetChanges {
     let mut changes = SetChanges { set: name.to_owned(), ..SetChanges::default() };
+    if let (Some(now), None) = (now, before) {
+        let rows = now.rules.sets().get(now.set as usize).map_or(0, |set| set.len());
+        (0..rows.min(LISTED) as u32).for_each(|row| changes.count(now, row, ChangeKind::Added));
+        changes.added = rows;
+        return changes;
+    }
     each_value(now, &mut |of, value, (first, others)| {
         let rows = std::iter::once(first).chain(others.iter().copied());
         let mut old = entries(before, value);
