@@ -1,9 +1,11 @@
 //! Sets and their merged index.
 //!
 //! A [`CompiledSet`] keeps its entries in 12 bytes each, their text in one arena and their
-//! policies interned. It is built from rows as they come and sorted by hash once, so that a million
-//! of them cost no million of cache misses; so is the index. A [`RuleSet`] joins sets into one index over their keys: a value that several
+//! policies interned. A [`RuleSet`] joins sets into one index over their keys: a value that several
 //! sets name is one value with several entries.
+//!
+//! Both gather their rows first and sort them by hash once: to probe a table for each of a million
+//! rows as it comes is a million cache misses.
 
 use super::address::{self, Prefixes};
 use super::hash::Seed;
