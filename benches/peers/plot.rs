@@ -34,7 +34,7 @@ const BOTTOM: f64 = 56.0;
 const STYLE: &str = "\
     .back{fill:#fff}.ink{fill:#1f2328}.faint{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}\
     .s0{--c:#0969da}.s1{--c:#bc4c00}.s2{--c:#1a7f37}.s3{--c:#8250df}.s4{--c:#59636e}.s5{--c:#9a6700}\
-    .line{fill:none;stroke:var(--c);stroke-width:2.5;stroke-linejoin:round}.dot,.name{fill:var(--c)}\
+    .line{fill:none;stroke:var(--c);stroke-width:2.5;stroke-linejoin:round}.dot{fill:var(--c)}\
     .s1 .line{stroke-dasharray:9 4}.s2 .line{stroke-dasharray:3 3}.s3 .line{stroke-dasharray:12 3 3 3}\
     .s4 .line{stroke-dasharray:1 4;stroke-linecap:round}.s5 .line{stroke-dasharray:6 6}\
     text{font:13px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif}.title{font-size:15px;font-weight:600}\
@@ -54,7 +54,7 @@ impl Axis<'_> {
     }
 }
 
-/// Draws the chart; names stand where their lines end.
+/// Draws the chart, its legend at the right.
 pub fn svg(chart: &Chart<'_>, series: &[Series]) -> String {
     let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let x = |value: f64| LEFT + inner_width * chart.x.place(value);
@@ -100,18 +100,6 @@ pub fn svg(chart: &Chart<'_>, series: &[Series]) -> String {
         "<text class=\"ink\" transform=\"translate(18 {middle}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
         chart.y.title
     ));
-    // Names keep a line of text apart.
-    let mut names: Vec<(usize, f64)> = series
-        .iter()
-        .enumerate()
-        .filter_map(|(index, one)| Some((index, y(one.points.last()?.1) + 4.5)))
-        .collect();
-    names.sort_by(|one, other| one.1.total_cmp(&other.1));
-    for at in 1..names.len() {
-        names[at].1 = names[at].1.max(names[at - 1].1 + 17.0);
-    }
-    // And inside the picture.
-    let over = names.last().map_or(0.0, |last| (last.1 - (HEIGHT - BOTTOM + 8.0)).max(0.0));
     for (index, one) in series.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
         put(format_args!("<g class=\"s{}\">", index % COLOURS.len()));
@@ -127,14 +115,12 @@ pub fn svg(chart: &Chart<'_>, series: &[Series]) -> String {
                 "<circle class=\"dot\" fill=\"{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>"
             ));
         }
-        if let Some((_, at)) = names.iter().find(|(name, _)| *name == index) {
-            let left = WIDTH - RIGHT + 10.0;
-            let at = at - over;
-            put(format_args!(
-                "<text class=\"name\" fill=\"{colour}\" x=\"{left}\" y=\"{at:.1}\">{}</text>",
-                one.name
-            ));
-        }
+        let (left, at) = (WIDTH - RIGHT + 14.0, TOP + 10.0 + 24.0 * index as f64);
+        put(format_args!(
+            "<path class=\"line\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.5\" d=\"M{left} {at}h28\"/>"
+        ));
+        let (left, at) = (left + 36.0, at + 4.5);
+        put(format_args!("<text class=\"ink\" fill=\"#1f2328\" x=\"{left}\" y=\"{at}\">{}</text>", one.name));
         put(format_args!("</g>"));
     }
     out.push_str("</svg>\n");
