@@ -86,6 +86,13 @@ impl Prefixes {
         self.v6.covers(address)
     }
 
+    /// Whether some IPv4 prefix touches the addresses that begin with these two octets, which are
+    /// asked for only where there are prefixes.
+    #[inline]
+    pub fn touches4(&self, octets: impl FnOnce() -> u32) -> bool {
+        !self.v4.touched.is_empty() && self.v4.touches(octets())
+    }
+
     /// Calls `each` with the key of every prefix that would cover the address, shortest first.
     #[inline]
     pub fn covering(&self, address: IpAddr, each: &mut impl FnMut(&[u8])) {

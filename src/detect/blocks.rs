@@ -1,8 +1,12 @@
 //! Classes of 64 bytes at a time, as bit masks.
 //!
-//! On x86-64 the masks come from AVX2, or from SSE2 where a processor lacks it; elsewhere from a
-//! table. Loads go through `from_le_bytes`, so that only the calls into functions that name the
-//! target feature they need are unsafe.
+//! A byte is classified by two tables, one for each of its halves: on x86-64 with AVX2 both are
+//! looked up for 32 bytes at once, elsewhere one table made of the two serves byte by byte. What
+//! reads the masks is a [`Pass`]: it is compiled once for each instruction set, and chosen once
+//! for each message. Only the loads and the calls into functions that name the
+//! target features they need are unsafe.
+
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// One bit for each byte of a block, lowest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,28 +15,52 @@ pub(super) struct Masks {
     pub label: u64,
     /// `.`
     pub dot: u64,
-    /// `[ ( {` and `\`: what may stand before a defanged dot.
-    pub open: u64,
-    /// `] ) }`
-    pub close: u64,
-    /// `:`
-    pub colon: u64,
-    /// A slash, a backslash or a closing bracket: what follows the colon of a URL.
-    pub slash: u64,
-    /// `%`
-    pub percent: u64,
-    /// Hexadecimal digit.
+    /// Decimal digit.
+    pub digit: u64,
+    /// Hexadecimal digit or `:`.
     pub hex: u64,
-    /// `d` or `D`.
-    pub d: u64,
-    /// `-`
-    pub hyphen: u64,
     /// Not ASCII.
     pub high: u64,
+    /// The second byte of what may be a sign: `:/`, `::`, `[.`, `(d`, `%2` and the like; see
+    /// [`FIRST`].
+    pub sign: u64,
+}
+
+/// Work over the masks of a message.
+pub(super) trait Pass {
+    /// Does the work; to be `inline(always)`, so that it is compiled for the instruction set.
+    fn run(self, classes: impl Classes);
+}
+
+/// A way to classify blocks.
+pub(super) trait Classes: Copy {
+    /// The classes of a block that follows the byte `previous`.
+    fn classify(self, block: &[u8; 64], previous: u8) -> Masks;
+
+    /// The classes of the block that begins at `at`, behind the byte `previous`; what lies behind
+    /// the end is of no class.
+    #[inline(always)]
+    fn masks(self, bytes: &[u8], at: usize, previous: u8) -> Masks {
+        match bytes.get(at..).and_then(|tail| tail.first_chunk()) {
+            Some(whole) => self.classify(whole, previous),
+            None => self.last(bytes, at, previous),
+        }
+    }
+
+    /// The classes of the last block, which is not whole.
+    #[inline(never)]
+    fn last(self, bytes: &[u8], at: usize, previous: u8) -> Masks {
+        match (bytes.get(at..), bytes.last_chunk()) {
+            (None | Some([]), _) => Masks::default(),
+            // Cheaper than copying the rest: the last 64 bytes, without those before `at`.
+            (Some(tail), Some(last)) => self.classify(last, previous).after(64 - tail.len()),
+            (Some(_), None) => self.classify(&block(bytes, at), previous),
+        }
+    }
 }
 
 /// The block that begins at `at`; what lies behind the end counts as zero bytes.
-#[inline]
+#[inline(always)]
 pub(super) fn block(bytes: &[u8], at: usize) -> [u8; 64] {
     let tail = bytes.get(at..).unwrap_or_default();
     match tail.first_chunk::<64>() {
@@ -45,143 +73,238 @@ pub(super) fn block(bytes: &[u8], at: usize) -> [u8; 64] {
     }
 }
 
-/// The classes of the block that begins at `at`.
-#[inline]
-pub(super) fn masks(bytes: &[u8], at: usize) -> Masks {
-    let tail = bytes.get(at..).unwrap_or_default();
-    match (tail.first_chunk::<64>(), bytes.last_chunk::<64>()) {
-        (Some(whole), _) => classify(whole),
-        // Cheaper than copying the rest: the last 64 bytes, without those before `at`.
-        (None, Some(last)) if !tail.is_empty() => classify(last).after(64 - tail.len()),
-        _ => classify(&block(bytes, at)),
-    }
-}
-
 impl Masks {
     /// Without the first bytes.
-    #[inline]
+    #[inline(always)]
     fn after(self, bytes: usize) -> Masks {
         Masks {
             label: self.label >> bytes,
             dot: self.dot >> bytes,
-            open: self.open >> bytes,
-            close: self.close >> bytes,
-            colon: self.colon >> bytes,
-            slash: self.slash >> bytes,
-            percent: self.percent >> bytes,
+            digit: self.digit >> bytes,
             hex: self.hex >> bytes,
-            d: self.d >> bytes,
-            hyphen: self.hyphen >> bytes,
             high: self.high >> bytes,
+            sign: self.sign >> bytes,
         }
     }
 }
 
-/// The classes of a block.
-#[cfg(target_arch = "x86_64")]
+// Tables -----------------------------------------------------------------------------------------
+
+/// Eight classes of ASCII bytes, one bit each: the bytes whose upper half and lower half are both
+/// in the sets.
+struct Halves {
+    upper: [u8; 16],
+    lower: [u8; 16],
+}
+
+impl Halves {
+    const fn new(classes: &[(&[usize], std::ops::RangeInclusive<usize>); 8]) -> Halves {
+        let mut halves = Halves { upper: [0; 16], lower: [0; 16] };
+        let mut class = 0;
+        while class < 8 {
+            let (upper, lower) = &classes[class];
+            let mut at = 0;
+            while at < upper.len() {
+                halves.upper[upper[at]] |= 1 << class;
+                at += 1;
+            }
+            let mut at = *lower.start();
+            while at <= *lower.end() {
+                halves.lower[at] |= 1 << class;
+                at += 1;
+            }
+            class += 1;
+        }
+        halves
+    }
+
+    const fn table(&self) -> [u8; 256] {
+        let mut table = [0; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            table[byte] = self.upper[byte >> 4] & self.lower[byte & 15];
+            byte += 1;
+        }
+        table
+    }
+}
+
+/// What a byte is.
+const KIND: Halves = Halves::new(&[
+    (&[4, 6], 1..=15),
+    (&[5, 7], 0..=10),
+    (&[2], 13..=13),
+    (&[5], 15..=15),
+    (&[3], 0..=9),
+    (&[4, 6], 1..=6),
+    (&[3], 10..=10),
+    (&[2], 14..=14),
+]);
+/// Letters, digits, `_` and `-`.
+const LABEL: u8 = 0b0001_1111;
+const DIGIT: u8 = 0b0001_0000;
+/// Hexadecimal digits and `:`.
+const HEX: u8 = 0b0111_0000;
+const DOT: u8 = 0b1000_0000;
+
+/// The first byte of a sign, one bit for each way to go on: a colon before a slash, a backslash or
+/// a closing bracket, or before another colon; an opening bracket or backslash before a dot or a
+/// `d`; a percent sign before 2 or 3. The classes have some bytes more than that.
+const FIRST: Halves = Halves::new(&[
+    (&[3], 10..=10),
+    (&[3], 10..=10),
+    (&[3], 10..=10),
+    (&[5, 7], 11..=12),
+    (&[5, 7], 11..=12),
+    (&[2], 8..=8),
+    (&[2], 8..=8),
+    (&[2], 5..=5),
+]);
+/// The second byte of a sign, in the order of [`FIRST`].
+const SECOND: Halves = Halves::new(&[
+    (&[2, 5, 7], 12..=15),
+    (&[3], 10..=10),
+    (&[2], 9..=9),
+    (&[2], 14..=14),
+    (&[4, 6], 4..=4),
+    (&[2], 14..=14),
+    (&[4, 6], 4..=4),
+    (&[3], 2..=3),
+]);
+
+static KINDS: [u8; 256] = KIND.table();
+static FIRSTS: [u8; 256] = FIRST.table();
+static SECONDS: [u8; 256] = SECOND.table();
+
+/// The classes from the tables, byte by byte.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Classes for Portable {
+    fn classify(self, block: &[u8; 64], mut previous: u8) -> Masks {
+        let mut masks = Masks::default();
+        for (at, byte) in block.iter().enumerate() {
+            let kind = KINDS[usize::from(*byte)];
+            let bit = |set: bool| u64::from(set) << at;
+            masks.label |= bit(kind & LABEL != 0 || *byte >= 0x80);
+            masks.dot |= bit(kind & DOT != 0);
+            masks.digit |= bit(kind & DIGIT != 0);
+            masks.hex |= bit(kind & HEX != 0);
+            masks.high |= bit(*byte >= 0x80);
+            masks.sign |= bit(FIRSTS[usize::from(previous)] & SECONDS[usize::from(*byte)] != 0);
+            previous = *byte;
+        }
+        masks
+    }
+}
+
+// Dispatch ---------------------------------------------------------------------------------------
+
+/// What this processor has: unknown yet, nothing of use, or the features of [`Vector`].
+static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const PORTABLE: u8 = 1;
+const VECTOR: u8 = 2;
+
+/// Makes this process classify byte by byte from now on, as a processor without AVX2 would, so
+/// that tests can compare.
+#[doc(hidden)]
+pub fn use_portable() {
+    LEVEL.store(PORTABLE, Ordering::Relaxed);
+}
+
+#[inline]
+fn level() -> u8 {
+    match LEVEL.load(Ordering::Relaxed) {
+        UNKNOWN => detect(),
+        level => level,
+    }
+}
+
+#[cold]
+fn detect() -> u8 {
+    #[cfg(target_arch = "x86_64")]
+    let vector = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt");
+    #[cfg(not(target_arch = "x86_64"))]
+    let vector = false;
+    let level = if vector { VECTOR } else { PORTABLE };
+    LEVEL.store(level, Ordering::Relaxed);
+    level
+}
+
+/// Runs a pass with the best instructions that this processor has.
 #[inline]
 #[allow(unsafe_code)]
-fn classify(block: &[u8; 64]) -> Masks {
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: this processor has AVX2.
-        return unsafe { avx2::classify(block) };
+pub(super) fn dispatch(pass: impl Pass) {
+    #[cfg(target_arch = "x86_64")]
+    if level() == VECTOR {
+        // SAFETY: this processor has the features that `vector::run` names.
+        return unsafe { vector::run(pass) };
     }
-    // SAFETY: SSE2 is part of the x86-64 instruction set.
-    unsafe { sse2::classify(block) }
-}
-
-/// The same code for vectors of 16 and of 32 bytes.
-#[cfg(target_arch = "x86_64")]
-macro_rules! classes {
-    ($feature:literal, $width:literal, $lane:ident, $vector:ident, $bits:ty,
-     $set:ident, $equal:ident, $least:ident, $minus:ident, $or:ident, $signs:ident) => {
-        use super::Masks;
-        use std::arch::x86_64::{$equal, $least, $minus, $or, $set, $signs, $vector};
-
-        #[inline]
-        #[target_feature(enable = $feature)]
-        pub(super) fn classify(block: &[u8; 64]) -> Masks {
-            let each = |byte: u8| $set(byte as i8);
-            let equal = |bytes: $vector, byte: u8| $equal(bytes, each(byte));
-            let or = |one: $vector, other: $vector| $or(one, other);
-            let at_most = |bytes: $vector, limit: u8| $equal($least(bytes, each(limit)), bytes);
-            let signs = |bytes: $vector| u64::from($signs(bytes) as $bits);
-            let mut masks = Masks::default();
-            for lane in 0..64 / $width {
-                let shift = lane * $width;
-                let bytes = $lane(block, shift);
-                let folded = or(bytes, each(0x20));
-                let letter = $minus(folded, each(b'a'));
-                let digit = at_most($minus(bytes, each(b'0')), 9);
-                let letters = at_most(letter, 25);
-                let hyphen = equal(bytes, b'-');
-                let joint = or(equal(bytes, b'_'), hyphen);
-                let backslash = equal(bytes, b'\\');
-                let close = or(equal(folded, b'}'), equal(bytes, b')'));
-                // The mask takes the sign bit, which is the byte's own where it is not ASCII.
-                masks.label |= signs(or(or(letters, digit), or(joint, bytes))) << shift;
-                masks.dot |= signs(equal(bytes, b'.')) << shift;
-                masks.open |= signs(or(or(equal(folded, b'{'), equal(bytes, b'(')), backslash)) << shift;
-                masks.close |= signs(close) << shift;
-                masks.colon |= signs(equal(bytes, b':')) << shift;
-                masks.slash |= signs(or(or(equal(bytes, b'/'), backslash), close)) << shift;
-                masks.percent |= signs(equal(bytes, b'%')) << shift;
-                masks.hex |= signs(or(digit, at_most(letter, 5))) << shift;
-                masks.d |= signs(equal(folded, b'd')) << shift;
-                masks.hyphen |= signs(hyphen) << shift;
-                masks.high |= signs(bytes) << shift;
-            }
-            masks
-        }
-    };
+    pass.run(Portable);
 }
 
 #[cfg(target_arch = "x86_64")]
-mod sse2 {
-    use std::arch::x86_64::_mm_set_epi64x;
-
-    classes!(
-        "sse2",
-        16,
-        lane,
-        __m128i,
-        u16,
-        _mm_set1_epi8,
-        _mm_cmpeq_epi8,
-        _mm_min_epu8,
-        _mm_sub_epi8,
-        _mm_or_si128,
-        _mm_movemask_epi8
-    );
-
-    /// Sixteen bytes; the loads compile to one.
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn lane(block: &[u8; 64], at: usize) -> __m128i {
-        _mm_set_epi64x(super::eight(block, at + 8), super::eight(block, at))
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::ByteSet;
+mod vector {
+    use super::{ByteSet, Classes, DIGIT, FIRST, FIRSTS, HEX, Halves, KIND, LABEL, Masks, Pass, SECOND};
     use std::arch::x86_64::{
-        _mm256_and_si256, _mm256_set_epi64x, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+        __m256i, _mm256_alignr_epi8, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8,
+        _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_permute2x128_si256, _mm256_set_epi64x,
+        _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
     };
 
-    classes!(
-        "avx2",
-        32,
-        lane,
-        __m256i,
-        u32,
-        _mm256_set1_epi8,
-        _mm256_cmpeq_epi8,
-        _mm256_min_epu8,
-        _mm256_sub_epi8,
-        _mm256_or_si256,
-        _mm256_movemask_epi8
-    );
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub(super) fn run(pass: impl Pass) {
+        pass.run(Vector(()));
+    }
+
+    /// The classes 32 bytes at a time. Only [`run`] makes one, so the processor has AVX2.
+    #[derive(Clone, Copy)]
+    pub(super) struct Vector(());
+
+    impl Classes for Vector {
+        #[inline(always)]
+        #[allow(unsafe_code)]
+        fn classify(self, block: &[u8; 64], previous: u8) -> Masks {
+            // SAFETY: this value exists, so the processor has AVX2.
+            unsafe { classify(block, previous) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn classify(block: &[u8; 64], previous: u8) -> Masks {
+        let some = |bytes, classes: u8| {
+            _mm256_cmpgt_epi8(_mm256_and_si256(bytes, each(classes)), _mm256_setzero_si256())
+        };
+        let none = |bytes| _mm256_cmpeq_epi8(bytes, _mm256_setzero_si256());
+        let mut masks = Masks::default();
+        let mut before = each(FIRSTS[usize::from(previous)]);
+        for shift in [0, 32] {
+            let bytes = lane(block, shift);
+            // Of bytes that are not ASCII the shuffles of lower halves make zero.
+            let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), each(15));
+            let kind = classes(&KIND, bytes, upper);
+            let first = classes(&FIRST, bytes, upper);
+            let second = classes(&SECOND, bytes, upper);
+            let carried = _mm256_permute2x128_si256::<0x21>(before, first);
+            let previous = _mm256_alignr_epi8::<15>(first, carried);
+            before = first;
+            let high = signs(bytes);
+            masks.label |= (signs(some(kind, LABEL)) | high) << shift;
+            // The mask takes the upper bit of each byte: shifted up, that of a class.
+            masks.dot |= signs(kind) << shift;
+            masks.digit |= signs(_mm256_slli_epi16::<{ DIGIT.leading_zeros() as i32 }>(kind)) << shift;
+            masks.hex |= signs(some(kind, HEX)) << shift;
+            masks.high |= high << shift;
+            masks.sign |= (!signs(none(_mm256_and_si256(previous, second))) & 0xffff_ffff) << shift;
+        }
+        masks
+    }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn members<const N: usize>(
@@ -189,16 +312,11 @@ mod avx2 {
         sets: &[ByteSet; N],
         mut each: impl FnMut(usize, [u64; N]),
     ) {
-        let table = |columns: &[u8; 16]| {
-            let whole = u128::from_le_bytes(*columns);
-            let (low, high) = (whole as i64, (whole >> 64) as i64);
-            _mm256_set_epi64x(high, low, high, low)
-        };
         let mut tables = [_mm256_setzero_si256(); N];
         for (table_of, set) in tables.iter_mut().zip(sets) {
-            *table_of = table(&set.0);
+            *table_of = twice(&set.0);
         }
-        let rows = table(&super::ROWS);
+        let rows = twice(&super::ROWS);
         let half = _mm256_set1_epi8(15);
         for (number, chunk) in bytes.chunks(64).enumerate() {
             let padded;
@@ -230,48 +348,52 @@ mod avx2 {
         }
     }
 
-    /// Thirty-two bytes; the loads compile to one.
     #[inline]
     #[target_feature(enable = "avx2")]
+    fn classes(halves: &Halves, bytes: __m256i, upper: __m256i) -> __m256i {
+        let lower = _mm256_shuffle_epi8(twice(&halves.lower), bytes);
+        _mm256_and_si256(lower, _mm256_shuffle_epi8(twice(&halves.upper), upper))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn each(byte: u8) -> __m256i {
+        _mm256_set1_epi8(byte as i8)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn signs(bytes: __m256i) -> u64 {
+        u64::from(_mm256_movemask_epi8(bytes) as u32)
+    }
+
+    /// A table for both halves of a vector.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn twice(table: &[u8; 16]) -> __m256i {
+        let (low, high) = (eight(table, 0), eight(table, 8));
+        _mm256_set_epi64x(high, low, high, low)
+    }
+
+    /// Thirty-two bytes of a block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    #[allow(unsafe_code)]
     fn lane(block: &[u8; 64], at: usize) -> __m256i {
-        let eight = |at: usize| super::eight(block, at);
-        _mm256_set_epi64x(eight(at + 24), eight(at + 16), eight(at + 8), eight(at))
+        let lane: &[u8] = &block[at..at + 32];
+        // SAFETY: the slice has the 32 bytes that are read; no alignment is needed.
+        unsafe { _mm256_loadu_si256(lane.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn eight(bytes: &[u8; 16], at: usize) -> i64 {
+        let mut copy = [0; 8];
+        copy.copy_from_slice(&bytes[at..at + 8]);
+        i64::from_le_bytes(copy)
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn eight(block: &[u8; 64], at: usize) -> i64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&block[at..at + 8]);
-    i64::from_le_bytes(bytes)
-}
-
-/// The classes of a block.
-#[cfg(not(target_arch = "x86_64"))]
-fn classify(block: &[u8; 64]) -> Masks {
-    plain(block)
-}
-
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn plain(block: &[u8; 64]) -> Masks {
-    let mut masks = Masks::default();
-    for (at, byte) in block.iter().enumerate() {
-        let bit = |set: bool| u64::from(set) << at;
-        masks.label |= bit(super::lexis::is_label(*byte) || *byte >= 0x80);
-        masks.dot |= bit(*byte == b'.');
-        masks.open |= bit(matches!(byte, b'[' | b'(' | b'{' | b'\\'));
-        masks.close |= bit(matches!(byte, b']' | b')' | b'}'));
-        masks.colon |= bit(*byte == b':');
-        masks.slash |= bit(matches!(byte, b'/' | b'\\' | b']' | b')' | b'}'));
-        masks.percent |= bit(*byte == b'%');
-        masks.hex |= bit(byte.is_ascii_hexdigit());
-        masks.d |= bit(matches!(byte, b'd' | b'D'));
-        masks.hyphen |= bit(*byte == b'-');
-        masks.high |= bit(*byte >= 0x80);
-    }
-    masks
-}
+// Sets -------------------------------------------------------------------------------------------
 
 /// A set of bytes, as tests of many bytes at a time want it: one bit for each row of 16 bytes, in the
 /// column that the lower half of the byte selects. Control characters share a row, and so does all
@@ -306,9 +428,9 @@ impl ByteSet {
 #[allow(unsafe_code)]
 pub(super) fn members<const N: usize>(bytes: &[u8], sets: &[ByteSet; N], each: impl FnMut(usize, [u64; N])) {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if level() == VECTOR {
         // SAFETY: this processor has AVX2.
-        return unsafe { avx2::members(bytes, sets, each) };
+        return unsafe { vector::members(bytes, sets, each) };
     }
     plain_members(bytes, sets, each);
 }
@@ -325,25 +447,73 @@ fn plain_members<const N: usize>(bytes: &[u8], sets: &[ByteSet; N], mut each: im
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexis::is_word;
+    use super::super::lexis::{is_label, is_word};
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn vectors_equal_the_table() {
-        let all: Vec<u8> = (0..=255).collect();
-        for at in 0..256 {
-            let block = block(&all, at);
-            assert_eq!(classify(&block), plain(&block), "at {at}");
-            assert_eq!(masks(&all, at), plain(&block), "at {at}");
-            #[cfg(target_arch = "x86_64")]
-            #[allow(unsafe_code)]
-            // SAFETY: SSE2 is part of the x86-64 instruction set.
-            unsafe {
-                assert_eq!(sse2::classify(&block), plain(&block), "at {at}");
+    /// The masks from the meaning of each class.
+    fn plain(bytes: &[u8], from: usize) -> Masks {
+        let mut masks = Masks::default();
+        for at in 0..64 {
+            let Some(byte) = bytes.get(from + at) else { break };
+            let previous = (from + at).checked_sub(1).map(|before| bytes[before]);
+            let bit = |set: bool| u64::from(set) << at;
+            masks.label |= bit(is_label(*byte) || *byte >= 0x80);
+            masks.dot |= bit(*byte == b'.');
+            masks.digit |= bit(byte.is_ascii_digit());
+            masks.hex |= bit(byte.is_ascii_hexdigit() || *byte == b':');
+            masks.high |= bit(*byte >= 0x80);
+            let sign = previous
+                .is_some_and(|previous| FIRSTS[usize::from(previous)] & SECONDS[usize::from(*byte)] != 0);
+            masks.sign |= bit(sign);
+        }
+        masks
+    }
+
+    struct Compare<'a>(&'a [u8]);
+
+    impl Pass for Compare<'_> {
+        fn run(self, classes: impl Classes) {
+            for at in 0..=self.0.len() {
+                let previous = at.checked_sub(1).map_or(0, |before| self.0[before]);
+                assert_eq!(classes.masks(self.0, at, previous), plain(self.0, at), "{:?} at {at}", self.0);
             }
         }
     }
+
+    #[test]
+    fn every_pair_of_bytes() {
+        for first in 0..=255u8 {
+            let pairs: Vec<u8> = (0..=255).flat_map(|second| [first, second]).collect();
+            dispatch(Compare(&pairs));
+            Compare(&pairs).run(Portable);
+        }
+    }
+
+    #[test]
+    fn every_length() {
+        let text: Vec<u8> = (0..200u32).map(|n| b"a1.:/%[_ \xc3"[(n * n % 10) as usize]).collect();
+        for length in 0..text.len() {
+            dispatch(Compare(&text[..length]));
+            Compare(&text[..length]).run(Portable);
+        }
+    }
+
+    /// Every sign that the tokeniser reads is marked.
+    #[test]
+    fn signs_are_marked() {
+        for sign in [
+            "://", "::", ":\\/\\/", ":]//", ":)", ":}", "%2e", "%2E", "%3A", "%3a", "[.]", "(.)", "{.}",
+            "[dot]", "(DOT)", "{dot}", "\\.",
+        ] {
+            for at in 0..130 {
+                let text = [" ".repeat(at), sign.into()].concat();
+                let masks = plain(text.as_bytes(), (at + 1) / 64 * 64);
+                assert_eq!(masks.sign >> ((at + 1) % 64) & 1, 1, "{sign} at {at}");
+            }
+        }
+    }
+
     #[test]
     fn sets_hold_their_bytes() {
         let all: Vec<u8> = (0..=255).collect();

@@ -91,10 +91,21 @@ impl Seed {
     /// The hash, of a name of `length` bytes whose first `count`, 1 to 16, are the last of `block`.
     #[inline]
     pub(super) fn name_end(self, state: u64, block: u128, count: usize, length: usize) -> u64 {
-        let (low, high) = folded(block >> (8 * (16 - count.clamp(1, 16))));
+        let (low, high) = folded(block & LAST[count.min(16)]);
         fold(fold(low ^ self.0[1], high ^ state) ^ length as u64, self.0[2])
     }
 }
+
+/// The last bytes of a block, as many as the index says.
+static LAST: [u128; 17] = {
+    let mut masks = [0; 17];
+    let mut count = 1;
+    while count <= 16 {
+        masks[count] = u128::MAX << (8 * (16 - count));
+        count += 1;
+    }
+    masks
+};
 
 /// Lower case for letters; `_` becomes a byte that no name has.
 #[inline]

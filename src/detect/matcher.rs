@@ -7,7 +7,7 @@
 
 use super::hash::Seed;
 use super::indicator::{Kind, MatchMode, Meta, Mode};
-use super::token::{address_observable, extract};
+use super::token::{address_observable, extract_for};
 use super::url::{self, MAX_URL};
 use super::{EntryRef, Match, Observable, RuleSet, Side, Suppression, Validity, ValueId};
 use crate::decode::flow::{Flow, Record};
@@ -165,7 +165,7 @@ impl Matcher {
         self.decoded = false;
         let found = &mut self.found;
         let mut url_host = false;
-        extract(message, &mut |observable| {
+        extract_for(message, rules, &mut |observable| {
             rules.lookup(message, &observable, &mut |value| {
                 found.push(Occurrence::new(rules, &observable, value));
             });

@@ -17,9 +17,12 @@ mod text;
 mod token;
 mod url;
 
-#[cfg(test)]
-mod oracle;
+#[cfg(any(test, feature = "oracle"))]
+#[doc(hidden)]
+pub mod oracle;
 
+#[doc(hidden)]
+pub use blocks::use_portable;
 pub use matcher::Matcher;
 pub use ruleset::{CompiledSet, Entry, RuleSet, normal};
 pub use token::extract;

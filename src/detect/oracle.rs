@@ -1,14 +1,15 @@
 //! The plain, slow tokeniser: what extraction must equal.
 //!
 //! It works on a list of characters, tries every place and every reading, and knows no masks, no
-//! windows and no skipping. Property tests hold [`super::extract`] equal to it.
+//! windows and no skipping. Property tests and a fuzz target hold [`super::extract`] equal to it.
 
-use super::indicator::Kind;
+use super::indicator::{Kind, Meta, Mode, SetBuilder, SetInfo, normalise};
 use super::lexis::{self, border_after, border_before};
-use super::{Observable, extract, host, normal, url};
-use proptest::prelude::*;
+use super::token::{extract_for, extract_portable};
+use super::{Observable, RuleSet, extract, host, normal, url};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Kind, start, end, normal form, whole.
 type Token = (Kind, usize, usize, String, bool);
@@ -407,9 +408,9 @@ fn hashes(bytes: &[u8], out: &mut BTreeSet<Token>) {
 
 // Comparison -------------------------------------------------------------------------------------
 
-pub(super) fn extracted(bytes: &[u8]) -> BTreeSet<Token> {
+fn extracted(bytes: &[u8], portable: bool) -> BTreeSet<Token> {
     let mut out = BTreeSet::new();
-    extract(bytes, &mut |observable: Observable| {
+    let mut emit = |observable: Observable| {
         let span = observable.span;
         out.insert((
             observable.kind,
@@ -418,13 +419,26 @@ pub(super) fn extracted(bytes: &[u8]) -> BTreeSet<Token> {
             normal(bytes, &observable),
             observable.whole,
         ));
-    });
+    };
+    match portable {
+        true => extract_portable(bytes, &mut emit),
+        false => extract(bytes, &mut emit),
+    }
     out
+}
+
+/// Panics unless extraction finds what this module does, with vectors and byte by byte, and whoever
+/// knows but one of the values finds it too.
+#[track_caller]
+pub fn hold(bytes: &[u8]) {
+    compare(bytes);
+    each_value_alone(bytes);
 }
 
 #[track_caller]
 fn compare(bytes: &[u8]) {
-    let (fast, slow) = (extracted(bytes), tokens(bytes));
+    let (fast, slow) = (extracted(bytes, false), tokens(bytes));
+    assert_eq!(fast, extracted(bytes, true), "portable {:?}", String::from_utf8_lossy(bytes));
     let missing: Vec<_> = slow.difference(&fast).collect();
     let excess: Vec<_> = fast.difference(&slow).collect();
     assert!(
@@ -434,172 +448,289 @@ fn compare(bytes: &[u8]) {
     );
 }
 
-/// Pieces that real and hostile lines are made of.
-fn piece() -> impl Strategy<Value = Vec<u8>> {
-    let fixed: Vec<&'static [u8]> = vec![
-        b".",
-        b"-",
-        b"_",
-        b" ",
-        b":",
-        b"::",
-        b"/",
-        b"//",
-        b"@",
-        b"=",
-        b",",
-        b";",
-        b"?",
-        b"#",
-        b"%",
-        b"\\",
-        b"\"",
-        b"'",
-        b"(",
-        b")",
-        b"[",
-        b"]",
-        b"{",
-        b"}",
-        b"|",
-        b"<",
-        b">",
-        b"\n",
-        b"[.]",
-        b"(.)",
-        b"[dot]",
-        b"{DOT}",
-        b"%2E",
-        b"%2e",
-        b"\\.",
-        b"[:]//",
-        b"://",
-        b":\\/\\/",
-        b"%3A%2F%2F",
-        b"[@]",
-        b"(at)",
-        b"%40",
-        b"%20",
-        b"%3D",
-        b"%E2%80%9C",
-        b"\\n",
-        b"\\t",
-        b"\\\\n",
-        b"\\u003d",
-        b"\\u0026",
-        b"\\x3d",
-        b"#011",
-        b"\\/",
-        b"\\=",
-        b"http",
-        b"hxxps",
-        b"ftp",
-        b"evil",
-        b"Evil",
-        b"example",
-        b"com",
-        b"t.co",
-        b"a",
-        b"de",
-        b"1",
-        b"12",
-        b"123",
-        b"255",
-        b"256",
-        b"0",
-        b"01",
-        b"443",
-        b"65535",
-        b"10.1.2.3",
-        b"1.2.3",
-        b"ffff",
-        b"fe80",
-        b"2001:db8",
-        b"::ffff:",
-        b"d41d8cd98f00b204e9800998ecf8427e",
-        b"da39a3ee5e6b4b0d3255bfef95601890afd80709",
-        b"\xc3\xa9",
-        b"\xe8\xae\xbf",
-        b"\xe2\x80\x9c",
-        b"\xff",
-        b"\xd0\xb4",
-        b"xn--bcher-kva",
-        b"www",
-        b"user",
-        b"0123456789abcdef",
-        b"4f",
-        b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    ];
-    prop_oneof![
-        12 => prop::sample::select(fixed).prop_map(<[u8]>::to_vec),
-        1 => prop::collection::vec(any::<u8>(), 1..4),
-        1 => "[a-z0-9]{1,9}(\\.[a-z0-9-]{1,9}){1,4}".prop_map(String::into_bytes),
-        1 => "[0-9a-fA-F]{15,33}".prop_map(String::into_bytes),
-        1 => "([0-9a-f]{1,4}:){6,8}[0-9a-f]{1,4}".prop_map(String::into_bytes),
-        1 => "[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}".prop_map(String::into_bytes),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-    #[test]
-    fn structured_lines(pieces in prop::collection::vec(piece(), 0..40)) {
-        compare(&pieces.concat());
-    }
-
-    #[test]
-    fn few_pieces_at_every_offset(offset in 0usize..140, pieces in prop::collection::vec(piece(), 1..7), tail in 0usize..70) {
-        let mut line = vec![b' '; offset];
-        line.extend(pieces.concat());
-        line.extend(vec![b' '; tail]);
-        compare(&line);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-    #[test]
-    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        compare(&bytes);
-    }
-
-    #[test]
-    fn random_text(text in "[a-f0-9.:/@%\\[\\]() \\\\x-]{0,200}") {
-        compare(text.as_bytes());
-    }
-
-    #[test]
-    fn long_names(labels in prop::collection::vec("[a-z]{1,70}", 1..30), dot in prop::sample::select(vec![".", "[.]"])) {
-        compare(labels.join(dot).as_bytes());
-    }
-}
-
-/// Every line of the captured logs.
-#[cfg(feature = "real-data")]
-#[test]
-fn real_lines() {
-    /// The oracle is slow; longer lines are cut, and of a large file the beginning is read.
-    const MAX_LINE: usize = 2_000;
-    const MAX_FILE: usize = 300_000;
-    let root = std::env::var("ROJE_DATA").expect("ROJE_DATA names the folder of captured data");
-    let mut folders = vec![std::path::PathBuf::from(root).join("syslog")];
-    let mut lines = 0;
-    let mut found = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
+/// Whoever knows one of the values of a line finds it in the same places as in all observables.
+#[track_caller]
+fn each_value_alone(bytes: &[u8]) {
+    for (kind, _, _, written, _) in extracted(bytes, false) {
+        // What looks defanged is written otherwise in rules.
+        let Ok(value) = normalise(kind, &written, true) else { continue };
+        if value.to_string() != written {
+            continue;
+        }
+        let info = SetInfo {
+            name: String::new(),
+            producer: None,
+            feed: None,
+            reference: None,
+            mode: Mode::Indicators,
+            path: String::new().into(),
+            digest: String::new(),
+        };
+        let mut set = SetBuilder::new(info);
+        let meta = set.meta(&Meta::default());
+        set.add(&value, meta, None);
+        let rules = RuleSet::new(vec![Arc::new(set.build())]);
+        let places = |interested: bool| {
+            let mut places = BTreeSet::new();
+            let mut emit = |observable: Observable| {
+                rules.lookup(bytes, &observable, &mut |_| {
+                    places.insert((observable.span.start, observable.span.end, observable.whole));
+                });
+                // The host of a URL whose path may stand elsewhere.
+                if rules.is_url_host(&observable) {
+                    places.insert((observable.span.start, observable.span.end, true));
+                }
+            };
+            match interested {
+                true => extract_for(bytes, &rules, &mut emit),
+                false => extract(bytes, &mut emit),
             }
-            let bytes = std::fs::read(&path).unwrap();
-            for line in bytes[..bytes.len().min(MAX_FILE)].split(|byte| *byte == b'\n') {
-                let line = &line[..line.len().min(MAX_LINE)];
-                compare(line);
-                lines += 1;
-                found += extracted(line).len();
-            }
+            places
+        };
+        assert_eq!(places(true), places(false), "{value} in {:?}", String::from_utf8_lossy(bytes));
+        assert!(!places(true).is_empty(), "{value} in {:?}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces that real and hostile lines are made of.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let fixed: Vec<&'static [u8]> = vec![
+            b".",
+            b"-",
+            b"_",
+            b" ",
+            b":",
+            b"::",
+            b"/",
+            b"//",
+            b"@",
+            b"=",
+            b",",
+            b";",
+            b"?",
+            b"#",
+            b"%",
+            b"\\",
+            b"\"",
+            b"'",
+            b"(",
+            b")",
+            b"[",
+            b"]",
+            b"{",
+            b"}",
+            b"|",
+            b"<",
+            b">",
+            b"\n",
+            b"[.]",
+            b"(.)",
+            b"[dot]",
+            b"{DOT}",
+            b"%2E",
+            b"%2e",
+            b"\\.",
+            b"[:]//",
+            b"://",
+            b":\\/\\/",
+            b"%3A%2F%2F",
+            b"[@]",
+            b"(at)",
+            b"%40",
+            b"%20",
+            b"%3D",
+            b"%E2%80%9C",
+            b"\\n",
+            b"\\t",
+            b"\\\\n",
+            b"\\u003d",
+            b"\\u0026",
+            b"\\x3d",
+            b"#011",
+            b"\\/",
+            b"\\=",
+            b"http",
+            b"hxxps",
+            b"ftp",
+            b"evil",
+            b"Evil",
+            b"example",
+            b"com",
+            b"t.co",
+            b"a",
+            b"de",
+            b"1",
+            b"12",
+            b"123",
+            b"255",
+            b"256",
+            b"0",
+            b"01",
+            b"443",
+            b"65535",
+            b"10.1.2.3",
+            b"1.2.3",
+            b"ffff",
+            b"fe80",
+            b"2001:db8",
+            b"::ffff:",
+            b"d41d8cd98f00b204e9800998ecf8427e",
+            b"da39a3ee5e6b4b0d3255bfef95601890afd80709",
+            b"\xc3\xa9",
+            b"\xe8\xae\xbf",
+            b"\xe2\x80\x9c",
+            b"\xff",
+            b"\xd0\xb4",
+            b"xn--bcher-kva",
+            b"www",
+            b"user",
+            b"0123456789abcdef",
+            b"4f",
+            b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ];
+        prop_oneof![
+            12 => prop::sample::select(fixed).prop_map(<[u8]>::to_vec),
+            1 => prop::collection::vec(any::<u8>(), 1..4),
+            1 => "[a-z0-9]{1,9}(\\.[a-z0-9-]{1,9}){1,4}".prop_map(String::into_bytes),
+            1 => "[0-9a-fA-F]{15,33}".prop_map(String::into_bytes),
+            1 => "([0-9a-f]{1,4}:){6,8}[0-9a-f]{1,4}".prop_map(String::into_bytes),
+            1 => "[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}".prop_map(String::into_bytes),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #[test]
+        fn structured_lines(pieces in prop::collection::vec(piece(), 0..40)) {
+            compare(&pieces.concat());
+        }
+
+        #[test]
+        fn values_alone(pieces in prop::collection::vec(piece(), 0..12)) {
+            each_value_alone(&pieces.concat());
+        }
+
+        #[test]
+        fn few_pieces_at_every_offset(offset in 0usize..140, pieces in prop::collection::vec(piece(), 1..7), tail in 0usize..70) {
+            let mut line = vec![b' '; offset];
+            line.extend(pieces.concat());
+            line.extend(vec![b' '; tail]);
+            compare(&line);
         }
     }
-    assert!(lines > 10_000 && found > lines / 4, "{found} in {lines} lines");
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            compare(&bytes);
+        }
+
+        #[test]
+        fn random_text(text in "[a-f0-9.:/@%\\[\\]() \\\\x-]{0,200}") {
+            compare(text.as_bytes());
+        }
+
+        #[test]
+        fn long_names(labels in prop::collection::vec("[a-z]{1,70}", 1..30), dot in prop::sample::select(vec![".", "[.]"])) {
+            compare(labels.join(dot).as_bytes());
+        }
+    }
+
+    /// Each form at every offset in a block, and with the end of the line at every distance.
+    #[test]
+    fn every_form_everywhere() {
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "b".repeat(61));
+        let forms = [
+            "t.co",
+            "1.2.3.4",
+            "255.255.255.255:65535",
+            "[1.2.3.4]:80",
+            "10.0.0.1.443",
+            "::",
+            "::1",
+            "[fe80::1%eth0]:80",
+            "2001:db8::8a2e:370:7334",
+            "2001:0DB8:0000:0000:0000:8A2E:0370:7334",
+            "2001:db8:1:2:3:4:5:6:443",
+            "::ffff:192.0.2.1",
+            "64:ff9b::192.0.2.33",
+            "1:2:3:4:5:6:7::",
+            "Evil.Example",
+            "\"evil.example\"",
+            "'www.evil.example'",
+            "evil[.]example",
+            "www.evil[dot]example",
+            "evil%2Eexample",
+            "hxxp://evil[.]example/a",
+            "hxxps[:]//evil.example",
+            "http%3A%2F%2Fevil.example%2Fa%3Fb",
+            "https://user:pw@evil.example:8443/a?b=c#d",
+            "http://[2001:db8::1]:80/a",
+            r#"{\"url\":\"http://evil.example/a\"}"#,
+            r#"{"url":"http:\/\/evil.example\/a","ip":"10.1.2.3"}"#,
+            r"request=http://evil.example/a\=b|dst\=1.2.3.4",
+            r"a\nevil.example\tb",
+            r"\u003devil.example",
+            "#011evil.example#011",
+            "b\u{fc}cher.example",
+            "\u{8bbf}evil.example\u{65f6}",
+            "someone@evil.example",
+            "some.one(at)evil[.]example",
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            &longest,
+        ];
+        for form in forms {
+            for before in 0..66 {
+                for after in [0, 1, 62, 63, 64, 65] {
+                    compare(format!("{}{form}{}", " ".repeat(before), " ".repeat(after)).as_bytes());
+                }
+                compare(format!("{}{form}", "x ".repeat(before)).as_bytes());
+                compare(format!("{form}{}", "x".repeat(before)).as_bytes());
+            }
+            each_value_alone(form.as_bytes());
+        }
+        let longest_url = format!("http://evil.example/{}", "a".repeat(url::MAX_URL - 13));
+        for length in longest_url.len() - 3..=longest_url.len() {
+            hold(format!("GET {} HTTP/1.1", &longest_url[..length]).as_bytes());
+        }
+    }
+
+    /// Every line of the captured logs.
+    #[cfg(feature = "real-data")]
+    #[test]
+    fn real_lines() {
+        /// The oracle is slow; longer lines are cut, and of a large file the beginning is read.
+        const MAX_LINE: usize = 2_000;
+        const MAX_FILE: usize = 300_000;
+        let root = std::env::var("ROJE_DATA").expect("ROJE_DATA names the folder of captured data");
+        let mut folders = vec![std::path::PathBuf::from(root).join("syslog")];
+        let mut lines = 0;
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(&path).unwrap();
+                for line in bytes[..bytes.len().min(MAX_FILE)].split(|byte| *byte == b'\n') {
+                    let line = &line[..line.len().min(MAX_LINE)];
+                    compare(line);
+                    lines += 1;
+                    each_value_alone(line);
+                    found += extracted(line, false).len();
+                }
+            }
+        }
+        assert!(lines > 10_000 && found > lines / 4, "{found} in {lines} lines");
+    }
 }

@@ -14,7 +14,7 @@ use super::indicator::{Kind, MatchMode, Merged, Meta, Mode, Normal, SetInfo, sam
 use super::lexis;
 use super::table::{Filter, Table};
 use super::text::{Pattern, TextIndex};
-use super::token::unhex;
+use super::token::{Interest, unhex};
 use super::url;
 use super::{Contributor, EntryRef, Observable, ValueId};
 use crate::input::Nanos;
@@ -303,6 +303,23 @@ pub struct RuleSet {
     prefixes: Prefixes,
     text: TextIndex,
     url_hosts: Hosts,
+    /// Hashes of [`host::mark`] of domains, of addresses, and of the hosts of URLs and e-mail
+    /// addresses.
+    marks: Filter,
+    /// Some value is a domain of one label, so that every name may stand in it.
+    every_name: bool,
+}
+
+impl Interest for RuleSet {
+    #[inline]
+    fn host(&self, mark: u64) -> bool {
+        self.marks.may_contain(mark) || self.every_name
+    }
+
+    #[inline]
+    fn prefix(&self, octets: impl FnOnce() -> u32) -> bool {
+        self.prefixes.touches4(octets)
+    }
 }
 
 impl RuleSet {
@@ -318,6 +335,7 @@ impl RuleSet {
         }
         rules.index_values();
         rules.index_kinds();
+        rules.index_marks();
         rules
     }
 
@@ -367,6 +385,37 @@ impl RuleSet {
         patterns.retain(|row| later.binary_search(row).is_err());
         (self.prefixes, self.url_hosts) = (Prefixes::new(&nets), Hosts::new(hosts));
         self.index_text(&patterns);
+    }
+
+    /// Notes what of a host tells that some value may concern it.
+    fn index_marks(&mut self) {
+        let seed = Seed::current();
+        let mark = |row: u32| {
+            let (kind, key) = self.key(ValueId(row));
+            match (kind, key) {
+                (Kind::Ip, &[a, b, c, d]) => {
+                    let (text, length) = host::quad_text([a, b, c, d]);
+                    Some(seed.hash(Kind::Domain, &text[..length]))
+                }
+                (Kind::Domain, name) => Some(mark_hash(seed, name)),
+                (Kind::Email, address) => {
+                    Some(mark_hash(seed, address.rsplit(|byte| *byte == b'@').next().unwrap_or_default()))
+                }
+                (Kind::Url, url) => Some(mark_hash(seed, url_name(split_scheme(url).1))),
+                _ => None,
+            }
+        };
+        let marks: Vec<u64> = (0..self.rows).into_par_iter().filter_map(mark).collect();
+        let mut filter = Filter::with_capacity(marks.len());
+        marks.into_iter().for_each(|hash| filter.insert(hash));
+        filter.fold();
+        self.marks = filter;
+        self.every_name = self.sets.iter().any(|set| {
+            (0..set.len() as u32).any(|row| {
+                let (kind, key) = set.key(row);
+                kind == Kind::Domain && !key.contains(&b'.')
+            })
+        });
     }
 
     fn index_text(&mut self, values: &[u32]) {
@@ -546,6 +595,7 @@ impl RuleSet {
             + self.prefixes.memory()
             + self.text.memory()
             + self.url_hosts.memory()
+            + self.marks.memory()
     }
 }
 
@@ -664,11 +714,20 @@ fn url_host(seed: Seed, url: &[u8]) -> u64 {
             std::str::from_utf8(address).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
         return seed.hash(Kind::Ip, &address.map_or([0; 16], |address| address.octets()));
     }
-    let host = rest.split(|byte| matches!(byte, b'/' | b':')).next().unwrap_or_default();
+    let host = url_name(rest);
     match host::quad(host) {
         Some((address, length)) if length == host.len() => seed.hash(Kind::Ip, &address.octets()),
         _ => seed.hash(Kind::Domain, host),
     }
+}
+
+/// The host of a URL without scheme, unless it stands in brackets.
+fn url_name(url: &[u8]) -> &[u8] {
+    url.split(|byte| matches!(byte, b'/' | b':')).next().unwrap_or_default()
+}
+
+fn mark_hash(seed: Seed, host: &[u8]) -> u64 {
+    seed.hash(Kind::Domain, &host[host::mark(host)])
 }
 
 /// The normal form of an observable, as text; empty if it is none of the message's.

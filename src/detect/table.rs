@@ -74,8 +74,8 @@ impl Table {
     }
 }
 
-/// A blocked Bloom filter: ten bits for each value, two of one word set. It is small enough to
-/// stay in the cache where the table does not.
+/// A blocked Bloom filter: sixteen bits for each value, four of one word set; one in a hundred
+/// hashes that were not added passes. It stays in the cache where the table does not.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     words: Box<[u64]>,
@@ -84,7 +84,23 @@ pub(super) struct Filter {
 impl Filter {
     /// Room for `values` values.
     pub fn with_capacity(values: usize) -> Filter {
-        Filter { words: vec![0; if values == 0 { 0 } else { values / 6 + 1 }].into_boxed_slice() }
+        /// So that it can be folded a few times.
+        const STEP: usize = 64;
+        Filter { words: vec![0; values.div_ceil(4 * STEP) * STEP].into_boxed_slice() }
+    }
+
+    /// Halves the filter as long as it has room for twice what was added: many values were the same.
+    pub fn fold(&mut self) {
+        let set: usize = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        let mut words = std::mem::take(&mut self.words).into_vec();
+        // A third full, one hash in eighty passes by chance.
+        while words.len().is_multiple_of(2) && set * 6 < words.len() * 64 {
+            for at in 0..words.len() / 2 {
+                words[at] = words[2 * at] | words[2 * at + 1];
+            }
+            words.truncate(words.len() / 2);
+        }
+        self.words = words.into_boxed_slice();
     }
 
     /// Adds a hash.
@@ -108,13 +124,13 @@ impl Filter {
 
     #[inline]
     fn word(&self, hash: u64) -> usize {
-        (((hash >> 16 & 0xffff_ffff) * self.words.len() as u64) >> 32) as usize
+        (((hash >> 32) * self.words.len() as u64) >> 32) as usize
     }
 }
 
 #[inline]
 fn bits(hash: u64) -> u64 {
-    1 << (hash & 63) | 1 << (hash >> 6 & 63)
+    1 << (hash & 63) | 1 << (hash >> 6 & 63) | 1 << (hash >> 12 & 63) | 1 << (hash >> 18 & 63)
 }
 
 #[cfg(test)]
@@ -122,6 +138,21 @@ mod tests {
     use super::*;
     use crate::detect::hash::Seed;
     use crate::detect::indicator::Kind;
+
+    #[test]
+    fn a_folded_filter_has_what_it_had() {
+        let hash = |n: usize| Seed::current().hash(Kind::Email, &n.to_le_bytes());
+        for added in [0usize, 1, 100, 3_000, 50_000] {
+            let mut filter = Filter::with_capacity(50_000);
+            (0..added).for_each(|n| filter.insert(hash(n)));
+            let memory = filter.memory();
+            filter.fold();
+            assert!((0..added).all(|n| filter.may_contain(hash(n))), "{added}");
+            let passed = (added..added + 10_000).filter(|n| filter.may_contain(hash(*n))).count();
+            assert!(passed < 300, "{passed} of 10000 pass where {added} were added");
+            assert_eq!(filter.memory() == memory, added == 50_000, "{added}");
+        }
+    }
 
     #[test]
     fn finds_what_was_inserted() {
@@ -140,7 +171,7 @@ mod tests {
                 assert!(!found || table.may_contain(hash(n)));
                 passed += usize::from(n >= count && table.may_contain(hash(n)));
             }
-            assert!(passed * 8 <= count + 8, "{passed} of {count} pass the filter");
+            assert!(passed * 50 <= count + 50, "{passed} of {count} pass the filter");
         }
     }
 }

@@ -1,13 +1,17 @@
 //! Extraction: one pass over the bytes of a message that finds what looks like an address, a host
 //! name, a URL, an e-mail address or a hash.
 //!
-//! Classes of 64 bytes at a time (see [`super::blocks`]) mark the few places that can matter: a
-//! dot between label characters, a colon before a slash, two colons, sixteen hexadecimal digits in
-//! a row. Only there are bytes looked at one by one. Nothing is allocated unless a name has
-//! letters that are not ASCII.
+//! Classes of 64 bytes at a time (see [`super::blocks`]) mark the few places that can matter: the
+//! end of a run of label characters with a dot in it, a colon before a slash or another colon,
+//! fifteen hexadecimal digits in a row. Only there are bytes looked at. Nothing is allocated unless
+//! a name has letters that are not ASCII.
+//!
+//! Most names and addresses in logs are nobody's indicator. Whoever looks for known values says so
+//! through [`Interest`], and a host of which no value is known is left as soon as its last two
+//! labels, or its address, are read.
 
 use super::Observable;
-use super::blocks::{Masks, masks};
+use super::blocks::{Classes, Masks, Pass, dispatch};
 use super::hash::Seed;
 use super::host::{self, MAX_HOST, MAX_LABEL};
 use super::indicator::Kind;
@@ -17,24 +21,51 @@ use super::lexis::{
 };
 use super::url::{self, MAX_URL, Refusal};
 use crate::decode::Span;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+/// Which hosts matter to whoever takes the observables.
+///
+/// What is refused is not emitted, nor are the e-mail addresses and URLs with that host. What has
+/// an unusual form (defanged, escaped, not ASCII) is emitted without being asked for.
+pub(super) trait Interest {
+    /// Some value is, is in, or has a host with this [`host::mark`], hashed as a name.
+    fn host(&self, mark: u64) -> bool;
+    /// Some prefix touches the addresses that begin with these two octets.
+    fn prefix(&self, octets: impl FnOnce() -> u32) -> bool;
+}
+
+/// Every host matters.
+struct Everything;
+
+impl Interest for Everything {
+    #[inline(always)]
+    fn host(&self, _: u64) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn prefix(&self, _: impl FnOnce() -> u32) -> bool {
+        true
+    }
+}
 
 /// Calls `emit` for every address, domain suffix, URL, e-mail address and hash in the message.
 ///
 /// One value may be emitted more than once where a text can be read in two ways.
 pub fn extract(message: &[u8], emit: &mut impl FnMut(Observable)) {
-    let bytes = message.get(..u32::MAX as usize).unwrap_or(message);
-    let mut extractor = Extractor {
-        bytes,
-        emit,
-        seed: Seed::current(),
-        host_done: 0,
-        address_done: 0,
-        hash_done: 0,
-        url_work: URL_WORK + URL_WORK_FACTOR * bytes.len(),
-        conversions: MAX_CONVERSIONS,
-    };
-    extractor.run();
+    extract_for(message, &Everything, emit);
+}
+
+/// Calls `emit` for everything in the message that is of interest, and perhaps for more.
+#[inline]
+pub(super) fn extract_for(message: &[u8], interest: &impl Interest, emit: &mut impl FnMut(Observable)) {
+    dispatch(Extractor::new(message, interest, emit));
+}
+
+/// As [`extract`], byte by byte on any processor.
+#[cfg(any(test, feature = "oracle"))]
+pub(super) fn extract_portable(message: &[u8], emit: &mut impl FnMut(Observable)) {
+    Extractor::new(message, &Everything, emit).run(super::blocks::Portable);
 }
 
 /// URLs inside URLs overlap. What is hashed of one message is bounded, so that a line of nothing
@@ -52,8 +83,9 @@ const MAX_SEGMENT: usize = 1024;
 /// The longest name and the dot before it, which shows that it is a suffix.
 const WINDOW: usize = MAX_HOST + 1;
 
-struct Extractor<'m, E> {
+struct Extractor<'m, I, E> {
     bytes: &'m [u8],
+    interest: &'m I,
     emit: &'m mut E,
     seed: Seed,
     /// Names, addresses and hashes before these places have been read.
@@ -62,26 +94,40 @@ struct Extractor<'m, E> {
     hash_done: usize,
     url_work: usize,
     conversions: u32,
+    /// The last URL with a scheme, while nothing is known of its host.
+    waiting: Option<url::Delimiter>,
 }
 
-/// Bytes beside a name that need care: 1 before it (escapes, `@`), 2 behind it (defanged dots);
-/// 4: a URL may go on with it.
+/// Bytes beside a name that need care: 1 before it (escapes), 2 behind it (defanged dots); 4: an
+/// e-mail address may end with it, 8: a URL may go on with it.
 static NEEDS_CARE: [u8; 256] = {
     let mut table = [0; 256];
     let mut at = 0;
     while at < 256 {
         table[at] = match at as u8 {
-            b'\\' => 1 | 2 | 4,
+            b'\\' => 1 | 2 | 8,
             b'%' => 1 | 2,
-            b'#' | b'@' | b']' | b')' | b'}' => 1,
+            b'#' => 1,
+            b'@' | b']' | b')' | b'}' => 4,
             b'[' | b'(' | b'{' => 2,
-            b'/' | b'?' | b':' | b'.' => 4,
+            b'/' | b'?' | b':' | b'.' => 8,
             _ => 0,
         };
         at += 1;
     }
     table
 };
+
+/// The classes of the 64 bytes before the end of a run, its last byte highest, and those of the
+/// run alone.
+#[derive(Clone, Copy)]
+struct Window {
+    /// Length of the run; 64 if it is as long or longer.
+    length: u32,
+    dots: u64,
+    digits: u64,
+    high: u64,
+}
 
 /// Hashes the suffixes of the name that ends at a place, the shortest first.
 struct Suffixes<'m> {
@@ -162,155 +208,292 @@ impl Place<'_> {
     }
 }
 
-/// The bit before each bit.
+/// The first two octets of a text if it is a dotted quad. Bit 0 of `dots` is its first byte.
 #[inline(always)]
-fn behind(before: u64, here: u64) -> u64 {
-    here << 1 | before >> 63
+fn two_octets(text: &[u8], dots: u64) -> u32 {
+    // Behind each of both stand four bytes at least. The last digit is shifted to the top.
+    let octet = |from: u32, to: u32| {
+        let four = text.get(from as usize..).and_then(|tail| tail.first_chunk()).copied().unwrap_or_default();
+        let digits = u32::from_le_bytes(four).wrapping_shl(32u32.wrapping_sub(8 * (to - from))) & 0x0f0f_0f0f;
+        (digits.wrapping_mul(10 << 8 | 1) >> 24) + (digits >> 8 & 15) * 100
+    };
+    let first = dots.trailing_zeros();
+    let second = (dots & dots.wrapping_sub(1)).trailing_zeros();
+    octet(0, first) << 8 | octet(first + 1, second)
 }
 
-/// The bit after each bit.
-#[inline(always)]
-fn ahead(here: u64, after: u64) -> u64 {
-    here >> 1 | after << 63
+/// Blocks whose rows are kept at a time.
+const BLOCKS: usize = 4;
+
+/// What the classes of a block and of its neighbours say of it.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    /// Label characters and the dots between them.
+    run: u64,
+    dots: u64,
+    digits: u64,
+    high: u64,
+    /// Where a run with a dot in it has ended.
+    ends: u64,
+    /// Second bytes of signs.
+    sign: u64,
+    /// Hexadecimal digits and colons.
+    hex: u64,
+    /// Eight of them fill an aligned group of eight.
+    group: bool,
 }
 
-impl<E: FnMut(Observable)> Extractor<'_, E> {
-    fn run(&mut self) {
+/// Makes rows of masks; what it holds is carried from one block to the next.
+#[derive(Clone, Copy, Default)]
+struct Rows {
+    /// 1: the last byte is a label character.
+    label: u64,
+    /// 1: a run with a dot in it reaches the end of the block.
+    open: u64,
+}
+
+impl Rows {
+    /// The row of the next block; `label_follows`: a label character stands behind the dot that
+    /// ends it.
+    #[inline(always)]
+    fn next(&mut self, masks: Masks, label_follows: bool) -> Row {
+        let Masks { label, dot, digit, high, sign, hex } = masks;
+        let dots = dot & (label << 1 | self.label) & (label >> 1 | u64::from(label_follows) << 63);
+        let run = label | dots;
+        // A dot added to its run carries a bit to the place behind the end of the run.
+        let (sum, open) = run.overflowing_add(dots);
+        let (sum, still_open) = sum.overflowing_add(self.open);
+        *self = Rows { label: label >> 63, open: u64::from(open | still_open) };
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        let group = ((hex & LOW) + u64::MAX / 255) & hex & !LOW != 0;
+        Row { run, dots, digits: digit, high, ends: sum & !run, sign, hex, group }
+    }
+}
+
+impl Row {
+    /// Where the fifteenth hexadecimal digit or colon in a row stands: an IPv6 address without
+    /// `::` and a hash have at least as many.
+    #[inline(always)]
+    fn long(&self, before: &Row) -> u64 {
+        // Fifteen fill some aligned group of eight.
+        if !(self.group | before.group) {
+            return 0;
+        }
+        let ones = u128::from(self.hex) << 64 | u128::from(before.hex);
+        let twos = ones & ones << 1;
+        let fours = twos & twos << 2;
+        let eights = fours & fours << 4;
+        let fifteens = eights & eights << 7;
+        ((fifteens & !(fifteens << 1)) >> 64) as u64
+    }
+}
+
+impl<I: Interest, E: FnMut(Observable)> Pass for Extractor<'_, I, E> {
+    #[inline(always)]
+    fn run(mut self, classes: impl Classes) {
         let bytes = self.bytes;
-        let mut before = Masks::default();
-        let mut here = masks(bytes, 0);
-        for base in (0..bytes.len()).step_by(64) {
-            let after = match base + 64 < bytes.len() {
-                true => masks(bytes, base + 64),
-                false => Masks::default(),
-            };
-            self.names(base, &before, &here, &after);
-            self.schemes(base, &here, &after);
-            self.long_addresses(base, &here, &after);
-            self.hashes(base, here.hex);
-            before = here;
-            here = after;
+        let mut carried = Rows::default();
+        let mut rows = [Row::default(); BLOCKS + 1];
+        let (mut base, mut previous) = (0, 0);
+        // What ends with the message may end behind its last block.
+        while base <= bytes.len() {
+            let blocks = ((bytes.len() - base) / 64 + 1).min(BLOCKS);
+            for (index, row) in rows[1..=blocks].iter_mut().enumerate() {
+                let at = base + 64 * index;
+                let masks = classes.masks(bytes, at, previous);
+                let next = bytes.get(at + 64).filter(|_| masks.dot >> 63 == 1);
+                *row = carried.next(masks, next.is_some_and(|byte| is_label(*byte) || *byte >= 0x80));
+                previous = bytes.get(at + 63).copied().unwrap_or(0);
+            }
+            for (index, pair) in rows[..=blocks].windows(2).enumerate() {
+                self.block(base + 64 * index, &pair[0], &pair[1]);
+            }
+            rows[0] = rows[blocks];
+            base += 64 * blocks;
+        }
+        self.waiting_url();
+    }
+}
+
+impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
+    #[inline]
+    fn new(message: &'m [u8], interest: &'m I, emit: &'m mut E) -> Self {
+        let bytes = message.get(..u32::MAX as usize).unwrap_or(message);
+        Extractor {
+            bytes,
+            interest,
+            emit,
+            seed: Seed::current(),
+            host_done: 0,
+            address_done: 0,
+            hash_done: 0,
+            url_work: URL_WORK + URL_WORK_FACTOR * bytes.len(),
+            conversions: MAX_CONVERSIONS,
+            waiting: None,
+        }
+    }
+
+    #[inline(always)]
+    fn block(&mut self, base: usize, before: &Row, here: &Row) {
+        let rare = here.sign | here.long(before);
+        let mut marks = here.ends | rare;
+        while marks != 0 {
+            let bit = marks.trailing_zeros();
+            marks &= marks - 1;
+            if here.ends >> bit & 1 == 1 {
+                self.name_before(base, bit, before, here);
+            }
+            if rare >> bit & 1 == 1 {
+                self.rare(base + bit as usize, here.sign >> bit & 1 == 1);
+            }
+        }
+    }
+
+    /// The second byte of a sign, or else the fifteenth digit of what may be an address or a hash.
+    #[cold]
+    fn rare(&mut self, at: usize, sign: bool) {
+        if !sign {
+            self.long_address(at);
+            return self.hashes(at);
+        }
+        let first = at.saturating_sub(1);
+        match self.bytes.get(first..) {
+            Some([b':', b':', ..]) => self.long_address(first),
+            Some([b':', ..]) => self.scheme(first),
+            Some([b'%', ..]) => {
+                self.defanged(first);
+                self.scheme(first);
+            }
+            _ => self.defanged(first),
         }
     }
 
     // Names ------------------------------------------------------------------------------------
 
-    #[inline]
-    fn names(&mut self, base: usize, before: &Masks, here: &Masks, after: &Masks) {
-        let plain = here.dot & behind(before.label, here.label) & ahead(here.label, after.label);
-        let defanged = here.dot
-            & behind(before.open, here.open)
-            & ahead(here.close | here.label, after.close | after.label);
-        let word = here.d & behind(before.open, here.open);
-        let mut marks = plain | defanged | word | here.percent;
-        while marks != 0 {
-            let bit = marks.trailing_zeros() as usize;
-            marks &= marks - 1;
-            if base + bit < self.host_done {
-                continue;
-            }
-            if plain >> bit & 1 == 1 {
-                self.plain_name(base, bit, before, here, after, plain);
-            } else {
-                self.defanged_mark(base + bit);
-            }
-        }
-    }
-
-    /// A name with ordinary dots, around the dot at `bit` of this block.
-    #[inline]
-    fn plain_name(
-        &mut self,
-        base: usize,
-        bit: usize,
-        before: &Masks,
-        here: &Masks,
-        after: &Masks,
-        plain: u64,
-    ) {
-        // The first dot of the run is this one, so only label characters stand before it.
-        let behind = ((!(here.label << (63 - bit) << 1)).leading_zeros() as usize).min(bit);
-        let back = match behind == bit {
-            true => bit + (!before.label).leading_zeros() as usize,
-            false => behind,
+    /// The name or address that ends before `bit` of this block.
+    #[inline(always)]
+    fn name_before(&mut self, base: usize, bit: u32, before: &Row, here: &Row) {
+        // Rotated, since two shifts would become one double shift, which is slow.
+        let keep = u64::MAX >> bit;
+        let window = |before: u64, here: u64| before >> bit | here.rotate_right(bit) & !keep;
+        let end = base + bit as usize;
+        let length = window(before.run, here.run).leading_ones();
+        let alone = !(u64::MAX >> (length & 63));
+        let window = Window {
+            length,
+            dots: window(before.dots, here.dots) & alone,
+            digits: window(before.digits, here.digits) & alone,
+            high: window(before.high, here.high) & alone,
         };
-        // Label characters and inner dots, in this block or in this and the next.
-        let run = here.label | plain;
-        let mut ahead = (!(run >> bit)).trailing_zeros() as usize;
-        let mut dots = plain >> bit;
-        let mut hyphens = here.hyphen >> bit;
-        if bit + ahead >= 64 {
-            let after_plain = after.dot & self::behind(here.label, after.label) & self::ahead(after.label, 0);
-            let both = |here: u64, after: u64| (u128::from(here) | u128::from(after) << 64) >> bit;
-            ahead = (!both(run, after.label | after_plain)).trailing_zeros() as usize;
-            dots = both(plain, after_plain) as u64;
-            hyphens = both(here.hyphen, after.hyphen) as u64;
+        if !self.usual_name(end, window) {
+            self.unusual_name(end);
         }
-        let end = base + bit + ahead;
-        let start = (base + bit).saturating_sub(back);
-        let high = here.high | before.high | after.high;
-        // Where the run leaves the blocks, or something unusual stands in or beside it, take care.
-        let usual = high == 0
-            && bit + ahead < 127
-            && back < bit + 64
-            && back + ahead <= 64
-            && start >= self.host_done;
-        if usual && self.usual_name(start, back, end, dots, hyphens) {
-            self.host_done = end;
-            return;
-        }
-        self.unusual_name(base + bit, high != 0);
+        self.host_done = self.host_done.max(end);
     }
 
-    /// Reads a name of at most 64 bytes; false if it needs care. Bit 0 of the masks is its first
-    /// dot, `dot` bytes behind the start.
-    #[inline]
-    fn usual_name(&mut self, start: usize, dot: usize, end: usize, dots: u64, hyphens: u64) -> bool {
+    /// Reads a name of less than 64 bytes; false if it needs care.
+    #[inline(always)]
+    fn usual_name(&mut self, end: usize, window: Window) -> bool {
         let bytes = self.bytes;
-        let Some(text) = bytes.get(start..end) else { return false };
-        let (Some(&first), Some(&last)) = (text.first(), text.last()) else { return false };
-        let next = bytes.get(end).copied().unwrap_or(b' ');
-        let previous = start.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(b' ');
-        if NEEDS_CARE[usize::from(previous)] & 1 != 0
-            || NEEDS_CARE[usize::from(next)] & 2 != 0
-            || first == b'-'
-            || last == b'-'
-        {
+        let Window { length, dots, digits, high } = window;
+        let start = end - length as usize;
+        if length == 64 || high != 0 || start < self.host_done {
             return false;
         }
-        let tail = u64::MAX >> (64 - (text.len() - dot));
-        let mut inner = dots & tail;
-        let mut quad = false;
-        if inner.count_ones() >= 3
-            && (first.is_ascii_digit() || hyphens & tail != 0 || text[..dot].contains(&b'-'))
-        {
-            match host::quad(text) {
-                Some((address, length)) if length == text.len() => {
-                    self.address(start, end, address.into());
-                    quad = true;
-                }
-                _ => return false,
-            }
+        let Some((head, &[first, .., last])) = bytes.get(..end).and_then(|head| head.split_at_checked(start))
+        else {
+            return false;
+        };
+        let previous = head.last().copied().unwrap_or(b' ');
+        let next = bytes.get(end).copied().unwrap_or(b' ');
+        let beside = NEEDS_CARE[usize::from(previous)] & 5 | NEEDS_CARE[usize::from(next)] & 10;
+        if first == b'-' || last == b'-' {
+            return false;
         }
-        if !quad {
-            let last_label = dot + 64 - inner.leading_zeros() as usize;
-            if last.is_ascii_digit() && text[last_label..].iter().all(u8::is_ascii_digit) {
-                return true;
-            }
-            let mut hasher = Suffixes::new(self.seed, bytes, end);
-            while inner != 0 {
-                let at = start + dot + 64 - inner.leading_zeros() as usize;
-                inner &= !(1 << (63 - inner.leading_zeros()));
-                let hash = hasher.hash(at);
-                self.domain(at, end, hash, false);
-            }
-            let hash = hasher.hash(start);
-            self.domain(start, end, hash, true);
+        if beside & 3 != 0 && self.needs_care(start, end) {
+            return false;
         }
-        if NEEDS_CARE[usize::from(next)] & 4 != 0 {
+
+        // Each number of an address stands between digits and dots.
+        let mut quad = (dots & digits << 1 & digits >> 1).count_ones() >= 3;
+        let others = length - digits.count_ones();
+        let last_dot = dots.leading_zeros();
+        if quad && others > 3 {
+            // Five numbers may be an address and a port, six are nothing; of a name, parts between
+            // hyphens may be an address.
+            if others == dots.count_ones() {
+                return others > 4;
+            }
+            if bytes[start..end].contains(&b'-') {
+                return false;
+            }
+            quad = false;
+        }
+        if !quad && digits.leading_ones() >= last_dot {
+            return true;
+        }
+
+        let rest = dots & !(1 << (63 - last_dot));
+        let mark = if quad { length } else { rest.leading_zeros().min(length) };
+        let hash = self.mark_hash(end, mark as usize);
+        let octets = || two_octets(&bytes[start..end], dots >> (64 - length));
+        if self.interest.host(hash) || (quad && self.interest.prefix(octets)) {
+            return self.host_of_interest(start, end, dots, quad, beside);
+        }
+        if self.waiting.is_some_and(|url| url.end == start && !url.encoded) && self.authority_ends(end) {
+            self.waiting = None;
+        }
+        true
+    }
+
+    /// Reads a host that matters; false if it needs care.
+    #[inline(never)]
+    fn host_of_interest(&mut self, start: usize, end: usize, dots: u64, quad: bool, beside: u8) -> bool {
+        if quad {
+            match host::quad(&self.bytes[start..end]) {
+                Some((address, length)) if length == end - start => self.address(start, end, address.into()),
+                _ => return true,
+            }
+        } else {
+            if beside & 4 != 0 && at_sign(self.bytes, start) > 0 {
+                return false;
+            }
+            self.suffixes_of(start, end, dots);
+        }
+        if beside & 8 != 0 {
             self.perhaps_bare_url(start, end, quad, true, None);
         }
         true
+    }
+
+    /// Hashes the last bytes of a host.
+    #[inline(always)]
+    fn mark_hash(&self, end: usize, length: usize) -> u64 {
+        match self.bytes.get(..end).and_then(|head| head.last_chunk()) {
+            Some(block) if length <= 16 => {
+                self.seed.name_end(self.seed.name_start(), u128::from_le_bytes(*block), length, length)
+            }
+            _ => Suffixes::new(self.seed, self.bytes, end).hash(end - length),
+        }
+    }
+
+    /// An escape seems to stand before `start`, or a defanged dot behind `end`.
+    #[inline(never)]
+    fn needs_care(&self, start: usize, end: usize) -> bool {
+        escape(self.bytes, start).is_some() || self.dot_joins(end)
+    }
+
+    /// Each label suffix, the shortest first; the highest of the dots is the last.
+    fn suffixes_of(&mut self, start: usize, end: usize, mut dots: u64) {
+        let mut hasher = Suffixes::new(self.seed, self.bytes, end);
+        while dots != 0 {
+            let label = end - dots.leading_zeros() as usize;
+            dots &= !(1 << (63 - dots.leading_zeros()));
+            let hash = hasher.hash(label);
+            self.domain(label, end, hash, false);
+        }
+        let hash = hasher.hash(start);
+        self.domain(start, end, hash, true);
     }
 
     #[inline]
@@ -321,18 +504,32 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     /// A name of any length, whatever stands in it and around it.
     #[inline(never)]
-    fn unusual_name(&mut self, dot: usize, high: bool) {
+    fn unusual_name(&mut self, end: usize) {
         let bytes = self.bytes;
-        let start = self.label_start(dot);
-        let end = self.name_end(dot);
+        let start = self.name_start(end);
         let text = bytes.get(start..end).unwrap_or_default();
+        if !text.contains(&b'.') {
+            return;
+        }
         let defanged =
             matches!(bytes.get(end), Some(b'[' | b'(' | b'{' | b'%' | b'\\')) && self.dot_joins(end);
-        if defanged || ((high || text.len() > 64) && !text.is_ascii()) {
+        if defanged || !text.is_ascii() {
             return self.segments(start);
         }
         self.host_done = end;
         self.name(Name { text, place: Place::Plain(start), left: Left::Border, right: true });
+    }
+
+    /// Back over label characters and single dots between them, not before what has been read.
+    fn name_start(&self, mut start: usize) -> usize {
+        let label = |at: usize| self.bytes.get(at).is_some_and(|byte| is_label(*byte) || *byte >= 0x80);
+        while start > self.host_done
+            && (label(start - 1)
+                || (self.bytes[start - 1] == b'.' && label(start) && start > 1 && label(start - 2)))
+        {
+            start -= 1;
+        }
+        start
     }
 
     /// Back over label characters, not before what has been read.
@@ -345,27 +542,14 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         start
     }
 
-    /// On over label characters and single dots between them.
-    fn name_end(&self, mut end: usize) -> usize {
-        let label = |at: usize| self.bytes.get(at).is_some_and(|byte| is_label(*byte) || *byte >= 0x80);
-        while label(end) || (self.bytes.get(end) == Some(&b'.') && label(end - 1) && label(end + 1)) {
-            end += 1;
-        }
-        end
-    }
-
     /// A dot of any form stands at `at` and a label follows it.
     fn dot_joins(&self, at: usize) -> bool {
         let length = dot(self.bytes, at);
         length > 0 && self.bytes.get(at + length).is_some_and(|byte| is_label(*byte) || *byte >= 0x80)
     }
 
-    #[cold]
-    fn defanged_mark(&mut self, mark: usize) {
-        let at = match self.bytes.get(mark) {
-            Some(b'%') => mark,
-            _ => mark.saturating_sub(1),
-        };
+    /// A defanged dot at `at` whose name has no plain dot before it.
+    fn defanged(&mut self, at: usize) {
         if at >= self.host_done && self.dot_joins(at) {
             let start = self.label_start(at);
             if start < at {
@@ -728,16 +912,44 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     // URLs -------------------------------------------------------------------------------------
 
-    #[inline]
-    fn schemes(&mut self, base: usize, here: &Masks, after: &Masks) {
-        let mut marks = (here.colon & ahead(here.slash, after.slash)) | here.percent;
-        while marks != 0 {
-            let at = base + marks.trailing_zeros() as usize;
-            marks &= marks - 1;
-            let Some(found) = url::delimiter(self.bytes, at) else { continue };
-            if let Some(start) = url::scheme_start(self.bytes, found.start) {
-                self.urls(start, found.end, found.encoded);
-            }
+    /// A scheme seems to stand before `at`. Its URL waits until its host is known not to matter,
+    /// or for the next one.
+    fn scheme(&mut self, at: usize) {
+        if let Some(found) = url::delimiter(self.bytes, at) {
+            self.waiting_url();
+            self.waiting = Some(found);
+        }
+    }
+
+    /// The URL that waits for its host, if one does.
+    fn waiting_url(&mut self) {
+        let Some(found) = self.waiting.take() else { return };
+        if (found.encoded || self.authority_matters(found.end))
+            && let Some(start) = url::scheme_start(self.bytes, found.start)
+        {
+            self.urls(start, found.end, found.encoded);
+        }
+    }
+
+    /// Of a plain host as authority the last labels decide, of another nothing is known.
+    fn authority_matters(&self, start: usize) -> bool {
+        let tail = self.bytes.get(start..).unwrap_or_default();
+        let length = tail.iter().position(|byte| !is_label(*byte) && *byte != b'.').unwrap_or(tail.len());
+        let host = tail[..length].strip_suffix(b".").unwrap_or(&tail[..length]);
+        let mark = host::mark(host);
+        !self.authority_ends(start + length)
+            || self.interest.host(self.mark_hash(start + mark.end, mark.len()))
+    }
+
+    /// Behind a host its authority ends here, or with a port.
+    fn authority_ends(&self, end: usize) -> bool {
+        let rest = match self.bytes.get(end..).unwrap_or_default() {
+            [b':', port @ ..] => &port[port.iter().take_while(|byte| byte.is_ascii_digit()).count()..],
+            rest => rest,
+        };
+        match rest {
+            [] | [b'\\', b'/', ..] => true,
+            [byte, ..] => *byte <= b' ' || b"/?#\"<>`|".contains(byte),
         }
     }
 
@@ -815,30 +1027,12 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     // IPv6 -------------------------------------------------------------------------------------
 
-    #[inline]
-    fn long_addresses(&mut self, base: usize, here: &Masks, after: &Masks) {
-        if here.colon == 0 {
-            return;
-        }
-        let mut marks = here.colon & ahead(here.colon, after.colon);
-        // The full form has 15 bytes at least, so it fills an aligned group of eight, and each
-        // eight of its bytes hold a colon.
-        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-        let empty = |bits: u64| !(((bits & LOW) + LOW) | bits | LOW);
-        marks |= (empty(!(here.hex | here.colon)) & !empty(here.colon)) >> 7;
-        while marks != 0 {
-            self.long_address(base + marks.trailing_zeros() as usize);
-            marks &= marks - 1;
-        }
-    }
-
-    #[cold]
     fn long_address(&mut self, mark: usize) {
         if mark < self.address_done {
             return;
         }
         let bytes = self.bytes;
-        let inside = |at: usize| bytes.get(at).is_some_and(|byte| byte.is_ascii_hexdigit() || *byte == b':');
+        let inside = |at: usize| bytes.get(at).is_some_and(|byte| is_hex(*byte));
         let mut start = mark;
         while start > self.address_done && inside(start - 1) {
             start -= 1;
@@ -912,8 +1106,10 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     fn parse_long(&mut self, start: usize, end: usize) {
         let Some(text) = self.bytes.get(start..end) else { return };
-        let parse = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok();
-        if let Some(address) = parse(text) {
+        if !text.contains(&b':') {
+            return;
+        }
+        if let Some(address) = host::long(text) {
             return self.address(start, end, address.into());
         }
         // Eight groups and, behind one more colon, the port.
@@ -922,7 +1118,7 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
         let full = head.iter().filter(|byte| **byte == b':').count() == 7;
         if full
             && port[1..].iter().all(u8::is_ascii_digit)
-            && let Some(address) = parse(head)
+            && let Some(address) = host::long(head)
         {
             self.address(start, start + colon, address.into());
         }
@@ -930,31 +1126,22 @@ impl<E: FnMut(Observable)> Extractor<'_, E> {
 
     // Hashes -----------------------------------------------------------------------------------
 
-    #[inline]
-    fn hashes(&mut self, base: usize, hex: u64) {
-        // 31 digits in a row fill an aligned group of sixteen.
-        for lane in 0..4 {
-            if hex >> (lane * 16) & 0xffff == 0xffff {
-                self.hash(base + lane * 16);
-            }
+    /// The hashes in a run of hexadecimal digits and colons, from what has been read of it.
+    fn hashes(&mut self, mark: usize) {
+        let bytes = self.bytes;
+        let mut at = mark;
+        while at > self.hash_done && is_hex(bytes[at - 1]) {
+            at -= 1;
         }
+        while bytes.get(at).is_some_and(|byte| is_hex(*byte)) {
+            let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            self.hash(at, at + digits);
+            at += digits + 1;
+        }
+        self.hash_done = at.min(bytes.len());
     }
 
-    #[cold]
-    fn hash(&mut self, mark: usize) {
-        if mark < self.hash_done {
-            return;
-        }
-        let digit = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-        let mut start = mark;
-        while start > self.hash_done && digit(start - 1) {
-            start -= 1;
-        }
-        let mut end = mark;
-        while digit(end) {
-            end += 1;
-        }
-        self.hash_done = end;
+    fn hash(&mut self, start: usize, end: usize) {
         if end - start < 32 || !border_after(self.bytes, end) {
             return;
         }
@@ -997,6 +1184,11 @@ pub(super) fn address_observable(seed: Seed, address: IpAddr, span: Span) -> Obs
         IpAddr::V6(address) => seed.hash(Kind::Ip, &address.octets()),
     };
     Observable { kind: Kind::Ip, span, hash, address: Some(address), whole: true }
+}
+
+/// What IPv6 addresses and hashes are made of.
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || byte == b':'
 }
 
 /// Writes the bytes that hexadecimal digits stand for; returns how many.
