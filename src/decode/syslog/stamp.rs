@@ -137,11 +137,8 @@ pub(super) fn quick(input: &[u8]) -> Option<usize> {
 
 /// `Oct 11 22:14:15`, unless a fraction, a year or a zone may follow.
 fn quick_bsd(input: &[u8]) -> Option<usize> {
-    let (&[a, b, c, b' ', day, day_ones, b' ', h, h1, b':', m, m1, b':', s, s1], rest) =
-        input.split_first_chunk()?
-    else {
-        return None;
-    };
+    let (head, rest) = input.split_first_chunk::<15>()?;
+    let &[a, b, c, b' ', day, day_ones, b' ', ref time @ ..] = head else { return None };
     let month = matches!(
         &[a, b, c],
         b"Jan"
@@ -158,7 +155,7 @@ fn quick_bsd(input: &[u8]) -> Option<usize> {
             | b"Dec"
     );
     let day = if day == b' ' { b'0' } else { day };
-    let valid = month && within(day, day_ones, 1, 31) && clock(h, h1, m, m1, s, s1);
+    let valid = month && within(day, day_ones, 1, 31) && clock(time);
     let plain = match rest {
         [] | [b' '] => true,
         [b' ', b'1', b'9', ..] | [b' ', b'2', b'0' | b'1', ..] => false,
@@ -166,18 +163,16 @@ fn quick_bsd(input: &[u8]) -> Option<usize> {
         [b' ', first, ..] => first.is_ascii_alphanumeric(),
         _ => false,
     };
-    (valid && plain).then_some(15)
+    (valid && plain).then_some(head.len())
 }
 
 /// `2003-10-11T22:14:15.003Z`, `2003-10-11T22:14:15+02:00`.
 fn quick_iso(input: &[u8]) -> Option<usize> {
-    let (head, rest) = input.split_first_chunk()?;
-    let &[y, y1, y2, y3, b'-', o, o1, b'-', d, d1, b'T', h, h1, b':', m, m1, b':', s, s1] = head else {
-        return None;
-    };
+    let (head, rest) = input.split_first_chunk::<19>()?;
+    let &[y, y1, y2, y3, b'-', o, o1, b'-', d, d1, b'T', ref time @ ..] = head else { return None };
     let year =
         matches!((y, y1), (b'1', b'9') | (b'2', b'0' | b'1')) && y2.is_ascii_digit() && y3.is_ascii_digit();
-    if !year || !within(o, o1, 1, 12) || !within(d, d1, 1, 31) || !clock(h, h1, m, m1, s, s1) {
+    if !year || !within(o, o1, 1, 12) || !within(d, d1, 1, 31) || !clock(time) {
         return None;
     }
     let fraction = match rest {
@@ -194,8 +189,16 @@ fn quick_iso(input: &[u8]) -> Option<usize> {
     Some(head.len() + fraction + zone)
 }
 
-fn clock(h: u8, h1: u8, m: u8, m1: u8, s: u8, s1: u8) -> bool {
-    within(h, h1, 0, 23) && within(m, m1, 0, 59) && within(s, s1, 0, 60)
+/// Whether this is a time of day, `22:14:15`, at once for all digits; leap seconds are told as 60.
+fn clock(time: &[u8; 8]) -> bool {
+    // Digits become their values and colons zero; what is over the limit of its place sets the top bit.
+    let values = u64::from_le_bytes(*time) ^ u64::from_le_bytes(*b"00:00:00");
+    let limits = [2, 9, 0, 5, 9, 0, 6, 9].map(|limit| 0x7f - limit);
+    if (values | values.wrapping_add(u64::from_le_bytes(limits))) & 0x8080_8080_8080_8080 != 0 {
+        return false;
+    }
+    let [h, h1, .., s, s1] = values.to_le_bytes();
+    10 * h + h1 < 24 && 10 * s + s1 <= 60
 }
 
 fn within(tens: u8, ones: u8, least: u8, most: u8) -> bool {
@@ -548,6 +551,35 @@ mod tests {
         );
         let nanos = stamp.resolve(reference)?;
         Some(Timestamp::from_nanosecond(i128::from(nanos)).unwrap().to_string())
+    }
+
+    #[test]
+    fn times_of_day() {
+        let number = |text: &[u8]| -> Option<u8> {
+            let digits = text.iter().all(u8::is_ascii_digit);
+            digits.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
+        };
+        let plain = |time: &[u8; 8]| {
+            let &[h, h1, a, m, m1, b, s, s1] = time;
+            let numbers = [[h, h1], [m, m1], [s, s1]].map(|pair| number(&pair));
+            let [Some(hour), Some(minute), Some(second)] = numbers else { return false };
+            [a, b] == *b"::" && hour < 24 && minute < 60 && second <= 60
+        };
+        for number in 0..1_000_000 {
+            let text = format!("{:02}:{:02}:{:02}", number / 10_000, number / 100 % 100, number % 100);
+            let time = text.as_bytes().try_into().unwrap();
+            assert_eq!(clock(time), plain(time), "{text}");
+        }
+        for place in 0..8 {
+            for byte in 0..=255 {
+                for base in [b"22:14:15", b"00:00:00", b"23:59:60", b"19:59:59"] {
+                    let mut time = *base;
+                    time[place] = byte;
+                    time[7 - place] ^= byte & 0x80;
+                    assert_eq!(clock(&time), plain(&time), "{time:?}");
+                }
+            }
+        }
     }
 
     #[test]
