@@ -536,6 +536,7 @@ fn push_host(out: &mut Vec<u8>, fields: &Fields, message: &[u8], host: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::flow::Decoder;
     use crate::detect::CompiledSet;
     use crate::detect::indicator::{SetBuilder, SetInfo, Severity, normalise};
     use std::sync::Arc;
@@ -975,6 +976,48 @@ mod tests {
         matcher.flow(&both, &tcp, Validity::At(NOW), &mut |one| found.push(one));
         let outcome: Vec<_> = found.iter().map(|one| (one.side, one.suppressed)).collect();
         assert_eq!(outcome, [(Side::Destination, None), (Side::Source, Some(Suppression::Allowed))]);
+    }
+
+    /// Records of real exporters, matched as records and as the flows that they are.
+    #[test]
+    fn records_are_matched_as_their_flows() {
+        let captures: [&[u8]; 6] = [
+            include_bytes!("../../tests/data/flows/netflow5_test_microtik.dat"),
+            include_bytes!("../../tests/data/flows/netflow9_test_cisco_asa_1_tpl.dat"),
+            include_bytes!("../../tests/data/flows/netflow9_test_cisco_asa_1_data.dat"),
+            include_bytes!("../../tests/data/flows/ipfix_test_yaf_tpl45841.dat"),
+            include_bytes!("../../tests/data/flows/ipfix_test_yaf_data45841.dat"),
+            include_bytes!("../../tests/data/flows/sflow_issue_15918.bin"),
+        ];
+        let mut flows = Vec::new();
+        let each = |act: &mut dyn FnMut(Record<'_>)| {
+            let mut decoder = Decoder::default();
+            for capture in captures {
+                let exporter = "192.0.2.1:2055".parse().unwrap();
+                decoder.decode(capture, exporter, NOW, &mut |record| act(record)).unwrap();
+            }
+        };
+        each(&mut |record| flows.push(record.flow()));
+        assert_eq!(flows.len(), 30 + 14 + 2 + 7);
+        let mut values: Vec<String> =
+            flows.iter().step_by(3).flat_map(Flow::addresses).map(|address| address.to_string()).collect();
+        values.sort();
+        values.dedup();
+        values.push("198.51.100.0/24".into());
+        let listed: Vec<_> = values.iter().map(|value| (Kind::Ip, value.as_str(), plain())).collect();
+        let rules = rules(&listed);
+        let (mut as_records, mut as_flows) = (Vec::new(), Vec::new());
+        let mut matcher = Matcher::default();
+        let mut number = 0;
+        each(&mut |record| {
+            matcher.record(&rules, &record, Validity::At(NOW), &mut |one| as_records.push((number, one)));
+            number += 1;
+        });
+        for (number, flow) in flows.iter().enumerate() {
+            matcher.flow(&rules, flow, Validity::At(NOW), &mut |one| as_flows.push((number, one)));
+        }
+        assert!(as_flows.len() > flows.len() / 3 && as_flows.len() < 2 * flows.len());
+        assert_eq!(as_records, as_flows);
     }
 
     #[test]
