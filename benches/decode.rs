@@ -5,7 +5,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
 use roje::decode::Fields;
-use roje::decode::flow::Decoder;
+use roje::decode::flow::{Decoder, Record};
 use roje::decode::syslog::{self, Reference};
 use roje::input::MAX_MESSAGE;
 use roje::input::file::from_bytes;
@@ -69,27 +69,35 @@ fn flow_records(c: &mut Criterion) {
     for (name, datagrams, records) in cases {
         group.throughput(Throughput::Elements(records));
         let mut decoder = Decoder::default();
-        let mut all = |fields: Option<&mut Fields>| {
-            let (mut count, mut fields) = (0, fields);
+        let mut all = |each: &mut dyn FnMut(&Record<'_>)| {
+            let mut count = 0;
             for datagram in &datagrams {
                 let decoded = decoder.decode(black_box(datagram), exporter, NOW, &mut |record| {
-                    black_box(record.flow());
                     count += 1;
-                    if let Some(fields) = fields.as_deref_mut() {
-                        fields.clear();
-                        record.fields(fields);
-                    }
+                    each(&record);
                 });
                 assert!(decoded.is_ok(), "{decoded:?}");
             }
             count
         };
-        assert_eq!(all(None), records, "{name}");
-        group.bench_function(name, |b| b.iter(|| assert_eq!(all(None), records)));
-        let mut fields = Fields::default();
-        group.bench_function(format!("{name}_with_fields"), |b| {
-            b.iter(|| assert_eq!(all(Some(&mut fields)), records));
+        // What is done of a record that does not match, of one that does, and of one that is shown.
+        let mut addresses = |record: &Record<'_>| {
+            black_box(record.any_address(|address| black_box(address) == 0));
+        };
+        assert_eq!(all(&mut addresses), records, "{name}");
+        group.bench_function(format!("{name}/addresses"), |b| {
+            b.iter(|| assert_eq!(all(&mut addresses), records));
         });
+        let mut flow = |record: &Record<'_>| {
+            black_box(record.flow());
+        };
+        group.bench_function(format!("{name}/flow"), |b| b.iter(|| assert_eq!(all(&mut flow), records)));
+        let mut fields = Fields::default();
+        let mut show = |record: &Record<'_>| {
+            fields.clear();
+            record.fields(&mut fields);
+        };
+        group.bench_function(format!("{name}/fields"), |b| b.iter(|| assert_eq!(all(&mut show), records)));
     }
     group.finish();
 }

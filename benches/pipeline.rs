@@ -31,16 +31,7 @@ const HIT_EVERY: usize = 1024;
 
 /// A hundred thousand indicators of all shapes, and the one that is planted.
 fn rules() -> Arc<RuleSet> {
-    let info = SetInfo {
-        name: "bench".into(),
-        producer: None,
-        feed: None,
-        reference: None,
-        mode: Mode::Indicators,
-        path: "bench".into(),
-        digest: String::new(),
-    };
-    let mut builder = SetBuilder::new(info);
+    let mut builder = SetBuilder::new(info());
     let meta = builder.meta(&Meta { nocase: true, ..Meta::default() });
     let mut add =
         |kind, value: &str| builder.add(&normalise(kind, value, true).expect("a good value"), meta, None);
@@ -63,6 +54,18 @@ fn rules() -> Arc<RuleSet> {
     Arc::new(RuleSet::new(vec![Arc::new(builder.build())]))
 }
 
+fn info() -> SetInfo {
+    SetInfo {
+        name: "bench".into(),
+        producer: None,
+        feed: None,
+        reference: None,
+        mode: Mode::Indicators,
+        path: "bench".into(),
+        digest: String::new(),
+    }
+}
+
 /// Lines of many devices over and over, a planted one among them now and then.
 fn lines() -> Vec<Vec<u8>> {
     let text = concat!(
@@ -80,35 +83,137 @@ fn lines() -> Vec<Vec<u8>> {
     lines
 }
 
-/// NetFlow v5 datagrams of 30 records; the first record of one in so many goes to the planted address.
-fn datagrams() -> Vec<Vec<u8>> {
-    (0..MESSAGES / 8)
-        .map(|n| {
-            let mut datagram = Vec::new();
-            datagram.extend(5u16.to_be_bytes()); // version
-            datagram.extend(30u16.to_be_bytes()); // records
+const DATAGRAMS: usize = 512;
+
+/// The first record of one datagram in so many goes to the planted address; no other is listed.
+const PLANTED_EVERY: usize = 128;
+
+/// A hundred thousand addresses, so many prefixes of 20 to 28 bits, and the address that is planted.
+fn flow_rules(prefixes: u32) -> Arc<RuleSet> {
+    let mut random = Random(7);
+    let mut values: Vec<String> = (0..100_000).map(|_| random.listed().to_string()).collect();
+    values.extend((0..prefixes).map(|n| format!("{}/{}", random.listed(), 20 + n % 9)));
+    values.push("192.0.2.99".into());
+    let mut builder = SetBuilder::new(info());
+    let meta = builder.meta(&Meta::default());
+    for value in values {
+        builder.add(&normalise(Kind::Ip, &value, true).expect("an address"), meta, None);
+    }
+    Arc::new(RuleSet::new(vec![Arc::new(builder.build())]))
+}
+
+/// Addresses in the upper half of each /16 are listed, those in the lower half are met: /16s are
+/// touched as they are where lists and traffic share networks, and every count is known.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as u32
+    }
+
+    fn listed(&mut self) -> Ipv4Addr {
+        Ipv4Addr::from(self.next() | 0x8000)
+    }
+
+    fn met(&mut self) -> Ipv4Addr {
+        Ipv4Addr::from(self.next() & !0x8000)
+    }
+}
+
+/// NetFlow v5 of 30 records.
+fn netflow5() -> Vec<Vec<u8>> {
+    let mut random = Random(5);
+    let datagram = |n: usize| {
+        let mut datagram = Vec::new();
+        datagram.extend(5u16.to_be_bytes()); // version
+        datagram.extend(30u16.to_be_bytes()); // records
+        datagram.extend(60_000u32.to_be_bytes()); // sysUpTime, ms
+        datagram.extend(1_760_000_000u32.to_be_bytes()); // unix_secs
+        datagram.extend([0; 4]); // unix_nsecs
+        datagram.extend((30 * n as u32).to_be_bytes()); // flow_sequence
+        datagram.extend([0; 4]); // engine, sampling
+        for record in 0..30 {
+            datagram.extend(random.met().octets());
+            datagram.extend(destination(n, record, &mut random).octets());
+            datagram.extend([0; 4]); // next hop
+            datagram.extend([0, 1, 0, 2]); // input, output
+            datagram.extend(10u32.to_be_bytes()); // packets
+            datagram.extend(1000u32.to_be_bytes()); // octets
+            datagram.extend(50_000u32.to_be_bytes()); // first
+            datagram.extend(55_000u32.to_be_bytes()); // last
+            datagram.extend([0xc0, 0x00, 0x01, 0xbb, 0, 0x1b, 6, 0]); // ports, pad, flags, protocol, tos
+            datagram.extend([0; 8]); // AS numbers, masks, pad
+        }
+        datagram
+    };
+    (0..DATAGRAMS).map(datagram).collect()
+}
+
+fn destination(datagram: usize, record: usize, random: &mut Random) -> Ipv4Addr {
+    let planted = datagram.is_multiple_of(PLANTED_EVERY) && record == 0;
+    if planted { Ipv4Addr::new(192, 0, 2, 99) } else { random.met() }
+}
+
+/// NetFlow v9 or IPFIX of 24 records with the fields that routers export, the template in the first
+/// datagram.
+fn templated(version: u16) -> Vec<Vec<u8>> {
+    const RECORDS: usize = 24;
+    const FIELDS: [(u16, u16); 16] = [
+        (8, 4),
+        (12, 4),
+        (15, 4),
+        (10, 4),
+        (14, 4),
+        (2, 4),
+        (1, 4),
+        (22, 4),
+        (21, 4),
+        (7, 2),
+        (11, 2),
+        (6, 1),
+        (4, 1),
+        (5, 1),
+        (9, 1),
+        (61, 1),
+    ];
+    let mut random = Random(version.into());
+    let datagram = |n: usize| {
+        let mut sets = Vec::new();
+        if n == 0 {
+            sets.extend(if version == 9 { 0u16 } else { 2 }.to_be_bytes());
+            sets.extend((8 + 4 * FIELDS.len() as u16).to_be_bytes());
+            sets.extend(256u16.to_be_bytes());
+            sets.extend((FIELDS.len() as u16).to_be_bytes());
+            sets.extend(
+                FIELDS.iter().flat_map(|(id, length)| [id.to_be_bytes(), length.to_be_bytes()].concat()),
+            );
+        }
+        let size: u16 = FIELDS.iter().map(|(_, length)| length).sum();
+        sets.extend(256u16.to_be_bytes());
+        sets.extend((4 + size * RECORDS as u16).to_be_bytes());
+        for record in 0..RECORDS {
+            sets.extend(random.met().octets());
+            sets.extend(destination(n, record, &mut random).octets());
+            sets.extend([1; 37]);
+        }
+        let mut datagram = version.to_be_bytes().to_vec();
+        if version == 9 {
+            datagram.extend((RECORDS as u16).to_be_bytes());
             datagram.extend(60_000u32.to_be_bytes()); // sysUpTime, ms
-            datagram.extend(1_760_000_000u32.to_be_bytes()); // unix_secs
-            datagram.extend([0; 4]); // unix_nsecs
-            datagram.extend((30 * n as u32).to_be_bytes()); // flow_sequence
-            datagram.extend([0; 4]); // engine, sampling
-            for record in 0..30u8 {
-                let planted = n % (HIT_EVERY / 8) == 0 && record == 0;
-                let [_, a, b, c] = (n as u32 * 30 + u32::from(record)).to_be_bytes();
-                datagram.extend([10, a, b, c]); // source
-                datagram.extend(if planted { [192, 0, 2, 99] } else { [100, a, b, c] }); // destination
-                datagram.extend([0; 4]); // next hop
-                datagram.extend([0, 1, 0, 2]); // input, output
-                datagram.extend(10u32.to_be_bytes()); // packets
-                datagram.extend(1000u32.to_be_bytes()); // octets
-                datagram.extend(50_000u32.to_be_bytes()); // first
-                datagram.extend(55_000u32.to_be_bytes()); // last
-                datagram.extend([0xc0, 0x00, 0x01, 0xbb, 0, 0x1b, 6, 0]); // ports, pad, flags, protocol, tos
-                datagram.extend([0; 8]); // AS numbers, masks, pad
-            }
-            datagram
-        })
-        .collect()
+        } else {
+            datagram.extend((16 + sets.len() as u16).to_be_bytes());
+        }
+        let sequence = if version == 9 { n } else { n * RECORDS };
+        datagram.extend(1_760_000_000u32.to_be_bytes());
+        datagram.extend((sequence as u32).to_be_bytes());
+        datagram.extend(7u32.to_be_bytes()); // source id, observation domain
+        datagram.extend(sets);
+        datagram
+    };
+    (0..DATAGRAMS).map(datagram).collect()
 }
 
 fn worker(format: Format, rules: &Arc<RuleSet>) -> (Worker, Receiver<Raised>) {
@@ -137,23 +242,27 @@ fn through(worker: &mut Worker, hits: &Receiver<Raised>, messages: &[Vec<u8>]) -
 }
 
 fn run(c: &mut Criterion) {
-    let rules = rules();
     let mut group = c.benchmark_group("run");
-    let cases = [
-        ("syslog/mixed_devices_one_hit_in_1024", Format::Syslog, lines()),
-        ("netflow5/30_records", Format::Flow, datagrams()),
-    ];
-    for (name, format, messages) in cases {
-        let bytes: usize = messages.iter().map(Vec::len).sum();
-        let expected = match format {
-            Format::Syslog => MESSAGES / HIT_EVERY,
-            Format::Flow => messages.len().div_ceil(HIT_EVERY / 8),
-        };
-        group.throughput(Throughput::Bytes(bytes as u64));
-        let (mut worker, hits) = worker(format, &rules);
-        group.bench_function(name, |b| {
-            b.iter(|| assert_eq!(through(&mut worker, &hits, &messages), expected as u64));
-        });
+    let lines = lines();
+    group.throughput(Throughput::Bytes(lines.iter().map(Vec::len).sum::<usize>() as u64));
+    let (mut syslog, hits) = worker(Format::Syslog, &rules());
+    group.bench_function("syslog/mixed_devices_one_hit_in_1024", |b| {
+        b.iter(|| assert_eq!(through(&mut syslog, &hits, &lines), (MESSAGES / HIT_EVERY) as u64));
+    });
+    for (against, rules) in [("100k", flow_rules(0)), ("100k_and_10k_prefixes", flow_rules(10_000))] {
+        let cases = [
+            ("netflow5/30_records", netflow5(), 30),
+            ("netflow9/24_records", templated(9), 24),
+            ("ipfix/24_records", templated(10), 24),
+        ];
+        for (name, datagrams, records) in cases {
+            group.throughput(Throughput::Elements((DATAGRAMS * records) as u64));
+            let (mut worker, hits) = worker(Format::Flow, &rules);
+            group.bench_function(format!("{name}_against_{against}"), |b| {
+                let expected = (DATAGRAMS / PLANTED_EVERY) as u64;
+                b.iter(|| assert_eq!(through(&mut worker, &hits, &datagrams), expected));
+            });
+        }
     }
     group.finish();
 }
