@@ -6,12 +6,12 @@
 //! blocks, or writes memory that another thread reads.
 
 use crate::alert::{self, Evidence, Hit, Overflow, Raised};
-use crate::decode::flow::{Decoder, Record};
+use crate::decode::flow::{Decoder, Flow, Record};
 use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
 use crate::detect::{Match, Matcher, RuleSet, Suppression, Validity, ValueId};
-use crate::input::{Format, Message};
+use crate::input::{Format, Message, Nanos};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
 use arc_swap::{ArcSwap, Cache};
 use crossbeam_channel::{Sender, TrySendError};
@@ -23,9 +23,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Hits of one sender that a batch passes on while the alert thread is behind. A worker reads several
-/// hundred batches a second, so that a flood still shows thousands of its hits one by one.
+/// Hits of one sender that a batch passes on in a flood. A worker reads several hundred batches a
+/// second, so that a flood still shows thousands of its hits one by one.
 const SHARE: usize = 4;
+
+/// Hits that a worker tells in a second before it takes them for a flood: the alert thread takes a few
+/// hundredths of a core for them, and an analyst does not read them one by one.
+const FLOOD: u32 = 5000;
+
+const SECOND: Nanos = 1_000_000_000;
 
 /// The exporter of a datagram whose sender is unknown.
 const NO_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -108,6 +114,7 @@ impl Worker {
     /// Takes the rules and the policy in force; called once before each batch.
     pub fn begin(&mut self) {
         self.batch.begin(self.rules.load(), self.policy.load());
+        self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);
     }
 
     /// Decodes one message and looks for indicators in it. This is the hot path.
@@ -128,11 +135,15 @@ impl Worker {
         match policy.format {
             Format::Syslog => {
                 tally.syslog(syslog::shape(message.bytes));
-                let mut header = None;
-                matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
-                    let header = header.get_or_insert_with(|| syslog::header(message.bytes).ok());
-                    hits.syslog(seen, header.as_ref(), matched, found);
-                });
+                if matcher.look(rules, message.bytes, reference) {
+                    let header = syslog::header(message.bytes).ok();
+                    let counted = hits.only_count(seen, header.as_ref(), matcher.found());
+                    let mut each = |matched| hits.syslog(seen, header.as_ref(), matched, found);
+                    match counted {
+                        true => matcher.count(rules, message.bytes, validity, reference, &mut each),
+                        false => matcher.tell(rules, message.bytes, validity, reference, &mut each),
+                    }
+                }
             }
             Format::Flow => {
                 // A flow listener is a UDP socket, whose datagrams have a sender.
@@ -159,6 +170,7 @@ impl Worker {
     pub fn end(&mut self) {
         self.flush();
         let hits = &mut self.batch.hits;
+        hits.folds = true;
         hits.share(&self.shared.alerts);
         hits.offer(&self.shared.alerts);
         hits.fold();
@@ -263,31 +275,83 @@ struct Seen<'a> {
 
 /// The hits of one batch, coalesced by indicator, sender, and what was said of whom (for flows the two
 /// addresses), and what was folded because the alert channel had no room.
+///
+/// In a flood counting comes before telling, so that neither a worker nor the alert thread decodes
+/// what changes nothing but a count: hits of one indicator, sender and host are one whatever else they
+/// say, and where the transport cannot push back, the hits of a sender beyond its share are counted
+/// by set.
 #[derive(Default)]
 struct Hits {
     worker: u16,
     waiting: Vec<Hit>,
     coalesced: HashMap<(ValueId, Option<IpAddr>, u64), usize>,
+    /// Counting comes before telling: in this second many hits were told already, or the channel was
+    /// more than half full when the batch began.
+    flooded: bool,
+    /// Hits told since `second`.
+    told: u32,
+    second: Nanos,
+    /// The transport cannot push back, as the end of its first batch has told.
+    folds: bool,
+    /// How many hits of each sender wait, in a flood.
+    given: HashMap<Option<IpAddr>, usize>,
     /// Seeded: a sender cannot choose lines that are taken for one.
     hasher: RandomState,
     overflow: Overflow,
 }
 
 impl Hits {
-    fn syslog(&mut self, seen: Seen<'_>, header: Option<&Header>, matched: Match, found: &mut Found) {
+    /// `now`: when the last message was received.
+    fn begin(&mut self, alerts: &Sender<Raised>, now: Nanos) {
+        if now.saturating_sub(self.second) >= SECOND || now < self.second {
+            (self.second, self.told) = (now, 0);
+        }
+        self.flooded = self.told >= FLOOD || behind(alerts);
+        self.given.clear();
+    }
+
+    /// Whether every match of a message with these values will be counted and none told.
+    fn only_count(
+        &self,
+        seen: Seen<'_>,
+        header: Option<&Header>,
+        mut values: impl Iterator<Item = ValueId>,
+    ) -> bool {
+        if !self.flooded {
+            return false;
+        }
+        let sender = seen.message.peer.map(|peer| peer.ip());
+        let same = self.same(seen, header);
+        self.exhausted(sender) || values.all(|value| self.coalesced.contains_key(&(value, sender, same)))
+    }
+
+    /// The sender has as many hits waiting as it may, and the others are folded.
+    fn exhausted(&self, sender: Option<IpAddr>) -> bool {
+        self.flooded && self.folds && self.given.get(&sender).is_some_and(|given| *given >= SHARE)
+    }
+
+    /// What hits of one indicator and one sender must have in common to be one.
+    fn same(&self, seen: Seen<'_>, header: Option<&Header>) -> u64 {
         let part = |span: Span| seen.message.bytes.get(span.start as usize..span.end as usize);
         let host = header.and_then(|header| header.host).and_then(part);
+        if self.flooded {
+            return self.hasher.hash_one(host);
+        }
         // Two lines that say different things may name different victims; only repetitions of one
         // line, whatever its stamp, are one.
         let said = header.map(|header| header.message).and_then(part).unwrap_or(seen.message.bytes);
-        let same = self.hasher.hash_one((host, said));
-        self.add(seen, same, matched, found, || Evidence::Syslog { bytes: seen.message.bytes.into() });
+        self.hasher.hash_one((host, said))
+    }
+
+    fn syslog(&mut self, seen: Seen<'_>, header: Option<&Header>, matched: Match, found: &mut Found) {
+        let same = self.same(seen, header);
+        self.add(seen, same, None, matched, found, || Evidence::Syslog { bytes: seen.message.bytes.into() });
     }
 
     fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
         let flow = record.flow();
         let same = self.hasher.hash_one((flow.source, flow.destination));
-        self.add(seen, same, matched, found, || {
+        self.add(seen, same, Some(&flow), matched, found, || {
             let mut fields = Fields::default();
             record.fields(&mut fields);
             Evidence::Flow { flow, fields: Arc::new(fields), bytes: record.bytes.into() }
@@ -298,6 +362,7 @@ impl Hits {
         &mut self,
         seen: Seen<'_>,
         same: u64,
+        flow: Option<&Flow>,
         matched: Match,
         found: &mut Found,
         evidence: impl FnOnce() -> Evidence,
@@ -310,14 +375,29 @@ impl Hits {
         if matched.suppressed.is_some() && !test {
             return;
         }
-        if test || alert::throttle(rules, &matched) != Throttle::None {
-            let key = (matched.value, message.peer.map(|peer| peer.ip()), same);
-            let index = *self.coalesced.entry(key).or_insert(self.waiting.len());
-            if let Some(hit) = self.waiting.get_mut(index) {
-                hit.count += 1;
-                hit.last = message.received;
-                return;
-            }
+        let sender = message.peer.map(|peer| peer.ip());
+        let key = (test || alert::throttle(rules, &matched) != Throttle::None).then_some((
+            matched.value,
+            sender,
+            same,
+        ));
+        let known = key.and_then(|key| self.coalesced.get(&key)).copied();
+        if let Some(hit) = known.and_then(|index| self.waiting.get_mut(index)) {
+            hit.count += 1;
+            hit.last = message.received;
+            return;
+        }
+        if self.exhausted(sender) {
+            let client = alert::client(&matched, flow, message.peer);
+            self.overflow.count(rules, &matched, input, client, message.received);
+            return;
+        }
+        self.told = self.told.saturating_add(1);
+        if self.flooded {
+            *self.given.entry(sender).or_default() += 1;
+        }
+        if let Some(key) = key {
+            self.coalesced.insert(key, self.waiting.len());
         }
         // A message of 64 KiB can hold thousands of indicators; it is copied once.
         let shared = self.waiting.last().filter(|last| last.sequence == sequence);
@@ -339,7 +419,7 @@ impl Hits {
     /// While the channel is more than half full, leaves each sender a few hits of the batch and folds
     /// the rest, so that a flood does not fold the alert of another sender.
     fn share(&mut self, alerts: &Sender<Raised>) {
-        if alerts.len() * 2 < alerts.capacity().unwrap_or(usize::MAX) {
+        if !behind(alerts) {
             return;
         }
         let mut given: HashMap<Option<IpAddr>, usize> = HashMap::new();
@@ -395,5 +475,173 @@ impl Hits {
 
     fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.overflow.is_empty()
+    }
+}
+
+/// The channel to the alert thread is more than half full.
+fn behind(alerts: &Sender<Raised>) -> bool {
+    alerts.len() * 2 >= alerts.capacity().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::indicator::{Kind, Meta, Mode, SetBuilder, SetInfo, normalise};
+    use crossbeam_channel::Receiver;
+
+    const NOON: Nanos = 1_760_000_000_000_000_000;
+
+    fn worker(room: usize) -> (Worker, Receiver<Raised>) {
+        let mut set = SetBuilder::new(SetInfo {
+            name: "set".into(),
+            producer: None,
+            feed: None,
+            reference: None,
+            mode: Mode::Indicators,
+            path: "set".into(),
+            digest: "set".into(),
+        });
+        let meta = set.meta(&Meta::default());
+        set.add(&normalise(Kind::Domain, "evil.example", true).unwrap(), meta, None);
+        let destination = set.meta(&Meta { where_destination: true, ..Meta::default() });
+        set.add(&normalise(Kind::Ip, "192.0.2.66", true).unwrap(), destination, None);
+        let rules = Arc::new(RuleSet::new(vec![Arc::new(set.build())]));
+        let (alerts, hits) = crossbeam_channel::bounded(room);
+        let policy =
+            InputPolicy { index: 0, format: Format::Syslog, allow: Vec::new(), timezone: TimeZone::UTC };
+        let shared = Shared { rules: Arc::new(ArcSwap::new(rules)), alerts, metrics: Metrics::new() };
+        (Worker::new(0, "test", Arc::new(ArcSwap::from_pointee(policy)), shared), hits)
+    }
+
+    fn send(worker: &mut Worker, sender: u8, line: &str) {
+        let peer = Some(SocketAddr::from(([192, 0, 2, sender], 514)));
+        let message = Message { bytes: line.as_bytes(), peer, received: NOON, truncated: false };
+        worker.message(message);
+    }
+
+    fn query(host: &str, number: usize) -> String {
+        format!("<34>Oct 11 22:14:15 {host} named: client 10.0.0.{number}#53: query: a.evil.example IN A")
+    }
+
+    /// How many hits of each sender came, and how many matches were counted without one.
+    fn told(hits: &Receiver<Raised>) -> (HashMap<u8, (usize, u64)>, u64) {
+        let (mut told, mut counted) = (HashMap::new(), 0);
+        for raised in hits.try_iter() {
+            match raised {
+                Raised::Hit(hit) => {
+                    let Some(IpAddr::V4(sender)) = hit.peer.map(|peer| peer.ip()) else { panic!() };
+                    let told: &mut (usize, u64) = told.entry(sender.octets()[3]).or_default();
+                    *told = (told.0 + 1, told.1 + hit.count);
+                }
+                Raised::Summary(summary) => counted += summary.count,
+            }
+        }
+        (told, counted)
+    }
+
+    fn matches(worker: &Worker) -> u64 {
+        worker.shared.metrics.matches.with_label_values(&["set", "medium"]).get()
+    }
+
+    #[test]
+    fn lines_that_differ_are_told_one_by_one_and_repetitions_once() {
+        let (mut worker, hits) = worker(1000);
+        worker.begin();
+        for number in 0..20 {
+            send(&mut worker, 1, &query("ns1", number % 10));
+        }
+        worker.end();
+        assert_eq!(told(&hits), (HashMap::from([(1, (10, 20))]), 0));
+    }
+
+    #[test]
+    fn while_the_channel_is_more_than_half_full_each_sender_has_a_share() {
+        let (mut worker, hits) = worker(40);
+        worker.begin();
+        (0..20).for_each(|number| send(&mut worker, 1, &query("ns1", number)));
+        worker.end();
+        // Each line claims another host; the other sender comes last.
+        worker.begin();
+        for number in 0..500 {
+            send(&mut worker, 1, &query(&format!("host{number}"), number));
+        }
+        (0..3).for_each(|number| send(&mut worker, 2, &query("ministry", number)));
+        worker.end();
+        let (told, counted) = told(&hits);
+        // In a flood the lines of one host are one hit.
+        assert_eq!((told[&1].0, told[&2]), (20 + SHARE, (1, 3)));
+        assert_eq!(told[&1].1 + told[&2].1 + counted, 523);
+        assert_eq!(matches(&worker), 523);
+    }
+
+    #[test]
+    fn a_channel_that_others_fill_leaves_a_share_to_each_sender() {
+        let (mut worker, hits) = worker(40);
+        worker.begin();
+        (0..20).for_each(|number| send(&mut worker, 1, &query("ns1", number)));
+        worker.end();
+        let earlier: Vec<Raised> = hits.try_iter().collect();
+        worker.begin();
+        (0..30).for_each(|number| send(&mut worker, 1, &query("ns1", number)));
+        (0..5).for_each(|number| send(&mut worker, 2, &query("ns2", number)));
+        earlier.into_iter().for_each(|hit| worker.shared.alerts.send(hit).expect("there is room"));
+        worker.end();
+        let (told, counted) = told(&hits);
+        assert_eq!((told[&1].0, told[&2].0), (20 + SHARE, SHARE));
+        assert_eq!(told[&1].1 + told[&2].1 + counted, 55);
+    }
+
+    #[test]
+    fn a_flood_is_counted_even_if_the_alert_thread_keeps_up() {
+        let (mut worker, hits) = worker(100_000);
+        let mut sent = 0;
+        for batch in 0..200usize {
+            worker.begin();
+            for number in 0..100 {
+                send(&mut worker, 1, &query(&format!("host{batch}-{number}"), number));
+                sent += 1;
+            }
+            worker.end();
+        }
+        let (told, counted) = told(&hits);
+        let flood = FLOOD as usize;
+        assert!((flood..flood + 100 + 200 * SHARE).contains(&told[&1].0), "{told:?}");
+        assert_eq!(told[&1].1 + counted, sent);
+    }
+
+    #[test]
+    fn what_only_counts_still_asks_for_the_side() {
+        let (mut worker, hits) = worker(2);
+        let line = |source: &str, destination: &str, number: usize| {
+            format!("<134>Oct 11 22:14:15 fw{number} kernel: DROP SRC={source} DST={destination} PROTO=TCP")
+        };
+        worker.begin();
+        (0..3).for_each(|number| send(&mut worker, 1, &line("10.0.0.1", "192.0.2.66", number)));
+        worker.end();
+        worker.begin();
+        for number in 0..100 {
+            send(&mut worker, 1, &line("10.0.0.1", "192.0.2.66", number));
+            send(&mut worker, 1, &line("192.0.2.66", "10.0.0.1", number));
+        }
+        worker.end();
+        assert_eq!(matches(&worker), 103);
+        let (told, counted) = told(&hits);
+        let summaries: u64 = worker.batch.hits.overflow.take().map_or(0, |summary| summary.count);
+        assert_eq!(told[&1].1 + counted + summaries, 103);
+    }
+
+    #[test]
+    fn a_transport_that_pushes_back_waits_for_room_and_loses_nothing() {
+        let (mut worker, hits) = worker(4);
+        worker.begin();
+        (0..10).for_each(|number| send(&mut worker, 1, &query(&format!("host{number}"), number)));
+        assert!(!worker.end_or_hold(), "six wait");
+        assert!(!worker.clear(), "still no room");
+        let mut all = 0;
+        while !worker.clear() {
+            all += told(&hits).0[&1].1;
+        }
+        all += told(&hits).0[&1].1;
+        assert_eq!(all, 10);
     }
 }

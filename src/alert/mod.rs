@@ -22,7 +22,7 @@ pub use directory::{Constituent, Directory, Listener, Sector, Source, UnknownCon
 pub use ecs::{AlertError, SCHEMA};
 pub use encode::Encoding;
 pub use human::{human, terminal_safe};
-pub use raise::{Alerter, Overflow, SetSummary, throttle};
+pub use raise::{Alerter, Overflow, SetSummary, client, throttle};
 
 use crate::decode::Fields;
 use crate::decode::flow::Flow;

@@ -13,10 +13,11 @@ use super::throttle::{
     Folded, Key, MAX_TALLIES, MAX_WINDOW_BYTES, MAX_WINDOWS, Tallies, TallyInfo, TallyKey, Windows,
 };
 use super::{Agent, Alert, Composer, Directory, Evidence, Hit, MAX_CLIENTS, Raised};
+use crate::decode::flow::Flow;
 use crate::detect::indicator::{Severity, Throttle, Tlp};
 use crate::detect::{Match, RuleSet, Side};
 use crate::input::Nanos;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Matches of one set that a worker only counted, because the channel to the alert thread was full.
@@ -45,22 +46,38 @@ pub struct SetSummary {
 impl SetSummary {
     /// Counts one hit instead of telling it; none for a match that raises no alert.
     pub fn of(hit: &Hit) -> Option<SetSummary> {
-        if hit.matched.suppressed.is_some() {
+        let flow = match &hit.evidence {
+            Evidence::Flow { flow, .. } => Some(flow),
+            Evidence::Syslog { .. } => None,
+        };
+        let client = client(&hit.matched, flow, hit.peer);
+        let one = SetSummary::of_match(&hit.rules, &hit.matched, hit.input, client, hit.received)?;
+        Some(SetSummary { count: hit.count, last: hit.last.max(hit.received), ..one })
+    }
+
+    /// Counts one match that was received just now.
+    pub fn of_match(
+        rules: &Arc<RuleSet>,
+        matched: &Match,
+        input: u16,
+        client: Option<IpAddr>,
+        received: Nanos,
+    ) -> Option<SetSummary> {
+        if matched.suppressed.is_some() {
             return None;
         }
-        let mut live =
-            hit.matched.contributors.iter().map(|entry| (entry.set, hit.rules.contributor(*entry).meta));
+        let mut live = matched.contributors.iter().map(|entry| (entry.set, rules.contributor(*entry).meta));
         let (set, meta) = live.find(|(_, meta)| !meta.test)?;
         Some(SetSummary {
-            rules: Arc::clone(&hit.rules),
+            rules: Arc::clone(rules),
             set,
             severity: meta.severity,
             tlp: meta.tlp,
-            count: hit.count,
-            first: hit.received,
-            last: hit.last.max(hit.received),
-            input: hit.input,
-            clients: client(hit).into_iter().collect(),
+            count: 1,
+            first: received,
+            last: received,
+            input,
+            clients: client.into_iter().collect(),
         })
     }
 
@@ -83,13 +100,12 @@ impl SetSummary {
 }
 
 /// The endpoint that did not match, else the sender.
-fn client(hit: &Hit) -> Option<IpAddr> {
-    let endpoint = match &hit.evidence {
-        Evidence::Flow { flow, .. } if hit.matched.side == Side::Source => flow.destination,
-        Evidence::Flow { flow, .. } => flow.source,
-        Evidence::Syslog { .. } => None,
-    };
-    endpoint.or(hit.peer.map(|peer| peer.ip())).map(|address| address.to_canonical())
+pub fn client(matched: &Match, flow: Option<&Flow>, peer: Option<SocketAddr>) -> Option<IpAddr> {
+    let endpoint = flow.and_then(|flow| match matched.side {
+        Side::Source => flow.destination,
+        _ => flow.source,
+    });
+    endpoint.or(peer.map(|peer| peer.ip())).map(|address| address.to_canonical())
 }
 
 /// What a worker folds while the channel is full, and offers once there is room.
@@ -108,7 +124,21 @@ impl Overflow {
         }
     }
 
-    /// Takes in a summary, of hits or one that found no room itself.
+    /// Counts a match that is not even made a hit.
+    pub fn count(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        matched: &Match,
+        input: u16,
+        client: Option<IpAddr>,
+        received: Nanos,
+    ) {
+        if let Some(summary) = SetSummary::of_match(rules, matched, input, client, received) {
+            self.put_back(summary);
+        }
+    }
+
+    /// Takes in a summary, of a hit or one that found no room itself.
     pub fn put_back(&mut self, summary: SetSummary) {
         match self.summaries.iter_mut().find(|known| known.equals(&summary)) {
             Some(known) => known.absorb(summary),

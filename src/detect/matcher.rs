@@ -70,19 +70,64 @@ impl Matcher {
         reference: &Reference,
         each: &mut impl FnMut(Match),
     ) {
-        let mut decode = |message: &[u8], fields: &mut Fields| {
-            // What cannot be decoded is matched raw.
-            let _ = syslog::decode(message, reference, fields);
+        if self.look(rules, message, reference) {
+            self.tell(rules, message, validity, reference, each);
+        }
+    }
+
+    /// Whether a value of an indicator stands in a syslog message: the first half of
+    /// [`Matcher::message`], and for nearly every message all of it.
+    #[inline]
+    pub fn look(&mut self, rules: &RuleSet, message: &[u8], reference: &Reference) -> bool {
+        self.find(rules, message, &mut decoder(reference));
+        self.raises(rules)
+    }
+
+    /// The values that [`Matcher::look`] found, those of allow sets too.
+    pub fn found(&self) -> impl Iterator<Item = ValueId> {
+        self.found.iter().map(|found| found.value)
+    }
+
+    /// Judges what [`Matcher::look`] found in the same message.
+    pub fn tell(
+        &mut self,
+        rules: &RuleSet,
+        message: &[u8],
+        validity: Validity,
+        reference: &Reference,
+        each: &mut impl FnMut(Match),
+    ) {
+        self.decode(message, &mut decoder(reference));
+        self.locate(message);
+        self.judge(rules, validity, each);
+    }
+
+    /// The same for matches that will only be counted: the message is decoded only if an entry asks
+    /// for a side or a port, or if an allow set may know better. Who contributes and what suppresses
+    /// is the same; where the value stood is not looked at.
+    pub fn count(
+        &mut self,
+        rules: &RuleSet,
+        message: &[u8],
+        validity: Validity,
+        reference: &Reference,
+        each: &mut impl FnMut(Match),
+    ) {
+        let asks = |entry: EntryRef| {
+            let meta = rules.meta(entry);
+            let sided = meta.where_source || meta.where_destination || !meta.ports.is_empty();
+            sided || rules.mode(entry) != Mode::Indicators
         };
-        self.text(rules, message, validity, &mut decode, each);
+        match self.found.iter().any(|found| rules.entries(found.value).any(asks)) {
+            true => self.tell(rules, message, validity, reference, each),
+            false => self.judge(rules, validity, each),
+        }
     }
 
     /// Whether an entry of a set applies somewhere in a syslog message: also one of an allow set,
     /// which by itself makes no match.
     pub fn applies(&mut self, rules: &RuleSet, set: u32, message: &[u8], reference: &Reference) -> bool {
-        let mut decode = |message: &[u8], fields: &mut Fields| {
-            let _ = syslog::decode(message, reference, fields);
-        };
+        let mut decode = decoder(reference);
         self.find(rules, message, &mut decode);
         self.decode(message, &mut decode);
         self.locate(message);
@@ -142,6 +187,8 @@ impl Matcher {
         }
     }
 
+    /// As [`Matcher::message`], with a decoder of the test's own.
+    #[cfg(test)]
     fn text(
         &mut self,
         rules: &RuleSet,
@@ -274,6 +321,13 @@ impl Matcher {
             .collect();
         matches.sort_by_key(|one| (one.span.start, one.value));
         matches.into_iter().for_each(each);
+    }
+}
+
+/// Decodes a message into fields; what cannot be decoded is matched raw.
+fn decoder(reference: &Reference) -> impl FnMut(&[u8], &mut Fields) {
+    |message, fields| {
+        let _ = syslog::decode(message, reference, fields);
     }
 }
 
@@ -416,6 +470,9 @@ impl Judge<'_> {
 
     /// Keeps the first entry of each set.
     fn one_for_each_set(&self, entries: &mut Vec<EntryRef>) {
+        if entries.len() < 2 {
+            return;
+        }
         let mut seen = vec![false; self.rules.sets().len()];
         entries.retain(|entry| {
             seen.get_mut(entry.set as usize).is_some_and(|seen| !std::mem::replace(seen, true))
