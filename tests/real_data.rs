@@ -2,12 +2,13 @@
 //! `ROJE_DATA` names the folder that has them.
 #![cfg(feature = "real-data")]
 
+mod plain;
 mod sensor;
 
 use roje::config::Config;
 use roje::decode::flow::Decoder;
 use roje::decode::syslog::{self, Reference};
-use roje::detect::indicator::Kind;
+use roje::detect::indicator::{self, Kind};
 use roje::detect::{self, Matcher, RuleSet, Validity};
 use roje::input::framing::{Assembler, Delimiters, Frame};
 use roje::input::pcap::Capture;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -367,6 +368,129 @@ fn scan_explain_and_a_running_sensor_find_the_same_in_every_log() {
         scanned.len()
     );
     sensor.stop();
+}
+
+/// Values of each kind drawn from text by its look alone, some thousands at most: kind and normal form.
+fn drawn(texts: &[PathBuf], logs: &[PathBuf]) -> Vec<(String, String)> {
+    const EACH: usize = 4000;
+    let mut values: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut add = |kind: Kind, written: &str| {
+        let Ok(normal) = indicator::normalise(kind, written, true) else { return };
+        let normal = normal.to_string();
+        // The plain search knows one spelling: what has another in its normal form is left to the
+        // tests of extraction.
+        if kind == Kind::Ip || normal.eq_ignore_ascii_case(written) {
+            values.entry(kind.name()).or_default().insert(normal);
+        }
+    };
+    for path in texts {
+        let bytes = fs::read(path).expect("it reads");
+        let text = String::from_utf8_lossy(&bytes);
+        let url = |c: char| c.is_ascii_alphanumeric() || "._:@/?=&+~-".contains(c);
+        for token in text.split(|c: char| !url(c)).map(|token| token.trim_end_matches(['.', ':', '?'])) {
+            if token.starts_with("http") && token.contains("://") {
+                add(Kind::Url, token);
+            }
+            let name = |c: char| c.is_ascii_alphanumeric() || "._:@-".contains(c);
+            for part in token.split(|c: char| !name(c)).map(|part| part.trim_matches(['.', '-', ':'])) {
+                let digits = part.chars().all(|c| c.is_ascii_hexdigit());
+                match part.len() {
+                    _ if part.parse::<IpAddr>().is_ok() => add(Kind::Ip, part),
+                    32 if digits => add(Kind::Md5, part),
+                    40 if digits => add(Kind::Sha1, part),
+                    64 if digits => add(Kind::Sha256, part),
+                    128 if digits => add(Kind::Sha512, part),
+                    _ if part.contains('@') => add(Kind::Email, part),
+                    _ if part.contains('.') => add(Kind::Domain, part),
+                    _ => {}
+                }
+            }
+        }
+    }
+    for path in logs {
+        for (number, (bytes, _)) in messages(path).iter().enumerate() {
+            let Ok(line) = std::str::from_utf8(bytes) else { continue };
+            let words: Vec<&str> = line.split(' ').collect();
+            let from = number % words.len();
+            let phrase = words[from..words.len().min(from + 1 + number % 3)].join(" ").to_ascii_lowercase();
+            if (8..60).contains(&phrase.len()) && phrase.chars().all(|c| matches!(c, ' '..='~')) {
+                add(Kind::Text, &phrase);
+            }
+        }
+    }
+    let each = values.into_iter().flat_map(|(kind, values)| {
+        let step = values.len().div_ceil(EACH);
+        values.into_iter().step_by(step).map(move |value| (kind.to_string(), value))
+    });
+    each.collect()
+}
+
+/// The matches of a plain search, named as those of the matcher.
+fn searched<'a>(plain: &plain::Plain, messages: impl IntoIterator<Item = &'a [u8]>) -> Found {
+    let mut found = Found::new();
+    for bytes in messages {
+        for index in plain.find(bytes) {
+            *found.entry((format!("i{index}"), hash(bytes))).or_default() += 1;
+        }
+    }
+    found
+}
+
+#[test]
+fn scan_finds_what_a_plain_search_finds_and_nothing_else() {
+    let corpus = logs();
+    let mut texts = files(&data("intel"));
+    texts.extend(corpus.iter().cloned());
+    // What other programs made of the logs is text too, but scanned in this process: its alerts are many.
+    let told = ["json", "yml", "csv", "md"];
+    let (others, lines): (Vec<PathBuf>, Vec<PathBuf>) =
+        corpus.into_iter().partition(|path| told.contains(&extension(path)));
+    let values = drawn(&texts, &lines);
+    let mut rules = String::from(
+        "schema: 1\nset: drawn\nsource: {producer: NSOC}\n\
+         defaults: {severity: low, tlp: green, throttle: none, force: 'what the data has is matched'}\nindicators:\n",
+    );
+    for (number, (kind, value)) in values.iter().enumerate() {
+        rules.push_str(&format!(
+            "  - {{id: i{number}, type: {kind}, value: '{}'}}\n",
+            value.replace('\'', "''")
+        ));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("drawn.yaml");
+    fs::write(&path, &rules).expect("written");
+    let rules = load(&path);
+    let plain = plain::Plain::new(values.clone());
+
+    let args = ["scan", "-r"].map(PathBuf::from);
+    let output = roje(args.iter().chain([&path]).chain(&lines));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |paths: &[PathBuf]| -> Vec<Vec<u8>> {
+        paths.iter().flat_map(|path| messages(path)).map(|(bytes, _)| bytes).collect()
+    };
+    let (lines, others) = (read(&lines), read(&others));
+    let expected = searched(&plain, lines.iter().map(Vec::as_slice));
+    assert_same("scan and a plain search", &found(&objects(&output)), &expected);
+    let further = searched(&plain, others.iter().map(Vec::as_slice));
+    assert_same(
+        "the matcher and a plain search",
+        &matched(&rules, others.iter().map(Vec::as_slice)),
+        &further,
+    );
+
+    let hit: BTreeSet<&str> = expected.keys().chain(further.keys()).map(|(id, _)| id.as_str()).collect();
+    let mut kinds = BTreeMap::<&str, (usize, usize)>::new();
+    for (number, (kind, _)) in values.iter().enumerate() {
+        let counts = kinds.entry(kind).or_default();
+        counts.0 += 1;
+        counts.1 += usize::from(hit.contains(format!("i{number}").as_str()));
+    }
+    assert!(kinds.values().all(|(drawn, found)| drawn > &0 && found > &0), "{kinds:?}");
+    eprintln!(
+        "{} messages, {} matches; indicators drawn and found: {kinds:?}",
+        lines.len() + others.len(),
+        expected.values().chain(further.values()).sum::<usize>()
+    );
 }
 
 /// A few kilobytes of real lines, every other counted, the rest ended by LF or CRLF.
