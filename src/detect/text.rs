@@ -1,10 +1,16 @@
 //! Free text: every pattern that stands in a message, overlapping ones too.
 //!
 //! Patterns are looked for where a word begins, at the last word of theirs that is long enough:
-//! vectors find the beginnings of words whose first two bytes some pattern has, a map of folded
-//! heads decides whether one may stand there, and only then the sorted patterns are narrowed byte
-//! by byte. Patterns in which no word begins (`match: substring` of a part of a word) are looked
-//! for at every byte, behind the same filters.
+//! vectors find the beginnings of words whose first two bytes some pattern has, a map of their heads
+//! ([`Heads`]) decides whether one may stand there, and only then the sorted patterns ([`Group`]) are
+//! narrowed byte by byte. Patterns in which no word begins (`match: substring` of a part of a word,
+//! little but punctuation) are looked for at every byte, behind the same filters.
+//!
+//! Sorted patterns verify, not an automaton, though that would serve as well behind the filter:
+//! it would delay each reload. For a thousand names and commands of published intelligence,
+//! aho-corasick built its contiguous anchored automaton in 14 ms, 378 KiB large, where sorting takes
+//! 0.4 ms and 115 KiB; for a hundred thousand 898 ms against 153. Half a place in a line is verified,
+//! so that it could not gain there what it costs. It is the oracle of the property tests.
 
 use super::blocks::{ByteSet, members};
 use super::lexis::{border_after, border_before, char_at, char_before, escape, is_word, joins};
