@@ -143,19 +143,10 @@ pub fn highest(options: &Highest) -> anyhow::Result<()> {
         println!("{}", json!({"target": rate, "rate": reached, "sent": sent, "lost": lost}));
         Ok((reached, lost))
     };
-    // A single disturbance is no limit: a rate is lost when it loses twice.
-    let mut holds = |rate: u64| -> anyhow::Result<(f64, bool)> {
-        let (reached, lost) = trial(rate)?;
-        if lost == 0 {
-            return Ok((reached, true));
-        }
-        let (reached, lost) = trial(rate)?;
-        Ok((reached, lost == 0))
-    };
     let (mut good, mut bad) = (0, options.from);
     let mut highest = 0.0f64;
     loop {
-        let (reached, held) = holds(bad)?;
+        let (reached, held) = holds(&mut trial, bad)?;
         if !held {
             break;
         }
@@ -169,11 +160,11 @@ pub fn highest(options: &Highest) -> anyhow::Result<()> {
     }
     // What lies beyond, for the plot.
     for more in [2, 4] {
-        holds(bad * more)?;
+        trial(bad * more)?;
     }
     for _ in 0..options.halvings {
         let middle = good.midpoint(bad);
-        let (reached, held) = holds(middle)?;
+        let (reached, held) = holds(&mut trial, middle)?;
         if held {
             (good, highest) = (middle, highest.max(reached));
         } else {
@@ -182,6 +173,20 @@ pub fn highest(options: &Highest) -> anyhow::Result<()> {
     }
     println!("{}", json!({"highest": highest, "limit": "receiver"}));
     Ok(())
+}
+
+/// Whether nothing is lost at a rate, and the rate that was reached. A single disturbance is no limit:
+/// only what loses twice is lost.
+fn holds(
+    trial: &mut impl FnMut(u64) -> anyhow::Result<(f64, u64)>,
+    rate: u64,
+) -> anyhow::Result<(f64, bool)> {
+    let (reached, lost) = trial(rate)?;
+    if lost == 0 {
+        return Ok((reached, true));
+    }
+    let (reached, lost) = trial(rate)?;
+    Ok((reached, lost == 0))
 }
 
 /// How often the file of alerts is looked at.
