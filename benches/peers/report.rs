@@ -62,7 +62,7 @@ fn summary(results: &Results) -> String {
     );
     let _ = writeln!(
         out,
-        "- Of the planted lines, and falsely beside them, are found: Roje {}; rsyslog {}, syslog-ng {}, ripgrep {}, each configured for every type it can hold.",
+        "- Lines with a listed value that are found, and lines that are taken for such: Roje {}; rsyslog {}, syslog-ng {}, ripgrep {}, each configured for every type it can hold.",
         share(results, "roje").0,
         share(results, "rsyslog").0,
         share(results, "syslog-ng").0,
