@@ -693,14 +693,23 @@ const OTHERS: [&[u8]; 2] =
     [b"<13>Oct 11 22:14:15 host app: nothing of note", b"neither header nor anything of note"];
 
 #[test]
-fn workers_batches_and_bursts_do_not_change_the_totals() {
+fn workers_batches_bursts_and_tokenisers_do_not_change_the_totals() {
     let case = Case::new();
     let expected = case.scanned.iter().map(|(key, count)| (key.clone(), count * 2 * SENDERS)).collect();
-    for workers in [1, 2, 4] {
-        for (batch, in_flight) in [(1, 1), (1, 1000), (64, 1), (64, 1000)] {
-            let found = run_with(&case, workers, batch, in_flight);
-            let what = format!("{workers} workers, batches of {batch}, {in_flight} in flight");
-            assert_same(&what, &found, &expected);
+    for tokeniser in ["of the processor", "portable"] {
+        if tokeniser == "portable" {
+            // For the whole process, from now on: other tests may change over in their midst, which must
+            // not change what they find either.
+            detect::use_portable();
+        }
+        for workers in [1, 2, 4] {
+            for (batch, in_flight) in [(1, 1), (1, 1000), (64, 1), (64, 1000)] {
+                let found = run_with(&case, workers, batch, in_flight);
+                let what = format!(
+                    "tokeniser {tokeniser}, {workers} workers, batches of {batch}, {in_flight} in flight"
+                );
+                assert_same(&what, &found, &expected);
+            }
         }
     }
 }
