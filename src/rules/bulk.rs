@@ -390,7 +390,7 @@ mod tests {
                     content.extend(end.as_bytes());
                     let mut found = Vec::new();
                     let mut each = |row: ListRow<'_>| {
-                        found.push((row.line, row.offset, row.value.map(|value| value.len())))
+                        found.push((row.line, row.offset, row.value.map(|value| value.len())));
                     };
                     assert_eq!(rows(&*content, None, &mut each), content);
                     let mut expected: Vec<_> = (0..before / 2).map(|row| (row + 1, 2 * row, Ok(1))).collect();
