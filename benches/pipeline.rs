@@ -92,7 +92,11 @@ const PLANTED_EVERY: usize = 128;
 fn flow_rules(prefixes: u32) -> Arc<RuleSet> {
     let mut random = Random(7);
     let mut values: Vec<String> = (0..100_000).map(|_| random.listed().to_string()).collect();
-    values.extend((0..prefixes).map(|n| format!("{}/{}", random.listed(), 20 + n % 9)));
+    values.extend((0..prefixes).map(|n| {
+        let length = 20 + n % 9;
+        let network = random.listed().to_bits() & u32::MAX << (32 - length);
+        format!("{}/{length}", Ipv4Addr::from(network))
+    }));
     values.push("192.0.2.99".into());
     let mut builder = SetBuilder::new(info());
     let meta = builder.meta(&Meta::default());
