@@ -223,7 +223,7 @@ fn hex(seed: u64, number: u64, digits: usize) -> String {
 }
 
 fn bad_url(number: u64) -> String {
-    let scheme = if number % 3 == 0 { "https" } else { "http" };
+    let scheme = if number.is_multiple_of(3) { "https" } else { "http" };
     let name = bad_name(URLS + number);
     match number % 4 {
         0 => format!("{scheme}://{name}/wp-content/{}/login.php", hex(8, number, 6)),
@@ -856,7 +856,7 @@ fn write_flows(to: &Path, records: u64) -> anyhow::Result<()> {
                 }
                 let inside = Ipv4Addr::new(10, random.below(32) as u8, random.below(256) as u8, 7);
                 let (source, destination) =
-                    if number % 2 == 0 { (inside, outside) } else { (outside, inside) };
+                    if number.is_multiple_of(2) { (inside, outside) } else { (outside, inside) };
                 put_record(&mut data, source, destination, &mut random);
             }
             let mut datagram_bytes = Vec::new();

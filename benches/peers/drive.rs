@@ -360,11 +360,10 @@ impl<'a> Sender<'a> {
         let start = Instant::now();
         let mut sent = 0;
         while sent < count {
-            if rate > 0 {
-                let due = Duration::from_nanos(sent * 1_000_000_000 / rate);
-                while start.elapsed() < due {
-                    std::hint::spin_loop();
-                }
+            // None for as fast as possible.
+            let due = (sent * 1_000_000_000).checked_div(rate).map(Duration::from_nanos);
+            while due.is_some_and(|due| start.elapsed() < due) {
+                std::hint::spin_loop();
             }
             sent += self.step()?;
         }
