@@ -119,6 +119,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             "busy": (end - start).as_secs_f64(),
             "cpu": cpu,
             "cpu_per_million": cpu * 1e6 / sent.saturating_sub(lost).max(1) as f64,
+            "aside_per_million": (after.aside - before.aside) * 1e6 / sent.saturating_sub(lost).max(1) as f64,
+            "aside_per_million_records":
+                (after.aside - before.aside) * 1e6 / (sent.saturating_sub(lost).max(1) * records) as f64,
             "cpu_per_million_records": cpu * 1e6 / (sent.saturating_sub(lost).max(1) * records) as f64,
             "lost": lost,
             "rss_mib": after.rss,
@@ -479,6 +482,8 @@ struct Receiver {
 struct Usage {
     /// Seconds, of all threads.
     cpu: f64,
+    /// Of them, what Roje's threads used that make alerts and write them.
+    aside: f64,
     /// Datagrams that the kernel dropped on the port.
     dropped: u64,
     /// Resident memory.
@@ -494,6 +499,7 @@ impl Receiver {
     fn usage(&self) -> Usage {
         Usage {
             cpu: self.pid.map(cpu).unwrap_or_default(),
+            aside: self.pid.map(aside).unwrap_or_default(),
             dropped: self.port.map(dropped).unwrap_or_default(),
             rss: self.pid.map(|pid| memory(pid, "VmRSS:")).unwrap_or_default(),
         }
@@ -526,18 +532,32 @@ impl Receiver {
 }
 
 /// CPU seconds of a process: nanoseconds from the scheduler where it tells them, else ticks.
-pub fn cpu(pid: u32) -> f64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let precise: Option<Vec<f64>> = threads
-        .map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            Some(text.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)
-        })
-        .collect();
-    match precise {
+fn cpu(pid: u32) -> f64 {
+    match threads(pid).iter().map(|(_, seconds)| *seconds).collect::<Option<Vec<f64>>>() {
         Some(times) if !times.is_empty() => times.iter().sum(),
         _ => ticks(pid),
     }
+}
+
+fn aside(pid: u32) -> f64 {
+    let names = ["alerts", "output"];
+    let of = |(name, seconds): &(String, Option<f64>)| {
+        seconds.filter(|_| names.iter().any(|one| name.starts_with(one)))
+    };
+    threads(pid).iter().filter_map(of).sum()
+}
+
+/// Name and CPU seconds of each thread.
+fn threads(pid: u32) -> Vec<(String, Option<f64>)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .map(|thread| {
+            let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok();
+            let nanoseconds = text.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+            (name, nanoseconds.map(|value| value / 1e9))
+        })
+        .collect()
 }
 
 fn ticks(pid: u32) -> f64 {
