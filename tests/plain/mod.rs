@@ -29,7 +29,12 @@ impl Plain {
             let mut spellings = BTreeSet::from([folded.clone()]);
             match kind.as_str() {
                 "url" => {
-                    spellings = BTreeSet::from([folded.split_once("://").expect("a scheme").1.to_string()])
+                    let rest = folded.split_once("://").expect("a scheme").1;
+                    spellings = BTreeSet::from([rest.to_string()]);
+                    // The path of a host alone need not be written.
+                    spellings.extend(
+                        rest.strip_suffix('/').filter(|host| !host.contains('/')).map(str::to_string),
+                    );
                 }
                 "text" => spellings
                     .extend([folded.replace('\\', r"\\"), folded.replace('\\', r"\\").replace('"', "\\\"")]),
@@ -239,10 +244,12 @@ fn blank(message: &[u8]) -> Vec<u8> {
 fn url(value: &str, bytes: &[u8], start: usize, end: usize) -> bool {
     let (scheme, rest) = value.split_once("://").expect("a scheme");
     let path = rest.find('/').unwrap_or(rest.len());
-    if bytes[start + path..end] != rest.as_bytes()[path..] {
+    let (path, given) = (&rest.as_bytes()[path..], &bytes[(start + path).min(end)..end]);
+    let head = bytes[..start].to_ascii_lowercase();
+    // A host without a path is a URL behind a scheme only.
+    if given != path && !(path == b"/" && given.is_empty() && head.ends_with(b"://")) {
         return false;
     }
-    let head = bytes[..start].to_ascii_lowercase();
     let left = match head.strip_suffix(b"://") {
         Some(head) => {
             let from = head.iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
