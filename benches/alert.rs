@@ -99,7 +99,8 @@ fn spool(c: &mut Criterion) {
             let records = reader.read(BATCH, usize::MAX);
             assert_eq!(records.len(), BATCH);
             let next = records.last().expect("64 of them").sequence + 1;
-            reader.advance(next).expect("durable");
+            reader.advance(next);
+            reader.settle().expect("durable");
         });
     });
     group.finish();

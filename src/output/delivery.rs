@@ -31,6 +31,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const MAX_AFTER: Duration = Duration::from_secs(3600);
 /// An idle thread looks up this often, to keep its figures fresh.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often an output makes sure of what it delivered, and its cursor is saved: four syncs of the
+/// disk, which for each alert would cost more than all else.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Bytes of alerts set aside for each output; beyond, they are only counted.
 const MAX_REJECTED_BYTES: u64 = 64 << 20;
 
@@ -212,6 +215,7 @@ impl Delivery {
                 release: allowed,
                 output,
                 reader,
+                settled: Instant::now(),
                 index,
                 shared: Arc::clone(&shared),
                 stats,
@@ -336,6 +340,8 @@ struct Courier {
     release: Arc<ArcSwap<Release>>,
     output: Box<dyn Output>,
     reader: Reader,
+    /// When the cursor was last saved.
+    settled: Instant,
     index: usize,
     shared: Arc<Shared>,
     stats: Arc<OutputStats>,
@@ -359,17 +365,19 @@ impl Courier {
             self.reopen_if_asked();
             let batch = self.reader.read(BATCH, BATCH_BYTES);
             let Some(oldest) = batch.first() else {
-                self.stats.refresh(&self.shared, self.index);
-                if stopping {
+                if self.settle(stopping) == Next::Go && stopping {
                     return;
                 }
+                self.stats.refresh(&self.shared, self.index);
                 self.reader.wait(seen, IDLE);
                 continue;
             };
             self.stats.oldest.store(oldest.appended, Ordering::Relaxed);
             if self.carry(&batch) == Next::Stop {
+                self.settle(true);
                 return;
             }
+            self.settle(false);
         }
     }
 
@@ -437,11 +445,28 @@ impl Courier {
     }
 
     fn advance(&mut self, next: u64) {
-        if let Err(error) = self.reader.advance(next) {
+        self.reader.advance(next);
+        self.stats.refresh(&self.shared, self.index);
+    }
+
+    /// Makes sure of what was delivered and saves the cursor, once in a while, or at once if `now` or
+    /// where alerts are in memory only. [`Next::Stop`] says that all since the last time comes again.
+    fn settle(&mut self, now: bool) -> Next {
+        let due = now || self.settled.elapsed() >= SETTLE || self.reader.backlog().held > 0;
+        if !due || !self.reader.is_unsettled() {
+            return Next::Go;
+        }
+        self.settled = Instant::now();
+        if let Err(error) = self.output.settle() {
+            self.failed(&error.to_string(), 0);
+            self.reader.rewind();
+            return Next::Stop;
+        }
+        if let Err(error) = self.reader.settle() {
             // Only a second delivery after a restart is at stake.
             tracing::debug!("output {}: cannot save the cursor: {error}", self.name);
         }
-        self.stats.refresh(&self.shared, self.index);
+        Next::Go
     }
 
     fn failed(&self, reason: &str, failures: u32) {
@@ -649,6 +674,43 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(5));
         assert_eq!(left, Undelivered { pending: 1000, lost: 0 });
         assert!(stats[0].1.oldest_seconds(now()) > 0.0);
+    }
+
+    /// Loses once what it took.
+    struct Forgetful {
+        lost: bool,
+        taken: Vec<String>,
+        safe: mpsc::Sender<String>,
+    }
+
+    impl Output for Forgetful {
+        fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
+            self.taken.extend(batch.iter().map(|alert| alert.id.clone()));
+            Ok(batch.len())
+        }
+
+        fn settle(&mut self) -> Result<(), DeliveryError> {
+            let taken = std::mem::take(&mut self.taken);
+            if !std::mem::replace(&mut self.lost, true) {
+                return Err(DeliveryError::retry("lost"));
+            }
+            taken.into_iter().for_each(|id| self.safe.send(id).unwrap());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_an_output_lost_is_delivered_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (safe, received) = mpsc::channel();
+        let output = Box::new(Forgetful { lost: false, taken: Vec::new(), safe });
+        let outputs: Vec<(OutputSpec, Box<dyn Output>)> = vec![(spec("a", Tlp::Red), output)];
+        let (delivery, _) = Delivery::start_with(dir.path(), outputs, Limits::default()).unwrap();
+        delivery.append(&alerts(0..9));
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+        let seen: Vec<String> = received.try_iter().collect();
+        assert_eq!(seen, (0..9).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(delivery.stats()[0].1.errors.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct File {
     path: PathBuf,
     encoding: Encoding,
     target: Option<Target>,
+    /// Why what was written to a file that is closed may not be on the disk.
+    lost: Option<io::Error>,
 }
 
 enum Target {
@@ -39,12 +41,12 @@ struct Regular {
 impl File {
     /// Appends to the file at `path`, which is created when the first alert comes.
     pub fn new(path: PathBuf, encoding: Encoding) -> File {
-        File { path, encoding, target: None }
+        File { path, encoding, target: None, lost: None }
     }
 
     fn write(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
         if matches!(&self.target, Some(Target::Regular(open)) if !self.is_at_path(&open.file)) {
-            self.target = None;
+            self.close();
         }
         let target = match self.target.take() {
             Some(target) => target,
@@ -56,6 +58,14 @@ impl File {
                 let result = open.append(batch, self.encoding);
                 result.map_err(|error| self.explain(&error))
             }
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(Target::Regular(open)) = self.target.take()
+            && let Err(error) = open.file.sync_data()
+        {
+            self.lost = Some(error);
         }
     }
 
@@ -114,15 +124,24 @@ impl Output for File {
         self.write(batch)
     }
 
+    fn settle(&mut self) -> Result<(), DeliveryError> {
+        let result = match (self.lost.take(), &self.target) {
+            (Some(error), _) => Err(error),
+            (None, Some(Target::Regular(open))) => open.file.sync_data(),
+            (None, _) => Ok(()),
+        };
+        result.map_err(|error| self.explain(&error))
+    }
+
     fn reopen(&mut self) {
         if let Some(Target::Regular(_)) = self.target {
-            self.target = None;
+            self.close();
         }
     }
 }
 
 impl Regular {
-    /// Appends whole lines and makes them durable; says how many alerts are in the file for good.
+    /// Appends whole lines; says how many alerts are in the file.
     fn append(&mut self, batch: &[Alert], encoding: Encoding) -> io::Result<usize> {
         let mut bytes = Vec::new();
         if self.torn {
@@ -143,7 +162,7 @@ impl Regular {
         }
         match error {
             Some(error) if whole == 0 => Err(error),
-            _ => self.file.sync_data().map(|()| whole),
+            _ => Ok(whole),
         }
     }
 

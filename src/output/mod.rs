@@ -25,9 +25,15 @@ use std::time::Duration;
 /// Implementations know one protocol. What may leave was decided before, what comes back decides
 /// whether to try again; order, backoff and bookkeeping are the caller's.
 pub trait Output: Send {
-    /// Delivers alerts in order; `Ok(n)` says that the first `n` arrived for good, and the caller
-    /// comes again with the rest. An error says that none of them did, and concerns the first.
+    /// Delivers alerts in order; `Ok(n)` says that the first `n` arrived, and the caller comes again
+    /// with the rest. An error says that none of them did, and concerns the first.
     fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError>;
+
+    /// Makes sure of what arrived, where somebody between could still lose it. The caller asks about
+    /// once a second; after an error it delivers again what arrived since it last asked.
+    fn settle(&mut self) -> Result<(), DeliveryError> {
+        Ok(())
+    }
 
     /// Opens its destination anew, after SIGHUP.
     fn reopen(&mut self) {}

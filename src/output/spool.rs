@@ -28,8 +28,9 @@
 //! - Sequence numbers rise by one and are never used twice for different alerts; those of alerts
 //!   held in memory, while the disk refuses, are taken from the same row, and they are written in
 //!   their order once it accepts again.
-//! - A cursor is replaced by renaming, so it is the old or the new one. It may lag behind what was
-//!   delivered, which means a second delivery, and never runs ahead of it.
+//! - A cursor is replaced by renaming, so it is the old or the new one. It lags behind what was
+//!   delivered, by a second or so, which means a second delivery after a crash, and never runs ahead
+//!   of what the output has for good.
 //! - A segment is deleted when every cursor has passed it, or to keep within the caps on bytes and
 //!   age: then oldest first, and what an output had not yet read is counted as dropped there.
 //!
@@ -212,6 +213,8 @@ struct State {
 struct Position {
     name: String,
     next: u64,
+    /// Everything before it was delivered for good; the cursor says so, unless the disk refused it.
+    settled: u64,
     dropped: u64,
     unspooled: u64,
     damaged: u64,
@@ -481,14 +484,31 @@ impl Reader {
         }
     }
 
-    /// Marks everything before `next` as done with, durably if `Ok`.
-    pub fn advance(&mut self, next: u64) -> io::Result<()> {
-        let saved = self.save(next);
+    /// Marks everything before `next` as delivered; after a crash or [`Reader::rewind`] it comes again
+    /// unless [`Reader::settle`] was called.
+    pub fn advance(&mut self, next: u64) {
         let mut state = self.shared.lock();
         if let Some(position) = state.outputs.get_mut(self.index) {
             position.next = position.next.max(next);
         }
-        let least = state.outputs.iter().map(|one| one.next).min().unwrap_or(u64::MAX);
+    }
+
+    /// Whether something was delivered that is not settled.
+    pub fn is_unsettled(&self) -> bool {
+        self.shared.lock().outputs.get(self.index).is_some_and(|one| one.settled < one.next)
+    }
+
+    /// Lets go what was delivered, durably if `Ok`.
+    pub fn settle(&mut self) -> io::Result<()> {
+        let Some(next) = self.shared.lock().outputs.get(self.index).map(|one| one.next) else {
+            return Ok(());
+        };
+        let saved = self.save(next);
+        let mut state = self.shared.lock();
+        if let Some(position) = state.outputs.get_mut(self.index) {
+            position.settled = position.settled.max(next);
+        }
+        let least = state.outputs.iter().map(|one| one.settled).min().unwrap_or(u64::MAX);
         while state.held.front().is_some_and(|one| one.sequence < least) {
             if let Some(record) = state.held.pop_front() {
                 state.held_bytes -= record.payload.len();
@@ -502,6 +522,14 @@ impl Reader {
             let _ = self.disk.remove(&path);
         }
         saved
+    }
+
+    /// Goes back to what is not settled: the output lost it.
+    pub fn rewind(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(position) = state.outputs.get_mut(self.index) {
+            position.next = position.settled;
+        }
     }
 
     /// What this output has before it.
@@ -636,13 +664,14 @@ impl State {
             if output.next <= last {
                 output.dropped += last + 1 - output.next.max(first);
                 output.next = last + 1;
+                output.settled = output.next;
             }
         }
     }
 
     /// Forgets the segments that every output has passed and returns their paths.
     fn passed(&mut self, keep: Option<&Path>) -> Vec<PathBuf> {
-        let least = self.outputs.iter().map(|one| one.next).min().unwrap_or(u64::MAX);
+        let least = self.outputs.iter().map(|one| one.settled).min().unwrap_or(u64::MAX);
         let mut paths = Vec::new();
         while self.segments.front().is_some_and(|one| one.last < least && Some(one.path.as_path()) != keep) {
             paths.extend(self.segments.pop_front().map(|one| one.path));
@@ -919,7 +948,8 @@ fn positions(
             Err(_) if !known.is_empty() => next,
             Err(_) => oldest,
         };
-        Position { name: name.clone(), next: position.max(oldest), dropped: 0, unspooled: 0, damaged: 0 }
+        let next = position.max(oldest);
+        Position { name: name.clone(), next, settled: next, dropped: 0, unspooled: 0, damaged: 0 }
     });
     let positions = each.collect();
     for path in known {

@@ -58,7 +58,8 @@ fn drain(reader: &mut Reader) -> Vec<Vec<u8>> {
     loop {
         let records = reader.read(3, 1000);
         let Some(last) = records.last() else { return all };
-        reader.advance(last.sequence + 1).unwrap();
+        reader.advance(last.sequence + 1);
+        reader.settle().unwrap();
         all.extend(records.iter().map(|record| record.payload.to_vec()));
     }
 }
@@ -177,7 +178,8 @@ fn whatever_the_operation_a_crash_loses_nothing_that_was_raised() {
                     // Delivered, whether or not the cursor is saved.
                     let records = reader.read(3, 10_000);
                     if let Some(last) = records.last() {
-                        let _ = reader.advance(last.sequence + 1);
+                        reader.advance(last.sequence + 1);
+                        let _ = reader.settle();
                         passed += records.len();
                     }
                 }
@@ -306,7 +308,8 @@ fn cursors_last_and_segments_go_when_all_have_passed() {
     assert!(segments() > 3, "the other one has passed nothing");
     assert_eq!(readers[1].backlog().pending, 20);
     let records = readers[1].read(7, usize::MAX);
-    readers[1].advance(records.last().unwrap().sequence + 1).unwrap();
+    readers[1].advance(records.last().unwrap().sequence + 1);
+    readers[1].settle().unwrap();
     let passed = records.len() as u64;
     drop((spool, readers));
     let (mut spool, mut readers, recovery) = Spool::open(dir.path(), &outputs, small()).unwrap();
@@ -328,7 +331,8 @@ fn a_new_output_starts_now_and_a_broken_cursor_starts_over() {
     let outputs = vec![NAME.to_owned(), "new".to_owned()];
     let (spool, mut readers, _) = Spool::open(dir.path(), &outputs, small()).unwrap();
     assert_eq!(drain(&mut readers[1]), payloads(0..0));
-    readers[0].advance(2).unwrap();
+    readers[0].advance(2);
+    readers[0].settle().unwrap();
     drop((spool, readers));
     let path = dir.path().join("soc.cursor");
     let text = fs::read_to_string(&path).unwrap();
@@ -407,7 +411,8 @@ fn a_full_disk_holds_alerts_in_memory_and_writes_them_later() {
     let seen: Vec<_> = reader.read(2, 10_000).into_iter().map(|one| one.payload.to_vec()).collect();
     assert_eq!(seen, payloads(0..2));
     *disk.0.lock().unwrap() = false;
-    reader.advance(3).unwrap();
+    reader.advance(3);
+    reader.settle().unwrap();
     assert!(spool.append(payloads(5..6), 3).is_err(), "asked a moment ago");
     spool.append(payloads(6..7), 2 * RETRY_AFTER).unwrap();
     assert_eq!(reader.backlog().held, 0);
