@@ -165,7 +165,7 @@ pub(super) fn hex_byte(digits: &[u8]) -> Option<u8> {
 }
 
 /// The value of a hexadecimal digit.
-pub(super) fn hex_digit(digit: u8) -> Option<u8> {
+pub(super) const fn hex_digit(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -353,8 +353,7 @@ impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
     #[cold]
     fn rare(&mut self, at: usize, sign: bool) {
         if !sign {
-            self.long_address(at);
-            return self.hashes(at);
+            return self.digits(at);
         }
         let first = at.saturating_sub(1);
         match self.bytes.get(first..) {
@@ -1031,20 +1030,24 @@ impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
         if mark < self.address_done {
             return;
         }
-        let bytes = self.bytes;
-        let inside = |at: usize| bytes.get(at).is_some_and(|byte| is_hex(*byte));
-        let mut start = mark;
-        while start > self.address_done && inside(start - 1) {
-            start -= 1;
-        }
-        let mut end = mark;
-        while inside(end) {
-            end += 1;
-        }
+        let start = self.run_start(mark, self.address_done);
+        let end = self.run_end(mark);
         self.address_done = end;
         for (start, bordered) in self.readings(start).into_iter().flatten() {
             self.long_address_at(start, end, bordered);
         }
+    }
+
+    /// Where the hexadecimal digits and colons before `at` begin, not before `least`.
+    fn run_start(&self, at: usize, least: usize) -> usize {
+        let head = self.bytes.get(least..at).unwrap_or_default();
+        at - head.iter().rev().take_while(|byte| is_hex(**byte)).count()
+    }
+
+    /// Where the hexadecimal digits and colons from `at` on end.
+    fn run_end(&self, at: usize) -> usize {
+        let tail = self.bytes.get(at..).unwrap_or_default();
+        at + tail.iter().take_while(|byte| is_hex(**byte)).count()
     }
 
     /// The ways to read where a run of hexadecimal digits begins: there, or behind an escape.
@@ -1126,19 +1129,24 @@ impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
 
     // Hashes -----------------------------------------------------------------------------------
 
-    /// The hashes in a run of hexadecimal digits and colons, from what has been read of it.
-    fn hashes(&mut self, mark: usize) {
+    /// The address and the hashes in a long run of hexadecimal digits and colons, from what has been
+    /// read of it.
+    fn digits(&mut self, mark: usize) {
         let bytes = self.bytes;
-        let mut at = mark;
-        while at > self.hash_done && is_hex(bytes[at - 1]) {
-            at -= 1;
+        let start = self.run_start(mark, self.hash_done);
+        let end = self.run_end(mark);
+        let Some(run) = bytes.get(start..end) else { return };
+        let mut colons = memchr::memchr_iter(b':', run).peekable();
+        if colons.peek().is_some() {
+            self.long_address(mark);
         }
-        while bytes.get(at).is_some_and(|byte| is_hex(*byte)) {
-            let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            self.hash(at, at + digits);
-            at += digits + 1;
+        let mut from = start;
+        for colon in colons {
+            self.hash(from, start + colon);
+            from = start + colon + 1;
         }
-        self.hash_done = at.min(bytes.len());
+        self.hash(from, end);
+        self.hash_done = end;
     }
 
     fn hash(&mut self, start: usize, end: usize) {
@@ -1188,14 +1196,29 @@ pub(super) fn address_observable(seed: Seed, address: IpAddr, span: Span) -> Obs
 
 /// What IPv6 addresses and hashes are made of.
 fn is_hex(byte: u8) -> bool {
-    byte.is_ascii_hexdigit() || byte == b':'
+    HEX_VALUES[usize::from(byte)] <= COLON
 }
+
+/// The value of each hexadecimal digit, [`COLON`], or more for what is neither.
+static HEX_VALUES: [u8; 256] = {
+    let mut table = [0xff; 256];
+    let mut at = 0;
+    while at < 256 {
+        if let Some(value) = hex_digit(at as u8) {
+            table[at] = value;
+        }
+        at += 1;
+    }
+    table[b':' as usize] = COLON;
+    table
+};
+const COLON: u8 = 16;
 
 /// Writes the bytes that hexadecimal digits stand for; returns how many.
 pub(super) fn unhex(digits: &[u8], out: &mut [u8; 64]) -> usize {
     let mut length = 0;
     for (pair, slot) in digits.chunks_exact(2).zip(out.iter_mut()) {
-        *slot = hex_digit(pair[0]).unwrap_or(0) << 4 | hex_digit(pair[1]).unwrap_or(0);
+        *slot = HEX_VALUES[usize::from(pair[0])] << 4 | HEX_VALUES[usize::from(pair[1])];
         length += 1;
     }
     length

@@ -197,14 +197,14 @@ fn stands(kind: &str, value: &str, bytes: &[u8], start: usize, end: usize) -> bo
             while to < bytes.len() && bytes[to] == b'-' {
                 to += 1;
             }
-            let right = (!label(after) && !(after == Some('.') && next))
+            let right = !(label(after) || after == Some('.') && next)
                 || (to > end && !word(char_after(&bytes[to..])));
             left && right
         }
         "email" => {
             let next = bytes.get(end + 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
             let local = before.is_some_and(|c| c.is_alphanumeric() || "._-+~".contains(c));
-            !local && !label(after) && !(after == Some('.') && next)
+            !(local || label(after) || after == Some('.') && next)
         }
         "url" => url(value, bytes, start, end),
         _ => !word(before) && !word(after),
