@@ -136,8 +136,9 @@ impl Worker {
             Format::Syslog => {
                 tally.syslog(syslog::shape(message.bytes));
                 if matcher.look(rules, message.bytes, reference) {
-                    let header = syslog::header(message.bytes).ok();
-                    let counted = hits.only_count(seen, header.as_ref(), matcher.found());
+                    let folded = hits.exhausted(seen.sender());
+                    let header = if folded { None } else { syslog::header(message.bytes).ok() };
+                    let counted = folded || hits.only_count(seen, header.as_ref(), matcher.found());
                     let mut each = |matched| hits.syslog(seen, header.as_ref(), matched, found);
                     match counted {
                         true => matcher.count(rules, message.bytes, validity, reference, &mut each),
@@ -273,6 +274,12 @@ struct Seen<'a> {
     sequence: u64,
 }
 
+impl Seen<'_> {
+    fn sender(&self) -> Option<IpAddr> {
+        self.message.peer.map(|peer| peer.ip())
+    }
+}
+
 /// The hits of one batch, coalesced by indicator, sender, and what was said of whom (for flows the two
 /// addresses), and what was folded because the alert channel had no room.
 ///
@@ -320,9 +327,8 @@ impl Hits {
         if !self.flooded {
             return false;
         }
-        let sender = seen.message.peer.map(|peer| peer.ip());
-        let same = self.same(seen, header);
-        self.exhausted(sender) || values.all(|value| self.coalesced.contains_key(&(value, sender, same)))
+        let (sender, same) = (seen.sender(), self.same(seen, header));
+        values.all(|value| self.coalesced.contains_key(&(value, sender, same)))
     }
 
     /// The sender has as many hits waiting as it may, and the others are folded.
@@ -344,7 +350,7 @@ impl Hits {
     }
 
     fn syslog(&mut self, seen: Seen<'_>, header: Option<&Header>, matched: Match, found: &mut Found) {
-        let same = self.same(seen, header);
+        let same = if self.exhausted(seen.sender()) { 0 } else { self.same(seen, header) };
         self.add(seen, same, None, matched, found, || Evidence::Syslog { bytes: seen.message.bytes.into() });
     }
 
@@ -375,7 +381,12 @@ impl Hits {
         if matched.suppressed.is_some() && !test {
             return;
         }
-        let sender = message.peer.map(|peer| peer.ip());
+        let sender = seen.sender();
+        if self.exhausted(sender) {
+            let client = alert::client(&matched, flow, message.peer);
+            self.overflow.count(rules, &matched, input, client, message.received);
+            return;
+        }
         let key = (test || alert::throttle(rules, &matched) != Throttle::None).then_some((
             matched.value,
             sender,
@@ -385,11 +396,6 @@ impl Hits {
         if let Some(hit) = known.and_then(|index| self.waiting.get_mut(index)) {
             hit.count += 1;
             hit.last = message.received;
-            return;
-        }
-        if self.exhausted(sender) {
-            let client = alert::client(&matched, flow, message.peer);
-            self.overflow.count(rules, &matched, input, client, message.received);
             return;
         }
         self.told = self.told.saturating_add(1);
