@@ -50,6 +50,8 @@ fn explain(rules: &RuleSet, line: &[u8], time: &Reference) -> Value {
     ecs::to_json(&fields, line, &mut event);
     let mut observables = Vec::new();
     detect::extract(line, &mut |observable| observables.push(observable));
+    // As they stand in the line, the longest first, whatever the order in which they are found.
+    observables.sort_by_key(|observable| (observable.span.start, std::cmp::Reverse(observable.span.end)));
     let looked_up: Vec<Value> =
         observables.iter().map(|observable| look_up(rules, line, observable)).collect();
     let mut matches = Vec::new();
