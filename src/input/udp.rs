@@ -18,10 +18,10 @@ use socket2::{Domain, Protocol, Type};
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A bound socket; clones share it, its buffer and its drop counter.
 #[derive(Clone, Debug)]
@@ -254,7 +254,7 @@ impl Receiver {
         let datagrams = match results {
             Ok(datagrams) => datagrams,
             Err(Errno::EAGAIN | Errno::EINTR) => {
-                self.balance(0, now());
+                self.balance(0);
                 return Ok(0);
             }
             Err(error) => return Err(error.into()),
@@ -272,23 +272,23 @@ impl Receiver {
             });
         }
         self.short = (count < self.batch).then_some(received);
-        self.balance(count, received);
+        self.balance(count);
         Ok(count)
     }
 
     /// Spreads the senders while the socket is crowded.
-    fn balance(&mut self, count: usize, now: Nanos) {
+    fn balance(&mut self, count: usize) {
         let Some(spread) = &self.socket.spread else { return };
         if count < self.batch {
             self.unpaused = 0;
-            spread.end(&self.socket.socket, now);
+            spread.end(&self.socket.socket, Instant::now);
             return;
         }
         self.unpaused += count;
         if self.unpaused >= UNPAUSED {
             self.unpaused = 0;
             if self.socket.is_crowded() {
-                spread.begin(&self.socket.socket, now);
+                spread.begin(&self.socket.socket, Instant::now());
             }
         }
     }
@@ -305,17 +305,22 @@ const UNPAUSED: usize = 1024;
 #[derive(Debug)]
 struct Spread {
     sockets: u32,
-    /// When it ends; 0 while each sender has its socket. Written at the beginning and at the end.
-    until: AtomicI64,
+    /// Whether it may be on, for those who have nothing to begin.
+    on: AtomicBool,
+    /// When it ends; none while each sender has its socket. Held while the kernel is told, so that what
+    /// one worker ends is not what another has just begun.
+    until: Mutex<Option<Instant>>,
 }
 
 impl Spread {
     fn new(sockets: usize) -> Spread {
-        Spread { sockets: u32::try_from(sockets).unwrap_or(u32::MAX), until: AtomicI64::new(0) }
+        let sockets = u32::try_from(sockets).unwrap_or(u32::MAX);
+        Spread { sockets, on: AtomicBool::new(false), until: Mutex::new(None) }
     }
 
-    fn begin(&self, socket: &UdpSocket, now: Nanos) {
-        if self.until.swap(now + SPREAD, Relaxed) == 0 {
+    fn begin(&self, socket: &UdpSocket, now: Instant) {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.replace(now + SPREAD).is_none() {
             let random = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
             let program = [
                 instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, random),
@@ -325,19 +330,25 @@ impl Spread {
             let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
             // Where the kernel refuses, senders stay where they are, and what it drops is counted.
             let _ = nix::sys::socket::setsockopt(socket, AttachSelector, &filter);
+            self.on.store(true, Relaxed);
         }
     }
 
-    fn end(&self, socket: &UdpSocket, now: Nanos) {
-        let until = self.until.load(Relaxed);
-        if until != 0 && until <= now && self.until.compare_exchange(until, 0, Relaxed, Relaxed).is_ok() {
+    fn end(&self, socket: &UdpSocket, now: impl FnOnce() -> Instant) {
+        if !self.on.load(Relaxed) {
+            return;
+        }
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_some_and(|until| until <= now()) {
+            *until = None;
             let _ = nix::sys::socket::setsockopt(socket, DetachSelector, &0);
+            self.on.store(false, Relaxed);
         }
     }
 }
 
 /// How long senders stay spread after the last time that a socket was crowded.
-const SPREAD: Nanos = 1_000_000_000;
+const SPREAD: Duration = Duration::from_secs(1);
 
 fn instruction(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
@@ -563,7 +574,9 @@ mod tests {
         assert_eq!(spread.iter().sum::<usize>(), 4096);
         assert!(spread.iter().all(|count| *count > 1024), "{spread:?}");
         // When it is over, each sender has its socket again.
-        receivers[0].balance(0, now() + 2 * SPREAD);
+        let socket = &receivers[0].socket;
+        let spread_of = socket.spread.as_ref().expect("there are two");
+        spread_of.end(&socket.socket, || Instant::now() + 2 * SPREAD);
         assert_eq!(round(&mut receivers), pinned);
     }
 
