@@ -31,9 +31,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const MAX_AFTER: Duration = Duration::from_secs(3600);
 /// An idle thread looks up this often, to keep its figures fresh.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often an output makes sure of what it delivered, and its cursor is saved: four syncs of the
-/// disk, which for each alert would cost more than all else.
+/// How often an output makes sure of what it delivered, and its cursor is saved: three syncs of the
+/// disk, too many for each alert.
 const SETTLE: Duration = Duration::from_secs(1);
+/// A stopping output that cannot make sure tries so often; what it delivered comes again at the start.
+const LAST_TRIES: u32 = 3;
 /// Bytes of alerts set aside for each output; beyond, they are only counted.
 const MAX_REJECTED_BYTES: u64 = 64 << 20;
 
@@ -216,6 +218,7 @@ impl Delivery {
                 output,
                 reader,
                 settled: Instant::now(),
+                unsettled: 0,
                 index,
                 shared: Arc::clone(&shared),
                 stats,
@@ -342,6 +345,8 @@ struct Courier {
     reader: Reader,
     /// When the cursor was last saved.
     settled: Instant,
+    /// How often in a row the output could not make sure of what it took.
+    unsettled: u32,
     index: usize,
     shared: Arc<Shared>,
     stats: Arc<OutputStats>,
@@ -365,19 +370,24 @@ impl Courier {
             self.reopen_if_asked();
             let batch = self.reader.read(BATCH, BATCH_BYTES);
             let Some(oldest) = batch.first() else {
-                if self.settle(stopping) == Next::Go && stopping {
+                let settled = self.settle(stopping) == Next::Go;
+                if stopping && (settled || self.unsettled >= LAST_TRIES) {
                     return;
                 }
                 self.stats.refresh(&self.shared, self.index);
-                self.reader.wait(seen, IDLE);
+                if settled {
+                    self.reader.wait(seen, IDLE);
+                }
                 continue;
             };
             self.stats.oldest.store(oldest.appended, Ordering::Relaxed);
+            // What is not on disk anywhere is not put off, and after a failure each batch is tried alone.
+            let at_once = self.unsettled > 0 || self.reader.backlog().held > 0;
             if self.carry(&batch) == Next::Stop {
                 self.settle(true);
                 return;
             }
-            self.settle(false);
+            self.settle(at_once);
         }
     }
 
@@ -449,19 +459,24 @@ impl Courier {
         self.stats.refresh(&self.shared, self.index);
     }
 
-    /// Makes sure of what was delivered and saves the cursor, once in a while, or at once if `now` or
-    /// where alerts are in memory only. [`Next::Stop`] says that all since the last time comes again.
+    /// Makes sure of what was delivered and saves the cursor, once in a while or at once if `now`.
+    /// [`Next::Stop`] says that it was lost and, after a pause, comes again.
     fn settle(&mut self, now: bool) -> Next {
-        let due = now || self.settled.elapsed() >= SETTLE || self.reader.backlog().held > 0;
+        let due = now || self.settled.elapsed() >= SETTLE;
         if !due || !self.reader.is_unsettled() {
             return Next::Go;
         }
         self.settled = Instant::now();
         if let Err(error) = self.output.settle() {
-            self.failed(&error.to_string(), 0);
+            self.failed(&error.to_string(), self.unsettled);
             self.reader.rewind();
+            self.stats.refresh(&self.shared, self.index);
+            self.pause(self.unsettled, None);
+            self.unsettled += 1;
             return Next::Stop;
         }
+        let mut failures = std::mem::take(&mut self.unsettled);
+        self.recovered(&mut failures);
         if let Err(error) = self.reader.settle() {
             // Only a second delivery after a restart is at stake.
             tracing::debug!("output {}: cannot save the cursor: {error}", self.name);
@@ -482,7 +497,10 @@ impl Courier {
         if std::mem::take(failures) > 0 {
             tracing::info!("output {}: delivering again", self.name);
         }
-        *lock(&self.control.trouble) = None;
+        // Taken is not enough while it cannot make sure.
+        if self.unsettled == 0 {
+            *lock(&self.control.trouble) = None;
+        }
     }
 
     /// Sets aside what the output will never take.

@@ -664,8 +664,8 @@ impl State {
             if output.next <= last {
                 output.dropped += last + 1 - output.next.max(first);
                 output.next = last + 1;
-                output.settled = output.next;
             }
+            output.settled = output.settled.max(last + 1);
         }
     }
 
