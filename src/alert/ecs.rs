@@ -492,13 +492,13 @@ pub(super) fn put(json: &mut Map<String, Value>, path: &str, value: Value) {
         json.insert(path.to_owned(), value);
         return;
     };
-    let inner = json.entry(head).or_insert_with(|| Value::Object(Map::new()));
-    if !inner.is_object() {
-        *inner = Value::Object(Map::new());
+    // Most often it is there; an entry would copy its name first.
+    if let Some(Value::Object(inner)) = json.get_mut(head) {
+        return put(inner, rest, value);
     }
-    if let Value::Object(inner) = inner {
-        put(inner, rest, value);
-    }
+    let mut inner = Map::new();
+    put(&mut inner, rest, value);
+    json.insert(head.to_owned(), Value::Object(inner));
 }
 
 fn put_some(json: &mut Map<String, Value>, path: &str, value: Option<impl Into<Value>>) {
