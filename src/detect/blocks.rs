@@ -204,6 +204,7 @@ impl Classes for Portable {
 static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const PORTABLE: u8 = 1;
+#[cfg(target_arch = "x86_64")]
 const VECTOR: u8 = 2;
 
 /// Makes this process classify byte by byte from now on, as a processor without AVX2 would, so
@@ -213,6 +214,7 @@ pub fn use_portable() {
     LEVEL.store(PORTABLE, Ordering::Relaxed);
 }
 
+#[cfg(target_arch = "x86_64")]
 #[inline]
 fn level() -> u8 {
     match LEVEL.load(Ordering::Relaxed) {
@@ -221,16 +223,14 @@ fn level() -> u8 {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 #[cold]
 fn detect() -> u8 {
-    #[cfg(target_arch = "x86_64")]
     let vector = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("lzcnt")
         && is_x86_feature_detected!("popcnt");
-    #[cfg(not(target_arch = "x86_64"))]
-    let vector = false;
     let level = if vector { VECTOR } else { PORTABLE };
     LEVEL.store(level, Ordering::Relaxed);
     level

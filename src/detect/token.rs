@@ -1081,6 +1081,13 @@ impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
             return;
         }
         let text = &bytes[start..end];
+        // An address has up to eight, one more with a port; without `::` six at least. This is how the
+        // addresses of network cards are left early.
+        let colons = text.iter().filter(|byte| **byte == b':').count();
+        let shortened = || text.windows(2).any(|pair| pair == b"::");
+        if !(2..=9).contains(&colons) || (colons < 6 && !shortened()) {
+            return;
+        }
         if bytes.get(end) == Some(&b'.') {
             let group = text.iter().rposition(|byte| *byte == b':').map_or(start, |colon| start + colon + 1);
             if let Some((_, length)) = bytes.get(group..).and_then(host::quad)
