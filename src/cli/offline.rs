@@ -154,7 +154,7 @@ impl<J: Job> Session<'_, J> {
         let path = source.path.clone();
         let queue = Mutex::new(Queue { blocks: source.blocks(MAX_MESSAGE), taken: 0, stopped: None });
         let printer = Printer {
-            turn: Mutex::new(Turn { out, next: 0, early: BTreeMap::new() }),
+            turn: Mutex::new(Turn { out, next: 0, early: BTreeMap::new(), failed: false }),
             moved: Condvar::new(),
         };
         let read = Mutex::new((0, 0));
@@ -324,6 +324,8 @@ struct Turn<'a> {
     next: u64,
     /// What was ready before its turn.
     early: BTreeMap<u64, Vec<u8>>,
+    /// Writing failed once: after a line cut short nothing may follow.
+    failed: bool,
 }
 
 impl Printer<'_> {
@@ -336,12 +338,13 @@ impl Printer<'_> {
             .unwrap_or_else(PoisonError::into_inner);
         turn.early.insert(number, text);
         let mut result = Ok(());
-        let Turn { out, next, early } = &mut *turn;
+        let Turn { out, next, early, failed } = &mut *turn;
         while let Some(text) = early.remove(next) {
             *next += 1;
             // Nobody may wait for a turn that never comes, also where nothing can be written any more.
-            if !text.is_empty() && result.is_ok() {
+            if !text.is_empty() && !*failed {
                 result = out.write_all(&text).and_then(|()| out.flush());
+                *failed = result.is_err();
             }
         }
         self.moved.notify_all();
