@@ -33,6 +33,12 @@ const FLOOD: u32 = 5000;
 
 const SECOND: Nanos = 1_000_000_000;
 
+/// Hits that are held in a flood, at most: the victims of one indicator on a large network.
+const HELD: usize = 1024;
+
+/// Bytes of evidence that are held, at most.
+const HELD_BYTES: usize = 1 << 20;
+
 /// The exporter of a datagram whose sender is unknown.
 const NO_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -136,14 +142,8 @@ impl Worker {
             Format::Syslog => {
                 tally.syslog(syslog::shape(message.bytes));
                 if matcher.look(rules, message.bytes, reference) {
-                    let folded = hits.exhausted(seen.sender());
-                    let header = if folded { None } else { syslog::header(message.bytes).ok() };
-                    let counted = folded || hits.only_count(seen, header.as_ref(), matcher.found());
-                    let mut each = |matched| hits.syslog(seen, header.as_ref(), matched, found);
-                    match counted {
-                        true => matcher.count(rules, message.bytes, validity, reference, &mut each),
-                        false => matcher.tell(rules, message.bytes, validity, reference, &mut each),
-                    }
+                    let header = syslog::header(message.bytes).ok();
+                    hits.line(seen, header.as_ref(), matcher, reference, found);
                 }
             }
             Format::Flow => {
@@ -157,10 +157,8 @@ impl Worker {
                     });
                 });
                 tally.flow(&decoded);
-                if decoded.is_err() {
-                    matcher.message(rules, message.bytes, validity, reference, &mut |matched| {
-                        hits.syslog(seen, None, matched, found);
-                    });
+                if decoded.is_err() && matcher.look(rules, message.bytes, reference) {
+                    hits.line(seen, None, matcher, reference, found);
                 }
             }
         }
@@ -179,15 +177,26 @@ impl Worker {
     }
 
     /// Ends the batch and keeps what the channel has no room for; until [`Worker::clear`] says that
-    /// nothing is kept, no more may be read. For TCP, which pushes back.
+    /// there is room, no more may be read. For TCP, which pushes back.
     pub fn end_or_hold(&mut self) -> bool {
         self.flush();
         self.clear()
     }
 
-    /// Offers what is kept once more; true when nothing is left.
+    /// Offers what is kept once more; true when nothing is left, or only what is held.
     pub fn clear(&mut self) -> bool {
         self.idle();
+        self.holds() || self.release()
+    }
+
+    /// In a flood, hits wait for more of their kind, so that many batches give one hit with a count;
+    /// whoever ends batches calls [`Worker::release`] soon.
+    pub fn holds(&self) -> bool {
+        self.batch.hits.holds()
+    }
+
+    /// Offers what is held too; true when nothing is left.
+    pub fn release(&mut self) -> bool {
         let hits = &mut self.batch.hits;
         hits.offer(&self.shared.alerts);
         hits.offer_summaries(&self.shared.alerts);
@@ -243,6 +252,8 @@ impl Batch {
     fn begin(&mut self, rules: &Arc<RuleSet>, policy: &Arc<InputPolicy>) {
         if !Arc::ptr_eq(&self.rules, rules) {
             self.rules = rules.clone();
+            // A number of the old rules may stand for another value in the new ones.
+            self.hits.coalesced.clear();
         }
         if !Arc::ptr_eq(&self.policy, policy) {
             self.policy = policy.clone();
@@ -285,16 +296,22 @@ impl Seen<'_> {
 ///
 /// In a flood counting comes before telling, so that neither a worker nor the alert thread decodes
 /// what changes nothing but a count: hits of one indicator, sender and host are one whatever else they
-/// say, and where the transport cannot push back, the hits of a sender beyond its share are counted
-/// by set.
+/// say; where the transport can push back they wait for more of their kind; and where it cannot, while
+/// the alert thread is behind, the hits of a sender beyond its share are counted by set.
 #[derive(Default)]
 struct Hits {
     worker: u16,
     waiting: Vec<Hit>,
+    /// Bytes of evidence that `waiting` has.
+    bytes: usize,
+    /// The last offer found no room for some of them.
+    refused: bool,
     coalesced: HashMap<(ValueId, Option<IpAddr>, u64), usize>,
     /// Counting comes before telling: in this second many hits were told already, or the channel was
     /// more than half full when the batch began.
     flooded: bool,
+    /// The channel was more than half full when the batch began.
+    behind: bool,
     /// Hits told since `second`.
     told: u32,
     second: Nanos,
@@ -313,27 +330,54 @@ impl Hits {
         if now.saturating_sub(self.second) >= SECOND || now < self.second {
             (self.second, self.told) = (now, 0);
         }
-        self.flooded = self.told >= FLOOD || behind(alerts);
+        self.behind = behind(alerts);
+        self.flooded = self.told >= FLOOD || self.behind;
         self.given.clear();
+    }
+
+    /// Takes the matches of a line that was looked through.
+    fn line(
+        &mut self,
+        seen: Seen<'_>,
+        header: Option<&Header>,
+        matcher: &mut Matcher,
+        reference: &Reference,
+        found: &mut Found,
+    ) {
+        let Seen { rules, message, .. } = seen;
+        let validity = Validity::At(message.received);
+        // Once for all of them: a line of 64 KiB may have thousands.
+        let same = self.same(seen, header);
+        let counted = self.only_count(seen.sender(), same, matcher.found());
+        let mut each = |matched| {
+            self.add(seen, same, None, matched, found, || Evidence::Syslog { bytes: message.bytes.into() });
+        };
+        match counted {
+            true => matcher.count(rules, message.bytes, validity, reference, &mut each),
+            false => matcher.tell(rules, message.bytes, validity, reference, &mut each),
+        }
     }
 
     /// Whether every match of a message with these values will be counted and none told.
     fn only_count(
         &self,
-        seen: Seen<'_>,
-        header: Option<&Header>,
+        sender: Option<IpAddr>,
+        same: u64,
         mut values: impl Iterator<Item = ValueId>,
     ) -> bool {
-        if !self.flooded {
-            return false;
-        }
-        let (sender, same) = (seen.sender(), self.same(seen, header));
-        values.all(|value| self.coalesced.contains_key(&(value, sender, same)))
+        let known = |value| self.coalesced.contains_key(&(value, sender, same));
+        self.flooded && (self.exhausted(sender) || values.all(known))
+    }
+
+    /// Hits wait for more of their kind.
+    fn holds(&self) -> bool {
+        let some = (1..HELD).contains(&self.waiting.len()) && self.bytes < HELD_BYTES;
+        some && self.flooded && !self.folds && !self.refused
     }
 
     /// The sender has as many hits waiting as it may, and the others are folded.
     fn exhausted(&self, sender: Option<IpAddr>) -> bool {
-        self.flooded && self.folds && self.given.get(&sender).is_some_and(|given| *given >= SHARE)
+        self.behind && self.folds && self.given.get(&sender).is_some_and(|given| *given >= SHARE)
     }
 
     /// What hits of one indicator and one sender must have in common to be one.
@@ -347,11 +391,6 @@ impl Hits {
         // line, whatever its stamp, are one.
         let said = header.map(|header| header.message).and_then(part).unwrap_or(seen.message.bytes);
         self.hasher.hash_one((host, said))
-    }
-
-    fn syslog(&mut self, seen: Seen<'_>, header: Option<&Header>, matched: Match, found: &mut Found) {
-        let same = if self.exhausted(seen.sender()) { 0 } else { self.same(seen, header) };
-        self.add(seen, same, None, matched, found, || Evidence::Syslog { bytes: seen.message.bytes.into() });
     }
 
     fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
@@ -382,11 +421,6 @@ impl Hits {
             return;
         }
         let sender = seen.sender();
-        if self.exhausted(sender) {
-            let client = alert::client(&matched, flow, message.peer);
-            self.overflow.count(rules, &matched, input, client, message.received);
-            return;
-        }
         let key = (test || alert::throttle(rules, &matched) != Throttle::None).then_some((
             matched.value,
             sender,
@@ -398,8 +432,14 @@ impl Hits {
             hit.last = message.received;
             return;
         }
+        if !test && self.exhausted(sender) {
+            let client = alert::client(&matched, flow, message.peer);
+            self.overflow.count(rules, &matched, input, client, message.received);
+            return;
+        }
         self.told = self.told.saturating_add(1);
-        if self.flooded {
+        self.flooded |= self.told >= FLOOD;
+        if self.behind {
             *self.given.entry(sender).or_default() += 1;
         }
         if let Some(key) = key {
@@ -408,6 +448,7 @@ impl Hits {
         // A message of 64 KiB can hold thousands of indicators; it is copied once.
         let shared = self.waiting.last().filter(|last| last.sequence == sequence);
         let evidence = shared.map_or_else(evidence, |last| last.evidence.clone());
+        self.bytes += evidence.bytes().len();
         self.waiting.push(Hit {
             rules: rules.clone(),
             matched,
@@ -452,6 +493,8 @@ impl Hits {
             }
         }
         self.waiting.extend(rest);
+        self.refused = !self.waiting.is_empty();
+        self.bytes = self.waiting.iter().map(|hit| hit.evidence.bytes().len()).sum();
     }
 
     /// Folds the hits that found no room into one summary for each set, with exact counts.
@@ -497,7 +540,8 @@ mod tests {
 
     const NOON: Nanos = 1_760_000_000_000_000_000;
 
-    fn worker(room: usize) -> (Worker, Receiver<Raised>) {
+    /// Domains, and behind them an address that counts as destination only.
+    fn rules(domains: &[&str]) -> RuleSet {
         let mut set = SetBuilder::new(SetInfo {
             name: "set".into(),
             producer: None,
@@ -508,10 +552,16 @@ mod tests {
             digest: "set".into(),
         });
         let meta = set.meta(&Meta::default());
-        set.add(&normalise(Kind::Domain, "evil.example", true).unwrap(), meta, None);
+        for domain in domains {
+            set.add(&normalise(Kind::Domain, domain, true).unwrap(), meta, None);
+        }
         let destination = set.meta(&Meta { where_destination: true, ..Meta::default() });
         set.add(&normalise(Kind::Ip, "192.0.2.66", true).unwrap(), destination, None);
-        let rules = Arc::new(RuleSet::new(vec![Arc::new(set.build())]));
+        RuleSet::new(vec![Arc::new(set.build())])
+    }
+
+    fn worker(room: usize) -> (Worker, Receiver<Raised>) {
+        let rules = Arc::new(rules(&["evil.example"]));
         let (alerts, hits) = crossbeam_channel::bounded(room);
         let policy =
             InputPolicy { index: 0, format: Format::Syslog, allow: Vec::new(), timezone: TimeZone::UTC };
@@ -598,21 +648,66 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_counted_even_if_the_alert_thread_keeps_up() {
+    fn in_a_flood_the_lines_of_one_host_are_one_hit_for_each_batch() {
         let (mut worker, hits) = worker(100_000);
         let mut sent = 0;
         for batch in 0..200usize {
             worker.begin();
             for number in 0..100 {
-                send(&mut worker, 1, &query(&format!("host{batch}-{number}"), number));
+                send(&mut worker, 1, &query(&format!("host{}", number % 10), batch * 100 + number));
                 sent += 1;
             }
             worker.end();
         }
         let (told, counted) = told(&hits);
         let flood = FLOOD as usize;
-        assert!((flood..flood + 100 + 200 * SHARE).contains(&told[&1].0), "{told:?}");
-        assert_eq!(told[&1].1 + counted, sent);
+        assert!((flood..flood + 100 + 200 * 10).contains(&told[&1].0), "{told:?}");
+        assert_eq!((told[&1].1, counted), (sent, 0));
+    }
+
+    #[test]
+    fn what_is_held_is_not_mistaken_for_a_value_of_new_rules() {
+        let (mut worker, hits) = worker(100_000);
+        for number in 0..200usize {
+            worker.begin();
+            (0..50).for_each(|host| send(&mut worker, 1, &query(&format!("host{host}"), number)));
+            worker.end_or_hold();
+        }
+        assert!(worker.holds());
+        let others = rules(&["other.example", "evil.example"]);
+        worker.shared.rules.store(Arc::new(others));
+        worker.begin();
+        send(&mut worker, 1, &query("host1", 0).replace("a.evil", "other"));
+        worker.end_or_hold();
+        worker.release();
+        let values = |raised: &Raised| match raised {
+            Raised::Hit(hit) => hit.rules.value(hit.matched.value),
+            Raised::Summary(_) => String::new(),
+        };
+        let last = hits.try_iter().last().expect("hits");
+        assert_eq!(values(&last), "other.example");
+    }
+
+    #[test]
+    fn in_a_flood_hits_wait_for_more_of_their_kind_where_the_transport_pushes_back() {
+        let (mut worker, hits) = worker(100_000);
+        let mut sent = 0;
+        for number in 0..400usize {
+            worker.begin();
+            for host in 0..50 {
+                send(&mut worker, 1, &query(&format!("host{host}"), number));
+                sent += 1;
+            }
+            assert!(worker.end_or_hold());
+        }
+        assert!(worker.holds());
+        assert!(worker.release() && !worker.holds());
+        let (told, counted) = told(&hits);
+        let flood = FLOOD as usize;
+        // The first batch belongs to an earlier second.
+        assert!((flood..=flood + 100).contains(&told[&1].0), "{told:?}");
+        assert_eq!((told[&1].1, counted), (sent, 0));
+        assert_eq!(matches(&worker), sent);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -43,6 +44,16 @@ pub trait Handler {
     /// Whether hits wait for room; nothing more is read as long as they do, so that the senders wait.
     fn is_full(&mut self) -> bool {
         false
+    }
+
+    /// Whether hits wait for more of their kind; [`Handler::release`] is called [`HOLD`] later.
+    fn holds(&self) -> bool {
+        false
+    }
+
+    /// Passes on what is held; false if there is no room, and it is to be called again.
+    fn release(&mut self) -> bool {
+        true
     }
 }
 
@@ -134,9 +145,31 @@ pub async fn serve<H: Handler + 'static>(
         options,
         stats,
         stop,
+        held: Notify::new(),
     };
-    LocalSet::new().run_until(accept(listener, Rc::new(worker))).await;
+    let worker = Rc::new(worker);
+    let serving = async {
+        tokio::select! {
+            () = accept(listener, Rc::clone(&worker)) => (),
+            () = release(&worker) => (),
+        }
+    };
+    LocalSet::new().run_until(serving).await;
     Ok(())
+}
+
+/// How long a handler may hold something back.
+pub const HOLD: Duration = Duration::from_millis(20);
+
+/// Makes the handler pass on what it holds, for as long as it is polled.
+async fn release<H: Handler>(worker: &Worker<H>) {
+    loop {
+        worker.held.notified().await;
+        sleep(HOLD).await;
+        while !worker.handler.borrow_mut().release() {
+            sleep(FULL).await;
+        }
+    }
 }
 
 /// What the connections of one worker share.
@@ -149,6 +182,8 @@ struct Worker<H> {
     options: Options,
     stats: Arc<TcpStats>,
     stop: Stop,
+    /// The handler holds something.
+    held: Notify,
 }
 
 /// The most bytes that are read from a connection before the others have their turn.
@@ -338,6 +373,9 @@ impl<H: Handler> Worker<H> {
             handler.message(Message { bytes: frame.bytes, peer: Some(peer), received, truncated });
         });
         handler.batch_end();
+        if handler.holds() {
+            self.held.notify_one();
+        }
         consumed
     }
 
@@ -423,6 +461,7 @@ mod tests {
         messages: Mutex<Vec<Entry>>,
         full: AtomicBool,
         deny: AtomicBool,
+        holds: AtomicBool,
     }
 
     impl Seen {
@@ -443,6 +482,15 @@ mod tests {
 
         fn is_full(&mut self) -> bool {
             self.full.load(Relaxed)
+        }
+
+        fn holds(&self) -> bool {
+            self.holds.load(Relaxed)
+        }
+
+        fn release(&mut self) -> bool {
+            self.holds.store(false, Relaxed);
+            true
         }
     }
 
@@ -625,6 +673,17 @@ mod tests {
         let (messages, _) = server.stop();
         assert_eq!(messages.len(), 30_000);
         assert!(messages.iter().all(|(bytes, _, cut)| bytes.len() == 999 && !cut));
+    }
+
+    #[test]
+    fn what_a_handler_holds_is_released_though_nothing_more_comes() {
+        let server = Server::start(&Options::default(), 1);
+        server.seen.holds.store(true, Relaxed);
+        let mut stream = server.connect();
+        stream.write_all(b"<1>a\n").unwrap();
+        server.until("released", |server| !server.seen.holds.load(Relaxed));
+        assert_eq!(server.seen.count(), 1);
+        drop(stream);
     }
 
     #[test]

@@ -264,6 +264,14 @@ impl tcp::Handler for Connections {
     fn is_full(&mut self) -> bool {
         !self.0.clear()
     }
+
+    fn holds(&self) -> bool {
+        self.0.holds()
+    }
+
+    fn release(&mut self) -> bool {
+        self.0.release()
+    }
 }
 
 impl Drop for Connections {
