@@ -8,7 +8,7 @@
 //! The kernel ties each sender to one socket, which is right as long as a core can carry the sender:
 //! spreading every datagram would wake every worker for the traffic of one. A socket that fills up
 //! although its worker does not pause has its address spread by chance, datagram by datagram, until
-//! that is over ([`Spread`]).
+//! that is over.
 
 use super::{Message, Nanos, canonical, now};
 use nix::errno::Errno;
