@@ -600,7 +600,7 @@ impl RuleSet {
 }
 
 /// The hosts of URL values. Each message that names one is decoded, so a filter alone, which takes
-/// one host in thirty for one of them, would decode every tenth message.
+/// some hosts for one of them, would decode messages for nothing.
 #[derive(Debug, Default)]
 struct Hosts {
     filter: Filter,

@@ -74,8 +74,8 @@ impl Table {
     }
 }
 
-/// A blocked Bloom filter: sixteen bits for each value, four of one word set; one in a hundred
-/// hashes that were not added passes. It stays in the cache where the table does not.
+/// A blocked Bloom filter: sixteen bits for each value, four of one word set; of hashes that
+/// were not added, fewer than one in fifty pass. It stays in the cache where the table does not.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     words: Box<[u64]>,

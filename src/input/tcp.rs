@@ -188,8 +188,8 @@ struct Worker<H> {
 
 /// The most bytes that are read from a connection before the others have their turn.
 ///
-/// A hundred messages share the cost of a read, and the buffer stays in the caches: with 64 to 256 KiB
-/// copying and framing cost a fifth to a half more.
+/// A hundred messages share the cost of a read, and the buffer stays in the caches; larger ones were not
+/// faster.
 const READ: usize = 32 * 1024;
 
 async fn accept<H: Handler + 'static>(listener: tokio::net::TcpListener, worker: Rc<Worker<H>>) {

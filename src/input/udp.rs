@@ -299,9 +299,9 @@ const UNPAUSED: usize = 1024;
 
 /// Spreads the senders of an address over its sockets by chance.
 ///
-/// Chosen by measurement: with spreading all the time, two workers wake for the sender that one would
-/// serve, which costs half as much again at 25,000 evenly spaced datagrams a second; one socket for
-/// all workers costs the same, and its lock on top. What the order of datagrams was, nobody relied on.
+/// Not all the time, because two workers would then wake for the sender that one can serve: at 25,000
+/// evenly spaced datagrams a second that cost a bare receiver half as much again. What the order of
+/// datagrams was, nobody relied on.
 #[derive(Debug)]
 struct Spread {
     sockets: u32,
