@@ -233,7 +233,7 @@ fn through(worker: &mut Worker, hits: &Receiver<Raised>, messages: &[Vec<u8>]) -
     for batch in messages.chunks(BATCH) {
         worker.begin();
         for bytes in batch {
-            worker.message(Message { bytes, peer: Some(peer), received: NOW, truncated: false });
+            worker.messages(&[Message { bytes, peer: Some(peer), received: NOW, truncated: false }]);
         }
         worker.end();
     }

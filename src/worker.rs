@@ -1,7 +1,7 @@
 //! The hot path: one message from the receiver's buffer to the alert channel.
 //!
-//! A [`Worker`] belongs to one thread. An input hands it each [`Message`] of a batch and then ends
-//! the batch: [`Worker::message`] decodes and matches, [`Worker::end`] hands hits to the alert
+//! A [`Worker`] belongs to one thread. An input hands it the [`Message`]s of a batch and then ends
+//! the batch: [`Worker::messages`] decodes and matches, [`Worker::end`] hands hits to the alert
 //! thread and flushes counters. Nothing in between allocates for a message that does not match,
 //! blocks, or writes memory that another thread reads.
 
@@ -10,7 +10,7 @@ use crate::decode::flow::{Decoder, Flow, Record};
 use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
-use crate::detect::{Match, Matcher, RuleSet, Suppression, Validity, ValueId};
+use crate::detect::{GROUP, Match, Matcher, RuleSet, Suppression, Validity, ValueId};
 use crate::input::{Format, Message, Nanos};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
 use arc_swap::{ArcSwap, Cache};
@@ -123,25 +123,49 @@ impl Worker {
         self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);
     }
 
-    /// Decodes one message and looks for indicators in it. This is the hot path.
-    pub fn message(&mut self, message: Message<'_>) {
+    /// Decodes messages and looks for indicators in them. This is the hot path.
+    pub fn messages(&mut self, messages: &[Message<'_>]) {
+        for group in messages.chunks(GROUP) {
+            let suspects = self.sift(group);
+            for (number, message) in group.iter().enumerate() {
+                self.message(message, suspects >> number & 1 == 1);
+            }
+        }
+    }
+
+    /// Which of the messages are to be looked through: bit n for message n.
+    fn sift(&mut self, group: &[Message<'_>]) -> u32 {
+        let Worker { batch, matcher, .. } = self;
+        // In a flood of hits nearly every message would be, and it would be extracted twice.
+        if batch.policy.format == Format::Flow || batch.hits.flooded {
+            return u32::MAX;
+        }
+        let Batch { rules, policy, admitted, .. } = batch;
+        let heard = group.iter().map(|message| match admits(policy, admitted, message.peer) {
+            true => message.bytes,
+            false => &[],
+        });
+        matcher.sift(rules, heard)
+    }
+
+    fn message(&mut self, message: &Message<'_>, suspect: bool) {
         let Worker { batch, tally, matcher, found, .. } = self;
         tally.messages += 1;
         tally.bytes += message.bytes.len() as u64;
         tally.truncated += u64::from(message.truncated);
-        if !batch.admits(message.peer) {
+        let Batch { rules, policy, admitted, reference, hits, sequence } = batch;
+        if !admits(policy, admitted, message.peer) {
             tally.denied += 1;
             return;
         }
-        let Batch { rules, policy, reference, hits, sequence, .. } = batch;
         *sequence += 1;
-        let seen = Seen { rules, message: &message, input: policy.index, sequence: *sequence };
+        let seen = Seen { rules, message, input: policy.index, sequence: *sequence };
         let validity = Validity::At(message.received);
         reference.now = message.received;
         match policy.format {
             Format::Syslog => {
                 tally.syslog(syslog::shape(message.bytes));
-                if matcher.look(rules, message.bytes, reference) {
+                if suspect && matcher.look(rules, message.bytes, reference) {
                     let header = syslog::header(message.bytes).ok();
                     hits.line(seen, header.as_ref(), matcher, reference, found);
                 }
@@ -261,18 +285,19 @@ impl Batch {
             self.admitted = None;
         }
     }
+}
 
-    fn admits(&mut self, peer: Option<SocketAddr>) -> bool {
-        let Some(peer) = peer.map(|peer| peer.ip()) else { return true };
-        if self.admitted == Some(peer) {
-            return true;
-        }
-        let admits = self.policy.admits(peer);
-        if admits {
-            self.admitted = Some(peer);
-        }
-        admits
+/// Whether the sender may be heard; `last` is the last one that was.
+fn admits(policy: &InputPolicy, last: &mut Option<IpAddr>, peer: Option<SocketAddr>) -> bool {
+    let Some(peer) = peer.map(|peer| peer.ip()) else { return true };
+    if *last == Some(peer) {
+        return true;
     }
+    let admits = policy.admits(peer);
+    if admits {
+        *last = Some(peer);
+    }
+    admits
 }
 
 /// The message in hand: what a hit of it must carry.
@@ -572,7 +597,7 @@ mod tests {
     fn send(worker: &mut Worker, sender: u8, line: &str) {
         let peer = Some(SocketAddr::from(([192, 0, 2, sender], 514)));
         let message = Message { bytes: line.as_bytes(), peer, received: NOON, truncated: false };
-        worker.message(message);
+        worker.messages(&[message]);
     }
 
     fn query(host: &str, number: usize) -> String {

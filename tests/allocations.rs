@@ -83,7 +83,7 @@ fn feed(worker: &mut Worker, messages: &[Vec<u8>], times: usize) {
     for _ in 0..times {
         worker.begin();
         for bytes in messages {
-            worker.message(Message { bytes, peer: Some(peer), received: RECEIVED, truncated: false });
+            worker.messages(&[Message { bytes, peer: Some(peer), received: RECEIVED, truncated: false }]);
         }
         worker.end();
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 use roje::decode::syslog::Reference;
-use roje::detect::{Matcher, Validity};
+use roje::detect::{GROUP, Matcher, Validity};
 use roje::rules::Store;
 use serde_json::json;
 use std::fs;
@@ -42,8 +42,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut pass = || {
         let start = cpu();
         let mut hits = 0u64;
-        for line in &lines {
-            matcher.message(rules, line, Validity::Mark(0), &reference, &mut |_| hits += 1);
+        for group in lines.chunks(GROUP) {
+            let suspects = matcher.sift(rules, group.iter().copied());
+            for (number, line) in group.iter().enumerate() {
+                if suspects >> number & 1 == 1 {
+                    matcher.message(rules, line, Validity::Mark(0), &reference, &mut |_| hits += 1);
+                }
+            }
         }
         (cpu() - start, hits)
     };

@@ -7,6 +7,7 @@
 
 use super::hash::Seed;
 use super::indicator::{Kind, MatchMode, Meta, Mode};
+use super::sieve::Sieve;
 use super::token::{address_observable, extract_for};
 use super::url::{self, MAX_URL};
 use super::{EntryRef, Match, Observable, RuleSet, Side, Suppression, Validity, ValueId};
@@ -25,6 +26,7 @@ pub struct Matcher {
     fields: Fields,
     decoded: bool,
     composed: Vec<u8>,
+    sieve: Sieve,
 }
 
 /// A value at one place.
@@ -73,6 +75,13 @@ impl Matcher {
         if self.look(rules, message, reference) {
             self.tell(rules, message, validity, reference, each);
         }
+    }
+
+    /// Tells apart which of up to [`GROUP`](super::GROUP) syslog messages may hold a value: bit n is
+    /// set if message n may. In the others [`Matcher::look`] finds nothing.
+    #[inline]
+    pub fn sift<'m>(&self, rules: &RuleSet, messages: impl Iterator<Item = &'m [u8]>) -> u32 {
+        self.sieve.sift(rules, messages)
     }
 
     /// Whether a value of an indicator stands in a syslog message: the first half of

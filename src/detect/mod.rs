@@ -12,6 +12,7 @@ pub mod indicator;
 mod lexis;
 mod matcher;
 mod ruleset;
+mod sieve;
 mod table;
 mod text;
 mod token;
@@ -25,6 +26,7 @@ pub mod oracle;
 pub use blocks::use_portable;
 pub use matcher::Matcher;
 pub use ruleset::{CompiledSet, Entry, RuleSet, normal};
+pub use sieve::GROUP;
 pub use token::extract;
 
 use crate::decode::Span;

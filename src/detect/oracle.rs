@@ -5,6 +5,7 @@
 
 use super::indicator::{Kind, Meta, Mode, SetBuilder, SetInfo, normalise};
 use super::lexis::{self, border_after, border_before};
+use super::sieve::Sieve;
 use super::token::{extract_for, extract_portable};
 use super::{Observable, RuleSet, extract, host, normal, url};
 use std::collections::BTreeSet;
@@ -489,6 +490,9 @@ fn each_value_alone(bytes: &[u8]) {
         };
         assert_eq!(places(true), places(false), "{value} in {:?}", String::from_utf8_lossy(bytes));
         assert!(!places(true).is_empty(), "{value} in {:?}", String::from_utf8_lossy(bytes));
+        let group = [bytes, b"nothing", bytes];
+        let suspects = Sieve::default().sift(&rules, group.into_iter());
+        assert_eq!(suspects & 0b101, 0b101, "{value} in {:?}", String::from_utf8_lossy(bytes));
     }
 }
 

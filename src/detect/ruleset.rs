@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A compiled set: immutable, shared between generations of the [`RuleSet`].
@@ -313,7 +314,7 @@ pub struct RuleSet {
 impl Interest for RuleSet {
     #[inline]
     fn host(&self, mark: u64) -> bool {
-        self.marks.may_contain(mark) || self.every_name
+        self.knows_mark(mark) || self.every_name
     }
 
     #[inline]
@@ -463,6 +464,33 @@ impl RuleSet {
         covered || (self.table.may_contain(hash) && self.seems_to_hold(hash))
     }
 
+    /// Some value may have this hash.
+    #[inline]
+    pub(super) fn knows(&self, hash: u64) -> bool {
+        self.table.may_contain(hash)
+    }
+
+    /// Some value may concern the hosts with this mark.
+    #[inline]
+    pub(super) fn knows_mark(&self, mark: u64) -> bool {
+        self.marks.may_contain(mark)
+    }
+
+    /// Some value is a domain of one label, so that every name may stand in it.
+    #[inline]
+    pub(super) fn every_name(&self) -> bool {
+        self.every_name
+    }
+
+    /// Whether some prefix covers the address.
+    #[inline]
+    pub(super) fn prefix_covers(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.prefixes.cover4(address.to_bits()),
+            IpAddr::V6(address) => self.prefixes.cover6(address.to_bits()),
+        }
+    }
+
     #[cold]
     fn seems_to_hold(&self, hash: u64) -> bool {
         let mut likely = false;
@@ -518,6 +546,7 @@ impl RuleSet {
     }
 
     /// The observable is the host of some URL value, or seems to be.
+    #[inline]
     pub(super) fn is_url_host(&self, observable: &Observable) -> bool {
         observable.whole && self.url_hosts.contains(observable.hash)
     }

@@ -351,7 +351,12 @@ impl Assembler {
 
 /// Hands out every message in `buffer`; returns the bytes that are done with.
 #[inline]
-pub fn frames(framer: &mut Framer, buffer: &[u8], end: bool, each: &mut impl FnMut(Frame<'_>)) -> usize {
+pub fn frames<'a>(
+    framer: &mut Framer,
+    buffer: &'a [u8],
+    end: bool,
+    each: &mut impl FnMut(Frame<'a>),
+) -> usize {
     let mut at = 0;
     loop {
         let step = framer.next(rest(buffer, at), end);

@@ -44,6 +44,41 @@ pub struct Message<'a> {
     pub truncated: bool,
 }
 
+/// Some messages of one batch, handed on together.
+#[derive(Debug)]
+struct Group<'a> {
+    messages: [Message<'a>; GROUP],
+    count: usize,
+}
+
+/// Messages that are handed on together, at most.
+pub const GROUP: usize = 16;
+
+impl<'a> Group<'a> {
+    fn new() -> Group<'a> {
+        let none = Message { bytes: &[], peer: None, received: 0, truncated: false };
+        Group { messages: [none; GROUP], count: 0 }
+    }
+
+    /// Adds a message, and hands on the group when it is full.
+    #[inline]
+    fn push(&mut self, message: Message<'a>, each: &mut impl FnMut(&[Message<'a>])) {
+        self.messages[self.count] = message;
+        self.count += 1;
+        if self.count == GROUP {
+            self.hand_on(each);
+        }
+    }
+
+    /// Hands on the messages, if there are any.
+    fn hand_on(&mut self, each: &mut impl FnMut(&[Message<'a>])) {
+        if self.count > 0 {
+            each(&self.messages[..self.count]);
+            self.count = 0;
+        }
+    }
+}
+
 /// The longest message by default; what exceeds it keeps its head.
 ///
 /// 64 KiB is more than any UDP datagram holds, and what the common relays accept at most.

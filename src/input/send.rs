@@ -382,9 +382,10 @@ mod tests {
             assert_eq!((summary.sent, summary.bytes, summary.errors), (100, 33 * 15 + 4, 0));
             let mut receiver = udp::Receiver::new(socket.clone(), 64, 2048);
             let mut found = Vec::new();
-            while receiver.drain(&mut |message: Message<'_>| found.push(message.bytes.to_vec())).unwrap() > 0
-            {
-            }
+            let mut each = |messages: &[Message<'_>]| {
+                found.extend(messages.iter().map(|message| message.bytes.to_vec()));
+            };
+            while receiver.drain(&mut each).unwrap() > 0 {}
             let expected = [&b"<1>a"[..], b"<1>bb", b"<1>ccc"].into_iter().cycle().take(100);
             assert!(found.iter().eq(expected), "{found:?}");
         }

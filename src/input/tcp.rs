@@ -7,7 +7,7 @@
 //! `AsyncRead`: TLS and Unix streams are a handshake in `accepted` and nothing else.
 
 use super::framing::{Delimiters, Framer, frames};
-use super::{MAX_MESSAGE, Message, Stop, canonical, now};
+use super::{Group, MAX_MESSAGE, Message, Stop, canonical, now};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -27,8 +27,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Whoever takes the messages of a worker's connections.
 pub trait Handler {
-    /// Takes one message; its bytes live for this call.
-    fn message(&mut self, message: Message<'_>);
+    /// Takes some messages, in order; their bytes live for this call.
+    fn messages(&mut self, messages: &[Message<'_>]);
 
     /// Whether this peer may send; otherwise its connection is closed at once.
     fn allows(&mut self, _peer: SocketAddr) -> bool {
@@ -368,10 +368,14 @@ impl<H: Handler> Worker<H> {
         let mut handler = self.handler.borrow_mut();
         let received = now();
         handler.batch_begin();
+        let mut each = |messages: &[Message<'_>]| handler.messages(messages);
+        let mut group = Group::new();
         let consumed = frames(framer, bytes, end.is_some(), &mut |frame| {
             let truncated = frame.truncated || end == Some(true);
-            handler.message(Message { bytes: frame.bytes, peer: Some(peer), received, truncated });
+            let message = Message { bytes: frame.bytes, peer: Some(peer), received, truncated };
+            group.push(message, &mut each);
         });
+        group.hand_on(&mut each);
         handler.batch_end();
         if handler.holds() {
             self.held.notify_one();
@@ -471,9 +475,11 @@ mod tests {
     }
 
     impl Handler for Arc<Seen> {
-        fn message(&mut self, message: Message<'_>) {
-            let entry = (message.bytes.to_vec(), message.peer.unwrap(), message.truncated);
-            self.messages.lock().unwrap().push(entry);
+        fn messages(&mut self, messages: &[Message<'_>]) {
+            let entries = messages
+                .iter()
+                .map(|message| (message.bytes.to_vec(), message.peer.unwrap(), message.truncated));
+            self.messages.lock().unwrap().extend(entries);
         }
 
         fn allows(&mut self, _peer: SocketAddr) -> bool {

@@ -10,7 +10,7 @@
 //! although its worker does not pause has its address spread by chance, datagram by datagram, until
 //! that is over.
 
-use super::{Message, Nanos, canonical, now};
+use super::{Group, Message, Nanos, canonical, now};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sockopt};
@@ -220,10 +220,10 @@ impl Receiver {
         self.socket.drops.read()
     }
 
-    /// Waits for datagrams, hands each to `each`, and returns how many there were.
+    /// Waits for datagrams, hands them to `each`, and returns how many there were.
     ///
     /// None within [`WAIT`], or a signal, give 0.
-    pub fn receive(&mut self, each: &mut impl FnMut(Message<'_>)) -> io::Result<usize> {
+    pub fn receive(&mut self, each: &mut impl FnMut(&[Message<'_>])) -> io::Result<usize> {
         let Some(last) = self.short.take() else { return self.read(MsgFlags::MSG_WAITFORONE, each) };
         let kind = usize::from(self.gathered);
         self.gathered = self.soon[kind];
@@ -238,11 +238,11 @@ impl Receiver {
     /// Hands out what the kernel holds, without waiting; 0 when nothing is left.
     ///
     /// Serves the stop: what was received before it is not lost.
-    pub fn drain(&mut self, each: &mut impl FnMut(Message<'_>)) -> io::Result<usize> {
+    pub fn drain(&mut self, each: &mut impl FnMut(&[Message<'_>])) -> io::Result<usize> {
         self.read(MsgFlags::MSG_DONTWAIT, each)
     }
 
-    fn read(&mut self, flags: MsgFlags, each: &mut impl FnMut(Message<'_>)) -> io::Result<usize> {
+    fn read(&mut self, flags: MsgFlags, each: &mut impl FnMut(&[Message<'_>])) -> io::Result<usize> {
         let fd = self.socket.socket.as_raw_fd();
         let max_datagram = self.max_datagram;
         let mut buffers = self.buffers.chunks_exact_mut(max_datagram + STAGGER);
@@ -262,15 +262,18 @@ impl Receiver {
         let received = now();
         self.received = received;
         let mut count = 0;
+        let mut group = Group::new();
         for datagram in datagrams {
             count += 1;
-            each(Message {
+            let message = Message {
                 bytes: datagram.iovs().next().unwrap_or_default(),
                 peer: datagram.address.as_ref().and_then(peer),
                 received,
                 truncated: datagram.flags.contains(MsgFlags::MSG_TRUNC),
-            });
+            };
+            group.push(message, each);
         }
+        group.hand_on(each);
         self.short = (count < self.batch).then_some(received);
         self.balance(count);
         Ok(count)
@@ -491,9 +494,13 @@ mod tests {
     fn collect(receiver: &mut Receiver, count: usize) -> Vec<(Vec<u8>, SocketAddr, bool)> {
         let mut found = Vec::new();
         while found.len() < count {
-            let each = &mut |message: Message<'_>| {
-                assert!(message.received > 0);
-                found.push((message.bytes.to_vec(), message.peer.unwrap(), message.truncated));
+            let each = &mut |messages: &[Message<'_>]| {
+                assert!(messages.iter().all(|message| message.received > 0));
+                found.extend(
+                    messages
+                        .iter()
+                        .map(|message| (message.bytes.to_vec(), message.peer.unwrap(), message.truncated)),
+                );
             };
             if receiver.receive(each).unwrap() == 0 {
                 break;

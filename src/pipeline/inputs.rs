@@ -194,7 +194,7 @@ fn spawn(
 fn datagrams(mut worker: Worker, mut receiver: udp::Receiver, stop: &Stop) {
     while !stop.is_set() {
         worker.begin();
-        match receiver.receive(&mut |message| worker.message(message)) {
+        match receiver.receive(&mut |messages| worker.messages(messages)) {
             Ok(0) => worker.idle(),
             Ok(_) => worker.end(),
             Err(error) => {
@@ -207,7 +207,7 @@ fn datagrams(mut worker: Worker, mut receiver: udp::Receiver, stop: &Stop) {
     let start = Instant::now();
     while start.elapsed() < DRAIN {
         worker.begin();
-        match receiver.drain(&mut |message| worker.message(message)) {
+        match receiver.drain(&mut |messages| worker.messages(messages)) {
             Ok(0) | Err(_) => break,
             Ok(_) => worker.end(),
         }
@@ -245,8 +245,8 @@ fn connections(
 struct Connections(Worker);
 
 impl tcp::Handler for Connections {
-    fn message(&mut self, message: Message<'_>) {
-        self.0.message(message);
+    fn messages(&mut self, messages: &[Message<'_>]) {
+        self.0.messages(messages);
     }
 
     fn allows(&mut self, peer: SocketAddr) -> bool {
