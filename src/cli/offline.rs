@@ -3,6 +3,7 @@
 use super::{As, Exit, TimeArgs, terminal};
 use crate::decode::flow::{DecodeError, Decoder, Record};
 use crate::decode::syslog::Reference;
+use crate::detect::GROUP;
 use crate::input::file::{self, Block, Blocks, FileError, Kind, Progress, Source};
 use crate::input::pcap::{Capture, CaptureStats};
 use crate::input::{Format, MAX_MESSAGE, Message, now};
@@ -40,6 +41,11 @@ pub trait Job: Sync {
 
     /// A worker that has seen nothing.
     fn worker(&self) -> Self::Worker;
+
+    /// Which of up to [`GROUP`] syslog messages are worth taking: bit n for message n.
+    fn sift<'m>(&self, _worker: &mut Self::Worker, _messages: impl Iterator<Item = &'m [u8]>) -> u32 {
+        u32::MAX
+    }
 
     /// Takes a syslog message; what is to be printed goes to `out`.
     fn syslog(
@@ -381,15 +387,23 @@ fn in_block<J: Job>(
     reference: &Reference,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    for message in block.messages() {
-        let place = Place { path, input, offset: Some(message.offset), number: message.number, record: 0 };
-        let message = Message {
-            bytes: message.bytes,
-            peer: None,
-            received: reference.now,
-            truncated: message.truncated,
-        };
-        job.syslog(worker, &message, place, reference, &mut out);
+    let mut rest = block.messages().peekable();
+    while rest.peek().is_some() {
+        let worth = job.sift(worker, rest.clone().take(GROUP).map(|message| message.bytes));
+        for (number, message) in rest.by_ref().take(GROUP).enumerate() {
+            if worth >> number & 1 == 0 {
+                continue;
+            }
+            let place =
+                Place { path, input, offset: Some(message.offset), number: message.number, record: 0 };
+            let message = Message {
+                bytes: message.bytes,
+                peer: None,
+                received: reference.now,
+                truncated: message.truncated,
+            };
+            job.syslog(worker, &message, place, reference, &mut out);
+        }
     }
     out
 }

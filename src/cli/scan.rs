@@ -97,6 +97,10 @@ impl Job for Scan {
         }
     }
 
+    fn sift<'m>(&self, worker: &mut Worker, messages: impl Iterator<Item = &'m [u8]>) -> u32 {
+        worker.matcher.sift(&self.rules, messages)
+    }
+
     fn syslog(
         &self,
         worker: &mut Worker,

@@ -75,13 +75,21 @@ impl TextIndex {
 
     /// Calls `each` with every pattern found.
     pub fn scan(&self, message: &[u8], each: &mut impl FnMut(Found)) {
-        let (heads, others) = (&self.heads, &self.anywhere.heads);
-        if heads.width + others.width == 0 {
-            return;
+        // Each in a pass of its own: most rule sets have none that are tried everywhere.
+        if self.heads.width > 0 {
+            self.scan_words(message, each);
         }
-        let sets = [*WORDS, *INTRODUCERS, heads.first, heads.second, others.first, others.second];
+        if self.anywhere.heads.width > 0 {
+            self.scan_bytes(message, each);
+        }
+    }
+
+    /// Tries patterns where a word begins.
+    fn scan_words(&self, message: &[u8], each: &mut impl FnMut(Found)) {
+        let heads = &self.heads;
+        let sets = [*WORDS, *INTRODUCERS, heads.first, heads.second];
         let (mut word_before, mut introducer_before) = (0, 0);
-        members(message, &sets, |base, [word, introducer, first, second, other_first, other_second]| {
+        members(message, &sets, |base, [word, introducer, first, second]| {
             let starts = word & !(word << 1 | word_before);
             // The second byte of the last one stands in the next block.
             let mut likely = starts & first & (second >> 1 | 1 << 63 | heads.lone);
@@ -92,19 +100,26 @@ impl TextIndex {
                     self.probe(message, at, each);
                 }
             }
-            let mut likely = other_first & (other_second >> 1 | 1 << 63 | others.lone);
-            while likely != 0 {
-                let at = base + likely.trailing_zeros() as usize;
-                likely &= likely - 1;
-                if others.may_begin(message, at) {
-                    self.anywhere.candidates(message, at, each);
-                }
-            }
             let escapes = starts & (introducer << 1 | introducer_before);
             if escapes != 0 {
                 self.probe_behind(message, base, escapes, each);
             }
             (word_before, introducer_before) = (word >> 63, introducer >> 63);
+        });
+    }
+
+    /// Tries patterns at every byte.
+    fn scan_bytes(&self, message: &[u8], each: &mut impl FnMut(Found)) {
+        let heads = &self.anywhere.heads;
+        members(message, &[heads.first, heads.second], |base, [first, second]| {
+            let mut likely = first & (second >> 1 | 1 << 63 | heads.lone);
+            while likely != 0 {
+                let at = base + likely.trailing_zeros() as usize;
+                likely &= likely - 1;
+                if heads.may_begin(message, at) {
+                    self.anywhere.candidates(message, at, each);
+                }
+            }
         });
     }
 

@@ -256,7 +256,7 @@ impl Block {
     }
 
     /// Its messages, in the order of the file.
-    pub fn messages(&self) -> impl Iterator<Item = BlockMessage<'_>> {
+    pub fn messages(&self) -> impl Iterator<Item = BlockMessage<'_>> + Clone {
         self.messages.iter().zip(self.first_number..).map(|(entry, number)| {
             let start = entry.start as usize;
             BlockMessage {
