@@ -130,6 +130,7 @@ fields! {
     ProcessExecutable => "process.executable",
     EventKind => "event.kind",
     EventAction => "event.action",
+    EventType => "event.type",
     EventCode => "event.code",
     EventOutcome => "event.outcome",
     EventProvider => "event.provider",

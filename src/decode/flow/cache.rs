@@ -1,13 +1,16 @@
 //! What is remembered of exporters: their templates, sampling rates and sequence numbers.
 //!
-//! [`Cache`] is keyed by the exporter's address, and within by domain, template and session. Everything in it was told by
-//! datagrams whose source anybody can forge, so all of it is bounded: fields of a template, templates
-//! and domains of an exporter, exporters, and octets altogether; what was used longest ago goes.
+//! [`Cache`] is keyed by the exporter's address, and within by domain, template and session. Everything
+//! in it was told by datagrams whose source anybody can forge, so all of it is bounded: fields of a
+//! template, templates and domains of an exporter, exporters, and octets altogether; what was used
+//! longest ago goes, and what strangers said goes before what an exporter said that the operator has
+//! named. A template that is not announced again in time expires.
 
 use super::Limits;
+use super::clock::SECOND;
 use super::lru::Lru;
 use super::sampling::Sampling;
-use super::sequence::Sequence;
+use super::status::{ExporterStatus, Track};
 use super::template::{Spec, Template, Traits};
 use crate::input::Nanos;
 use std::net::IpAddr;
@@ -17,6 +20,11 @@ use std::net::IpAddr;
 pub(super) struct ExporterKey {
     pub(super) address: IpAddr,
     pub(super) version: u8,
+    /// The sender's port where it stands for a connection, whose templates are its own (RFC 7011,
+    /// section 8.1), else 0.
+    pub(super) session: u16,
+    /// The operator has named it.
+    pub(super) known: bool,
 }
 
 /// A domain of an exporter, and in which session it speaks.
@@ -33,7 +41,7 @@ pub(super) struct Scope {
 #[derive(Debug)]
 pub(super) struct Cache {
     limits: Limits,
-    exporters: Lru<ExporterKey, Exporter>,
+    exporters: Exporters,
     templates: usize,
     bytes: usize,
     counts: Counts,
@@ -45,8 +53,15 @@ struct Exporter {
     /// By domain and template id.
     templates: Lru<(u32, u16), Sessions>,
     domains: Lru<u32, Domain>,
-    sequences: Lru<(u16, u32), Sequence>,
+    tracks: Lru<(u16, u32), Track>,
     bytes: usize,
+}
+
+/// Exporters that the operator has named, and all others, which go first.
+#[derive(Debug, Default)]
+struct Exporters {
+    known: Lru<ExporterKey, Exporter>,
+    strangers: Lru<ExporterKey, Exporter>,
 }
 
 /// One template in the sessions that announced it, the latest last.
@@ -55,7 +70,18 @@ struct Exporter {
 /// each line card from a port of its own and the templates from one of them, and address translation
 /// changes ports at will. Where they disagree, several devices share the address, and no guess is made.
 #[derive(Debug, Default)]
-struct Sessions(Vec<(u16, Template)>);
+pub(super) struct Sessions(Vec<Announced>);
+
+/// A template as one session announced it.
+#[derive(Debug)]
+struct Announced {
+    session: u16,
+    template: Template,
+    /// When it was announced last.
+    at: Nanos,
+    /// It was told by an earlier run of the sensor, and the exporter has not repeated it since.
+    restored: bool,
+}
 
 /// Sessions that are told apart. More behind one address, and the oldest has to announce anew.
 const MAX_SESSIONS: usize = 8;
@@ -77,17 +103,46 @@ pub struct Counts {
     pub refused: u64,
     /// Templates that their exporter withdrew.
     pub withdrawn: u64,
+    /// Templates that were not announced again in time.
+    pub expired: u64,
+}
+
+/// How long a template holds that is not announced again. RFC 7011 (section 8.4) leaves it to the
+/// collector; exporters repeat theirs every one to thirty minutes, but some are configured for hours, and
+/// a few send them with the first traffic of the day.
+const LIFETIME: Nanos = 24 * 3600 * SECOND;
+
+/// A template, and what is known of it and around it.
+pub(super) struct Found<'a> {
+    pub(super) template: &'a Template,
+    pub(super) restored: bool,
+    pub(super) domain: &'a mut Domain,
+    pub(super) siblings: Siblings<'a>,
+}
+
+/// The templates of the domain that a template belongs to: its lists refer to them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Siblings<'a> {
+    templates: &'a Lru<(u32, u16), Sessions>,
+    domain: u32,
+    session: u16,
+}
+
+impl<'a> Siblings<'a> {
+    pub(super) fn find(self, id: u16) -> Option<&'a Template> {
+        Some(&self.templates.peek(&(self.domain, id))?.find(self.session)?.template)
+    }
 }
 
 /// About what an entry of a map costs beside its value.
 const ENTRY_BYTES: usize = 96;
 const EXPORTER_BYTES: usize = size_of::<Exporter>() + ENTRY_BYTES;
 const DOMAIN_BYTES: usize = size_of::<Domain>() + ENTRY_BYTES;
-const SEQUENCE_BYTES: usize = size_of::<Sequence>() + ENTRY_BYTES;
+const TRACK_BYTES: usize = Track::BYTES + ENTRY_BYTES;
 
 impl Cache {
     pub(super) fn new(limits: Limits) -> Cache {
-        Cache { limits, exporters: Lru::default(), templates: 0, bytes: 0, counts: Counts::default() }
+        Cache { limits, exporters: Exporters::default(), templates: 0, bytes: 0, counts: Counts::default() }
     }
 
     /// Templates held; one that several sessions announced counts once.
@@ -114,12 +169,23 @@ impl Cache {
         self.limits.fields
     }
 
-    /// Takes a template; false if it was refused. One that is known already only counts as used.
-    pub(super) fn learn(&mut self, scope: Scope, id: u16, specs: &[Spec], traits: Traits) -> bool {
+    /// Takes a template; false if it was refused. Of one that is known already only the time is noted.
+    pub(super) fn learn(
+        &mut self,
+        scope: Scope,
+        id: u16,
+        specs: &[Spec],
+        traits: Traits,
+        at: Nanos,
+        restored: bool,
+    ) -> bool {
         if let Some(exporter) = self.exporters.touch(&scope.exporter)
             && let Some(sessions) = exporter.templates.touch(&(scope.domain, id))
-            && sessions.own(scope.session).is_some_and(|known| known.is_of(specs, traits))
+            && let Some(known) = sessions.own_mut(scope.session)
+            && known.template.is_of(specs, traits)
         {
+            known.at = at;
+            known.restored = restored;
             return true;
         }
         let template = if specs.len() > self.limits.fields { None } else { Template::compile(specs, traits) };
@@ -139,7 +205,7 @@ impl Cache {
         }
         if let Some(sessions) = exporter.templates.touch(&(scope.domain, id)) {
             removed += sessions.bytes();
-            sessions.put(scope.session, template);
+            sessions.put(Announced { session: scope.session, template, at, restored });
             added += sessions.bytes();
         }
         while exporter.templates.len() > self.limits.templates.max(1)
@@ -165,7 +231,7 @@ impl Cache {
         let Some(exporter) = self.exporters.peek(&scope.exporter) else { return };
         let announced = exporter.templates.iter().filter(|((domain, _), sessions)| {
             *domain == scope.domain
-                && sessions.own(scope.session).is_some_and(|known| known.traits().options == options)
+                && sessions.own(scope.session).is_some_and(|known| known.template.traits().options == options)
         });
         let withdrawn: Vec<u16> = announced.map(|((_, id), _)| *id).collect();
         for id in withdrawn {
@@ -173,28 +239,119 @@ impl Cache {
         }
     }
 
-    /// A template and the state of its domain.
-    pub(super) fn find(&mut self, scope: Scope, id: u16) -> Option<(&Template, &mut Domain)> {
+    /// A template and the state of its domain, at the time `now`.
+    pub(super) fn find(&mut self, scope: Scope, id: u16, now: Nanos) -> Option<Found<'_>> {
         let slot = self.exporters.touch_slot(&scope.exporter)?;
-        let domain = match self.exporters.at(slot)?.domains.touch_slot(&scope.domain) {
+        let domain = match self.exporters.at(scope.exporter, slot)?.domains.touch_slot(&scope.domain) {
             Some(domain) => domain,
             None => self.add_domain(scope)?,
         };
-        let exporter = self.exporters.at(slot)?;
-        let template = exporter.templates.touch(&(scope.domain, id))?.find(scope.session)?;
-        Some((template, exporter.domains.at(domain)?))
+        let templates = &mut self.exporters.at(scope.exporter, slot)?.templates;
+        let template = templates.touch_slot(&(scope.domain, id))?;
+        let found = templates.get(template)?.find(scope.session)?;
+        // A connection's templates hold as long as it does.
+        if scope.exporter.session == 0 && now.saturating_sub(found.at) > LIFETIME {
+            let of = Scope { session: found.session, ..scope };
+            self.counts.expired += u64::from(self.forget(of, id));
+            return None;
+        }
+        let Exporter { templates, domains, .. } = self.exporters.at(scope.exporter, slot)?;
+        let found = templates.get(template)?.find(scope.session)?;
+        Some(Found {
+            template: &found.template,
+            restored: found.restored,
+            domain: domains.at(domain)?,
+            siblings: Siblings { templates, domain: scope.domain, session: scope.session },
+        })
     }
 
-    /// The sequence of a session; none if the exporter never sent a template, so that forged data
-    /// sets cost nothing.
-    pub(super) fn sequence(&mut self, scope: Scope) -> Option<&mut Sequence> {
+    /// The track of a session; none if the exporter never sent a template, so that forged data sets cost
+    /// nothing.
+    pub(super) fn track(&mut self, scope: Scope) -> Option<&mut Track> {
         let slot = self.exporters.touch_slot(&scope.exporter)?;
         let key = (scope.session, scope.domain);
-        let sequence = match self.exporters.at(slot)?.sequences.touch_slot(&key) {
-            Some(sequence) => sequence,
-            None => self.add_sequence(scope)?,
+        let track = match self.exporters.at(scope.exporter, slot)?.tracks.touch_slot(&key) {
+            Some(track) => track,
+            None => self.add_track(scope)?,
         };
-        self.exporters.at(slot)?.sequences.at(sequence)
+        self.exporters.at(scope.exporter, slot)?.tracks.at(track)
+    }
+
+    /// Forgets a session that has ended, with its templates.
+    pub(super) fn close(&mut self, key: &ExporterKey) {
+        if let Some(old) = self.exporters.remove(key) {
+            self.bytes = self.bytes.saturating_sub(old.bytes);
+            self.templates -= old.templates.len();
+        }
+    }
+
+    /// Calls `each` with the status of every exporter that has sent templates.
+    pub(super) fn each(&self, each: &mut impl FnMut(ExporterStatus)) {
+        for (key, exporter) in self.exporters.iter() {
+            for ((port, domain), track) in exporter.tracks.iter() {
+                let rate = exporter.domains.peek(domain).map_or(0, |domain| domain.sampling.rate(None, None, 0));
+                each(track.status(key, key.session.max(*port), *domain, rate));
+            }
+        }
+    }
+
+    /// Templates that an earlier run told and no exporter has repeated, and exporters whose numbers make
+    /// no sense.
+    pub(super) fn levels(&self) -> (usize, usize) {
+        let exporters = || self.exporters.iter().map(|(_, exporter)| exporter);
+        let restored = exporters()
+            .flat_map(|exporter| exporter.templates.iter())
+            .filter(|(_, sessions)| sessions.0.iter().any(|announced| announced.restored))
+            .count();
+        let tracks = exporters().flat_map(|exporter| exporter.tracks.iter());
+        (restored, tracks.filter(|(_, track)| track.is_untrusted()).count())
+    }
+
+    /// Forgets the templates that were not announced again in time.
+    pub(super) fn expire(&mut self, now: Nanos) {
+        let mut expired = Vec::new();
+        for (key, exporter) in self.exporters.iter().filter(|(key, _)| key.session == 0) {
+            for ((domain, id), sessions) in exporter.templates.iter() {
+                let old = sessions.0.iter().filter(|announced| now.saturating_sub(announced.at) > LIFETIME);
+                expired.extend(old.map(|announced| {
+                    (Scope { exporter: *key, session: announced.session, domain: *domain }, *id)
+                }));
+            }
+        }
+        for (scope, id) in expired {
+            self.counts.expired += u64::from(self.forget(scope, id));
+        }
+    }
+
+    /// Calls `each` with every template, its scope, its id and when it was announced.
+    pub(super) fn each_template(&self, mut each: impl FnMut(Scope, u16, &Template, Nanos)) {
+        for (key, exporter) in self.exporters.iter() {
+            for ((domain, id), sessions) in exporter.templates.iter() {
+                for announced in &sessions.0 {
+                    let scope = Scope { exporter: *key, session: announced.session, domain: *domain };
+                    each(scope, *id, &announced.template, announced.at);
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with the state of every domain.
+    pub(super) fn each_domain(&self, mut each: impl FnMut(Scope, &Domain)) {
+        for (key, exporter) in self.exporters.iter() {
+            for (domain, state) in exporter.domains.iter() {
+                each(Scope { exporter: *key, session: 0, domain: *domain }, state);
+            }
+        }
+    }
+
+    /// The state of a domain of an exporter that has templates, made if there is none.
+    pub(super) fn domain(&mut self, scope: Scope) -> Option<&mut Domain> {
+        let slot = self.exporters.touch_slot(&scope.exporter)?;
+        let domain = match self.exporters.at(scope.exporter, slot)?.domains.touch_slot(&scope.domain) {
+            Some(domain) => domain,
+            None => self.add_domain(scope)?,
+        };
+        self.exporters.at(scope.exporter, slot)?.domains.at(domain)
     }
 
     /// Accounts for memory that a domain's sampling took.
@@ -216,26 +373,24 @@ impl Cache {
         Some(slot)
     }
 
-    /// Adds a sequence to a known exporter; gives its slot.
-    fn add_sequence(&mut self, scope: Scope) -> Option<usize> {
+    /// Adds a track to an exporter; gives its slot.
+    fn add_track(&mut self, scope: Scope) -> Option<usize> {
         let exporter = self.exporters.touch(&scope.exporter)?;
         let mut removed = 0;
-        while exporter.sequences.len() >= self.limits.domains.max(1)
-            && exporter.sequences.pop_oldest().is_some()
-        {
-            removed += SEQUENCE_BYTES;
+        while exporter.tracks.len() >= self.limits.domains.max(1) && exporter.tracks.pop_oldest().is_some() {
+            removed += TRACK_BYTES;
         }
         let key = (scope.session, scope.domain);
-        let (slot, _) = exporter.sequences.insert_slot(key, Sequence::default());
-        self.charge(scope.exporter, SEQUENCE_BYTES, removed);
+        let (slot, _) = exporter.tracks.insert_slot(key, Track::default());
+        self.charge(scope.exporter, TRACK_BYTES, removed);
         Some(slot)
     }
 
     /// Makes an exporter known.
     fn admit(&mut self, key: ExporterKey) {
-        if self.exporters.peek(&key).is_none() {
-            while self.exporters.len() >= self.limits.exporters.max(1)
-                && let Some(oldest) = self.exporters.oldest()
+        if self.exporters.touch(&key).is_none() {
+            while self.exporters.pool(key.known).len() >= self.limits.exporters.max(1)
+                && let Some(oldest) = self.exporters.pool(key.known).oldest()
             {
                 self.drop_exporter(&oldest);
             }
@@ -292,36 +447,90 @@ impl Cache {
     }
 }
 
+impl Exporters {
+    fn pool(&self, known: bool) -> &Lru<ExporterKey, Exporter> {
+        if known { &self.known } else { &self.strangers }
+    }
+
+    fn pool_mut(&mut self, known: bool) -> &mut Lru<ExporterKey, Exporter> {
+        if known { &mut self.known } else { &mut self.strangers }
+    }
+
+    /// One that the operator has named since, or names no longer, keeps what it said.
+    fn touch_slot(&mut self, key: &ExporterKey) -> Option<usize> {
+        if let Some(slot) = self.pool_mut(key.known).touch_slot(key) {
+            return Some(slot);
+        }
+        let other = ExporterKey { known: !key.known, ..*key };
+        let exporter = self.pool_mut(other.known).remove(&other)?;
+        Some(self.pool_mut(key.known).insert_slot(*key, exporter).0)
+    }
+
+    fn touch(&mut self, key: &ExporterKey) -> Option<&mut Exporter> {
+        let slot = self.touch_slot(key)?;
+        self.at(*key, slot)
+    }
+
+    fn at(&mut self, key: ExporterKey, slot: usize) -> Option<&mut Exporter> {
+        self.pool_mut(key.known).at(slot)
+    }
+
+    fn peek(&self, key: &ExporterKey) -> Option<&Exporter> {
+        self.pool(key.known).peek(key)
+    }
+
+    fn insert(&mut self, key: ExporterKey, exporter: Exporter) {
+        self.pool_mut(key.known).insert(key, exporter);
+    }
+
+    fn remove(&mut self, key: &ExporterKey) -> Option<Exporter> {
+        self.pool_mut(key.known).remove(key)
+    }
+
+    /// Who goes first.
+    fn oldest(&self) -> Option<ExporterKey> {
+        self.strangers.oldest().or_else(|| self.known.oldest())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&ExporterKey, &Exporter)> {
+        self.known.iter().chain(self.strangers.iter())
+    }
+}
+
 impl Sessions {
     /// What a session announced itself.
-    fn own(&self, session: u16) -> Option<&Template> {
-        self.0.iter().find(|(of, _)| *of == session).map(|(_, template)| template)
+    fn own(&self, session: u16) -> Option<&Announced> {
+        self.0.iter().find(|announced| announced.session == session)
+    }
+
+    fn own_mut(&mut self, session: u16) -> Option<&mut Announced> {
+        self.0.iter_mut().find(|announced| announced.session == session)
     }
 
     /// What holds for a session.
-    fn find(&self, session: u16) -> Option<&Template> {
+    fn find(&self, session: u16) -> Option<&Announced> {
         if let Some(own) = self.own(session) {
             return Some(own);
         }
-        let ((_, first), others) = self.0.split_first()?;
-        others.iter().all(|(_, other)| other.is_like(first)).then_some(first)
+        let (first, others) = self.0.split_first()?;
+        others.iter().all(|other| other.template.is_like(&first.template)).then_some(first)
     }
 
-    fn put(&mut self, session: u16, template: Template) {
-        self.take(session);
+    fn put(&mut self, announced: Announced) {
+        self.take(announced.session);
         if self.0.len() >= MAX_SESSIONS {
             self.0.remove(0);
         }
-        self.0.push((session, template));
+        self.0.push(announced);
     }
 
     fn take(&mut self, session: u16) -> Option<Template> {
-        let at = self.0.iter().position(|(of, _)| *of == session)?;
-        Some(self.0.remove(at).1)
+        let at = self.0.iter().position(|announced| announced.session == session)?;
+        Some(self.0.remove(at).template)
     }
 
     fn bytes(&self) -> usize {
-        self.0.iter().map(|(_, template)| template.bytes()).sum()
+        self.0.iter().map(|announced| announced.template.bytes()).sum()
     }
 }
 
@@ -333,7 +542,8 @@ mod tests {
     const SPEC: Spec = Spec { enterprise: 0, id: 8, length: 4, scope: false };
 
     fn scope(exporter: u32, session: u16, domain: u32) -> Scope {
-        let exporter = ExporterKey { address: IpAddr::V4(exporter.into()), version: 10 };
+        let address = IpAddr::V4(exporter.into());
+        let exporter = ExporterKey { address, version: 10, session: 0, known: false };
         Scope { exporter, session, domain }
     }
 
@@ -344,19 +554,19 @@ mod tests {
         for source in 0..100 {
             for id in 256..300u16 {
                 let scope = scope(source, id, id.into());
-                assert!(cache.learn(scope, id, &[SPEC], DATA));
-                assert!(cache.find(scope, id).is_some());
-                assert!(cache.sequence(scope).is_some());
+                assert!(cache.learn(scope, id, &[SPEC], DATA, 0, false));
+                assert!(cache.find(scope, id, 0).is_some());
+                assert!(cache.track(scope).is_some());
             }
         }
         assert_eq!(cache.templates(), 50);
         assert_eq!(cache.counts().evicted, 100 * 44 - 50);
-        assert!(cache.find(scope(99, 299, 299), 299).is_some());
-        assert!(cache.find(scope(0, 299, 299), 299).is_none());
-        assert!(cache.sequence(scope(0, 299, 299)).is_none());
-        assert!(!cache.learn(scope(99, 299, 299), 299, &[SPEC; 5], DATA), "too many fields");
-        assert!(cache.find(scope(99, 299, 299), 299).is_none(), "the old one is void");
-        assert!(!cache.learn(scope(99, 0, 0), 300, &[], DATA), "no fields");
+        assert!(cache.find(scope(99, 299, 299), 299, 0).is_some());
+        assert!(cache.find(scope(0, 299, 299), 299, 0).is_none());
+        assert!(cache.track(scope(0, 299, 299)).is_none());
+        assert!(!cache.learn(scope(99, 299, 299), 299, &[SPEC; 5], DATA, 0, false), "too many fields");
+        assert!(cache.find(scope(99, 299, 299), 299, 0).is_none(), "the old one is void");
+        assert!(!cache.learn(scope(99, 0, 0), 300, &[], DATA, 0, false), "no fields");
         assert_eq!(cache.counts().refused, 2);
     }
 
@@ -365,13 +575,13 @@ mod tests {
         let mut cache = Cache::new(Limits { bytes: 100_000, ..Limits::default() });
         for source in 0..1000 {
             for id in 256..400 {
-                cache.learn(scope(source, id, 0), id, &[SPEC; 100], DATA);
+                cache.learn(scope(source, id, 0), id, &[SPEC; 100], DATA, 0, false);
                 assert!(cache.bytes() <= 100_000);
             }
         }
         assert!(cache.templates() > 0);
         for session in 0..1000 {
-            cache.learn(scope(999, session, 0), 256, &[SPEC; 100], DATA);
+            cache.learn(scope(999, session, 0), 256, &[SPEC; 100], DATA, 0, false);
         }
         assert!(cache.bytes() <= 100_000);
     }
@@ -381,8 +591,8 @@ mod tests {
         let mut cache = Cache::new(Limits::default());
         let options = Traits { options: true, ..DATA };
         for id in 256..260 {
-            cache.learn(scope(1, 0, 1), id, &[SPEC], if id == 256 { options } else { DATA });
-            cache.learn(scope(1, 0, 2), id, &[SPEC], DATA);
+            cache.learn(scope(1, 0, 1), id, &[SPEC], if id == 256 { options } else { DATA }, 0, false);
+            cache.learn(scope(1, 0, 2), id, &[SPEC], DATA, 0, false);
         }
         let full = cache.bytes();
         cache.withdraw(scope(1, 0, 1), 257);
@@ -399,15 +609,15 @@ mod tests {
     fn sessions_share_what_they_agree_on() {
         let mut cache = Cache::new(Limits::default());
         let other = Spec { id: 12, ..SPEC };
-        cache.learn(scope(1, 1000, 7), 256, &[SPEC], DATA);
-        assert!(cache.find(scope(1, 2000, 7), 256).is_some(), "one announced it");
-        assert!(cache.find(scope(1, 2000, 8), 256).is_none(), "another domain");
-        cache.learn(scope(1, 3000, 7), 256, &[SPEC], DATA);
-        assert!(cache.find(scope(1, 2000, 7), 256).is_some(), "two agree");
-        cache.learn(scope(1, 3000, 7), 256, &[other], DATA);
-        assert!(cache.find(scope(1, 2000, 7), 256).is_none(), "two disagree");
-        assert!(cache.find(scope(1, 1000, 7), 256).is_some(), "its own");
+        cache.learn(scope(1, 1000, 7), 256, &[SPEC], DATA, 0, false);
+        assert!(cache.find(scope(1, 2000, 7), 256, 0).is_some(), "one announced it");
+        assert!(cache.find(scope(1, 2000, 8), 256, 0).is_none(), "another domain");
+        cache.learn(scope(1, 3000, 7), 256, &[SPEC], DATA, 0, false);
+        assert!(cache.find(scope(1, 2000, 7), 256, 0).is_some(), "two agree");
+        cache.learn(scope(1, 3000, 7), 256, &[other], DATA, 0, false);
+        assert!(cache.find(scope(1, 2000, 7), 256, 0).is_none(), "two disagree");
+        assert!(cache.find(scope(1, 1000, 7), 256, 0).is_some(), "its own");
         cache.withdraw(scope(1, 1000, 7), 256);
-        assert!(cache.find(scope(1, 1000, 7), 256).is_some(), "what remains");
+        assert!(cache.find(scope(1, 1000, 7), 256, 0).is_some(), "what remains");
     }
 }

@@ -4,7 +4,7 @@
 use crate::input::Nanos;
 
 /// What a datagram says about time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
     /// When the datagram left the exporter, by its own clock; the receive time where it has none.
     pub(super) exported: Nanos,
@@ -12,6 +12,8 @@ pub(super) struct Clock {
     pub(super) uptime: Option<u32>,
     /// When the exporter started, if a record of its said so.
     pub(super) boot: Option<Nanos>,
+    /// No flow of the datagram ends later.
+    pub(super) latest: Nanos,
 }
 
 /// How a record writes an instant.
@@ -41,7 +43,51 @@ pub(super) const MICROSECOND: Nanos = 1_000;
 /// Seconds from 1900, where NTP begins to count, to 1970.
 const NTP_EPOCH: i128 = 2_208_988_800;
 
+/// Of datagrams that are read as they come, nothing happened more than a day from now; a day, since some
+/// exporters write local time.
+const AHEAD: Nanos = 86_400 * SECOND;
+/// Further after the export no flow ends: half of what 32 bits of uptime can tell, since clocks drift and
+/// the uptime of an exporter with them.
+const AFTER: Nanos = 25 * 86_400 * SECOND;
+/// Further before the export no flow begins: connections of a year are met.
+const BEFORE: Nanos = 400 * 86_400 * SECOND;
+/// An exporter whose clock shows an earlier time was never set: 2000-01-01.
+const NEVER_SET: Nanos = 946_684_800 * SECOND;
+
 impl Clock {
+    /// The clock of a datagram that says when it was exported; false if that is implausible, and the
+    /// receive time stands for it. `live` says that the receive time is that of the datagram itself.
+    pub(super) fn new(told: Nanos, uptime: Option<u32>, received: Nanos, live: bool) -> (Clock, bool) {
+        let ahead = if live { received.saturating_add(AHEAD) } else { Nanos::MAX };
+        let implausible = told < NEVER_SET || told > ahead;
+        let set = !implausible || received < NEVER_SET;
+        let exported = if set { told } else { received };
+        let latest = exported.saturating_add(AFTER).min(ahead).max(exported);
+        (Clock { exported, uptime, boot: None, latest }, set)
+    }
+
+    /// Keeps the times of a flow within reason; true if something was changed. A flow ends no later
+    /// than about its export, and begins no later than it ends.
+    pub(super) fn clamp(&self, start: &mut Option<Nanos>, end: &mut Option<Nanos>) -> bool {
+        let (first, last) = (self.exported.saturating_sub(BEFORE), self.latest);
+        let mut clamped = false;
+        for time in [&mut *start, &mut *end] {
+            if let Some(value) = time
+                && !(first..=last).contains(value)
+            {
+                *value = if *value > last { self.exported } else { first };
+                clamped = true;
+            }
+        }
+        if let (Some(start), Some(end)) = (start, *end)
+            && *start > end
+        {
+            *start = end;
+            clamped = true;
+        }
+        clamped
+    }
+
     /// Resolves an instant; none where the value is zero or outside of what can be represented.
     pub(super) fn resolve(&self, unit: Unit, raw: u64) -> Option<Nanos> {
         match unit {
@@ -92,9 +138,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn times_stay_within_reason() {
+        const NOW: Nanos = 1_700_000_000 * SECOND;
+        let (clock, _) = Clock::new(NOW, None, NOW + SECOND, true);
+        let cases = [
+            ("plausible", (Some(NOW - SECOND), Some(NOW)), (Some(NOW - SECOND), Some(NOW)), false),
+            ("beyond a day", (None, Some(NOW + AHEAD + 2 * SECOND)), (None, Some(NOW)), true),
+            ("local time", (None, Some(NOW + 7200 * SECOND)), (None, Some(NOW + 7200 * SECOND)), false),
+            ("the future", (Some(NOW), Some(2 * NOW)), (Some(NOW), Some(NOW)), true),
+            ("seconds of uptime", (Some(5 * SECOND), Some(NOW)), (Some(NOW - BEFORE), Some(NOW)), true),
+            ("backwards", (Some(NOW), Some(NOW - SECOND)), (Some(NOW - SECOND), Some(NOW - SECOND)), true),
+            ("none", (None, None), (None, None), false),
+        ];
+        for (name, (mut start, mut end), expected, clamped) in cases {
+            assert_eq!(clock.clamp(&mut start, &mut end), clamped, "{name}");
+            assert_eq!((start, end), expected, "{name}");
+        }
+        let exported = |told, received, live| {
+            let (clock, set) = Clock::new(told, None, received, live);
+            (clock.exported, set)
+        };
+        assert_eq!(exported(5, NOW, false), (NOW, false), "a clock that was never set");
+        assert_eq!(exported(5, 7, true), (5, true), "nor is ours");
+        assert_eq!(exported(2 * NOW, NOW, true), (NOW, false));
+        assert_eq!(exported(2 * NOW, NOW, false), (2 * NOW, true), "a file has no receive time");
+    }
+
+    #[test]
     fn instants_are_resolved() {
         const NOW: Nanos = 1_700_000_000 * SECOND;
-        let plain = Clock { exported: NOW, uptime: None, boot: None };
+        let plain = Clock { exported: NOW, uptime: None, boot: None, latest: Nanos::MAX };
         let up = |uptime| Clock { uptime: Some(uptime), ..plain };
         let boot = |before: Nanos| Clock { boot: Some(NOW - before), ..plain };
         let ntp = ((1_700_000_000 + NTP_EPOCH as u64) << 32) | (1 << 31);

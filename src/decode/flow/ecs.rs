@@ -1,9 +1,11 @@
 //! Names the values of records: the Elastic Common Schema where it has a name, else the name of the
 //! information element under `flow`.
 
+use super::cache::Siblings;
 use super::clock::{Clock, Unit};
 use super::element::{self, Kind};
-use super::template::{Field, Target, Template, float, signed, unsigned};
+use super::list;
+use super::template::{FLOW_DENIED, Field, Target, Template, float, signed, unsigned};
 use super::{Flow, Record};
 use crate::decode::{Extra, FieldId, Fields, Group, Value};
 use crate::input::Nanos;
@@ -19,12 +21,21 @@ pub(super) struct Shown {
     pub(super) packets: bool,
     /// Counters of the other direction.
     pub(super) responder: bool,
+    /// The sums of both directions: what counts traffic, each octet once.
+    pub(super) sums: bool,
 }
 
 impl Shown {
     /// What records of a fixed shape have.
-    pub(super) const ALL: Shown =
-        Shown { ports: true, protocol: true, tcp_flags: true, bytes: true, packets: true, responder: false };
+    pub(super) const ALL: Shown = Shown {
+        ports: true,
+        protocol: true,
+        tcp_flags: true,
+        bytes: true,
+        packets: true,
+        responder: false,
+        sums: true,
+    };
     /// What tells nothing of traffic.
     pub(super) const NONE: Shown = Shown {
         ports: false,
@@ -33,6 +44,7 @@ impl Shown {
         bytes: false,
         packets: false,
         responder: false,
+        sums: false,
     };
 
     /// Writes what every flow has.
@@ -40,6 +52,11 @@ impl Shown {
         out.push(FieldId::Timestamp, Value::Time(flow.end.unwrap_or(exported)));
         if flow.state {
             out.push(FieldId::EventKind, Value::Static("state"));
+        }
+        if flow.denied {
+            // Twice is an array, as ECS has it.
+            out.push(FieldId::EventType, Value::Static("connection"));
+            out.push(FieldId::EventType, Value::Static("denied"));
         }
         self.write_ends(flow, out);
         self.write_network(flow, out);
@@ -58,6 +75,9 @@ impl Shown {
         out.push(FieldId::FlowDomain, Value::Unsigned(flow.domain.into()));
         if flow.sampling > 0 {
             out.push(FieldId::FlowSamplingRate, Value::Unsigned(flow.sampling.into()));
+        }
+        if flow.clamped {
+            push_extra(out, "timeClamped", Value::Flag(true));
         }
         for (key, address) in [
             ("tunnelSourceAddress", flow.tunnel_source),
@@ -105,11 +125,11 @@ impl Shown {
             out.push(FieldId::NetworkIanaNumber, Value::Unsigned(flow.protocol.into()));
             push_some(out, FieldId::NetworkTransport, transport(flow.protocol).map(Value::Static));
         }
-        if self.bytes || self.responder {
+        if self.sums && (self.bytes || self.responder) {
             let sum = flow.bytes.saturating_add(flow.reverse_bytes);
             out.push(FieldId::NetworkBytes, Value::Unsigned(sum));
         }
-        if self.packets || self.responder {
+        if self.sums && (self.packets || self.responder) {
             let sum = flow.packets.saturating_add(flow.reverse_packets);
             out.push(FieldId::NetworkPackets, Value::Unsigned(sum));
         }
@@ -117,8 +137,16 @@ impl Shown {
 }
 
 /// Writes the fields of a record that came by a template.
-pub(super) fn template_fields(record: &Record<'_>, template: &Template, reversed: bool, out: &mut Fields) {
+pub(super) fn template_fields(
+    record: &Record<'_>,
+    template: &Template,
+    reversed: bool,
+    siblings: Siblings<'_>,
+    out: &mut Fields,
+) {
     let flow = &record.flow();
+    let draft = &template.read(record.bytes);
+    let (firewall, nat) = (template.firewall_event(draft), template.nat_event(draft));
     let framed = template.has(Target::Frame) || template.has(Target::IpHeader);
     let shown = Shown {
         ports: template.has(Target::SourcePort) || template.has(Target::DestinationPort) || framed,
@@ -130,14 +158,85 @@ pub(super) fn template_fields(record: &Record<'_>, template: &Template, reversed
         bytes: template.has(Target::Bytes) || framed,
         packets: template.has(Target::Packets) || framed,
         responder: template.has(Target::ResponderBytes) || template.has(Target::ResponderPackets),
+        // The records that tell how a connection began, or that it was refused, count nothing of it: those
+        // of its course and its end do.
+        sums: nat.is_none() && firewall.is_none_or(|event| matches!(event, FLOW_DELETED | FLOW_UPDATE)),
     };
     let shown = if flow.state { Shown::NONE } else { shown };
     shown.write(flow, record.exported(), out);
-    for (field, octets) in template.values(record.bytes) {
-        if !octets.is_empty() && !is_told(field, octets, flow) {
-            write_field(field, octets, record.clock, reversed, out);
-        }
+    let action = firewall.and_then(firewall_event).or_else(|| nat.and_then(nat_event));
+    if !flow.state {
+        push_some(out, FieldId::EventAction, action.map(Value::Static));
     }
+    for (field, octets) in template.values(record.bytes) {
+        if octets.is_empty() || is_told(field, octets, flow) {
+            continue;
+        }
+        if let (Some(kind), Some(element)) = (field.list(), field.element) {
+            let parent = Some(Value::Static(element.name));
+            let mut each = |inner: &Field, value: &[u8]| {
+                if !value.is_empty() {
+                    write_member(inner, value, record.clock, parent, out);
+                }
+            };
+            if list::walk(kind, octets, siblings, &mut each) {
+                continue;
+            }
+        }
+        write_field(field, octets, record.clock, reversed, out);
+    }
+}
+
+/// The values of firewallEvent for connections that end, and that go on.
+const FLOW_DELETED: u8 = 2;
+const FLOW_UPDATE: u8 = 5;
+
+/// What happened to a connection, by the registry of firewallEvent (IE 233).
+fn firewall_event(event: u8) -> Option<&'static str> {
+    Some(match event {
+        1 => "flow_created",
+        FLOW_DELETED => "flow_deleted",
+        FLOW_DENIED => "flow_denied",
+        4 => "flow_alert",
+        FLOW_UPDATE => "flow_update",
+        _ => return None,
+    })
+}
+
+/// What happened to a translation, by the registry of natEvent (IE 230).
+fn nat_event(event: u8) -> Option<&'static str> {
+    Some(match event {
+        1 => "nat_translation_create",
+        2 => "nat_translation_delete",
+        3 => "nat_addresses_exhausted",
+        4 => "nat44_session_create",
+        5 => "nat44_session_delete",
+        6 => "nat64_session_create",
+        7 => "nat64_session_delete",
+        8 => "nat44_bib_create",
+        9 => "nat44_bib_delete",
+        10 => "nat64_bib_create",
+        11 => "nat64_bib_delete",
+        12 => "nat_ports_exhausted",
+        13 => "nat_quota_exceeded",
+        14 => "nat_address_binding_create",
+        15 => "nat_address_binding_delete",
+        16 => "nat_port_block_allocation",
+        17 => "nat_port_block_deallocation",
+        18 => "nat_threshold_reached",
+        _ => return None,
+    })
+}
+
+/// Writes a value of a list under the list's name.
+fn write_member(field: &Field, octets: &[u8], clock: &Clock, parent: Option<Value>, out: &mut Fields) {
+    const PADDING: u16 = 210;
+    if field.spec.enterprise == 0 && field.spec.id == PADDING {
+        return;
+    }
+    let Some(value) = value(field, octets, clock, out) else { return };
+    let key = key(field, out);
+    out.push_extra(Extra { group: Group::Flow, parent, key, value });
 }
 
 /// Whether what [`Shown::write`] wrote holds this value already.
@@ -159,6 +258,10 @@ fn is_told(field: &Field, octets: &[u8], flow: &Flow) -> bool {
         | Target::TranslatedDestinationV6 => {
             is_address(flow.translated_source) || is_address(flow.translated_destination)
         }
+        Target::InnerSourceV4
+        | Target::InnerSourceV6
+        | Target::InnerDestinationV4
+        | Target::InnerDestinationV6 => is_address(flow.source) || is_address(flow.destination),
         Target::SourcePort
         | Target::DestinationPort
         | Target::Protocol
@@ -242,7 +345,7 @@ fn value(field: &Field, octets: &[u8], clock: &Clock, out: &mut Fields) -> Optio
         Some(Kind::Milliseconds) => return time(Unit::Milliseconds),
         Some(Kind::Microseconds) => return time(Unit::Microseconds),
         Some(Kind::Nanoseconds) => return time(Unit::Nanoseconds),
-        Some(Kind::Octets) => None,
+        Some(Kind::Octets | Kind::BasicList | Kind::SubTemplateList | Kind::SubTemplateMultiList) => None,
         None if field.spec.scope => unsigned(octets).map(Value::Unsigned),
         None => None,
     };

@@ -34,6 +34,10 @@ pub(super) enum Kind {
     Nanoseconds,
     Ipv4,
     Ipv6,
+    // RFC 6313
+    BasicList,
+    SubTemplateList,
+    SubTemplateMultiList,
 }
 
 /// The enterprise under which the table keeps what only NetFlow v9 knows; never on the wire.
@@ -117,10 +121,12 @@ const fn number(text: &str) -> u64 {
     value
 }
 
-/// Structured lists (RFC 6313) stay octets.
 const fn kind_of(text: &str) -> Kind {
     match text.as_bytes() {
-        b"octetArray" | b"basicList" | b"subTemplateList" | b"subTemplateMultiList" => Kind::Octets,
+        b"octetArray" => Kind::Octets,
+        b"basicList" => Kind::BasicList,
+        b"subTemplateList" => Kind::SubTemplateList,
+        b"subTemplateMultiList" => Kind::SubTemplateMultiList,
         b"unsigned8" | b"unsigned16" | b"unsigned32" | b"unsigned64" => Kind::Unsigned,
         b"signed8" | b"signed16" | b"signed32" | b"signed64" => Kind::Signed,
         b"float32" | b"float64" => Kind::Float,

@@ -1,14 +1,12 @@
 //! IPFIX (RFC 7011): the message header; its sets are read in [`sets`].
 
-use super::cache::{Cache, ExporterKey, Scope};
+use super::cache::Scope;
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
-use super::template::Spec;
-use super::{Datagram, DecodeError, Flow, Record};
+use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
-use std::net::SocketAddr;
 
 /// Data records that may be missing in a row; a greater jump is a restart.
 const REACH: u32 = 1 << 17;
@@ -17,70 +15,66 @@ const HEADER: usize = 16;
 
 /// Decodes one datagram: one message, or several in a row as some relays pack them.
 pub(super) fn decode(
-    cache: &mut Cache,
-    specs: &mut Vec<Spec>,
-    datagram: &[u8],
-    exporter: SocketAddr,
+    templates: &mut Templates,
+    arrival: Arrival<'_>,
     each: &mut impl FnMut(Record<'_>),
 ) -> Result<Datagram, DecodeError> {
-    let (mut rest, mut whole) = decode_message(cache, specs, datagram, exporter, each)?;
+    let (mut rest, mut whole) = decode_message(templates, arrival, each)?;
     while rest.len() >= HEADER && rest.starts_with(&VERSION.to_be_bytes()) {
-        let Ok((after, message)) = decode_message(cache, specs, rest, exporter, each) else { break };
+        let next = Arrival { bytes: rest, ..arrival };
+        let Ok((after, message)) = decode_message(templates, next, each) else { break };
         rest = after;
-        whole.records += message.records;
-        whole.sets += message.sets;
-        whole.missing_templates += message.missing_templates;
-        whole.sequence_gap += message.sequence_gap;
-        whole.sequence_late += message.sequence_late;
-        whole.truncated |= message.truncated;
+        whole.add(&message);
     }
     Ok(whole)
 }
 
 /// Decodes the message that the input begins with; gives what follows it.
 fn decode_message<'a>(
-    cache: &mut Cache,
-    specs: &mut Vec<Spec>,
-    input: &'a [u8],
-    exporter: SocketAddr,
+    templates: &mut Templates,
+    arrival: Arrival<'a>,
     each: &mut impl FnMut(Record<'_>),
 ) -> Result<(&'a [u8], Datagram), DecodeError> {
-    let (body, header) = header(input).map_err(|_| DecodeError::Truncated)?;
+    let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let length = usize::from(header.length).checked_sub(HEADER).ok_or(DecodeError::Malformed)?;
     let (body, rest) = body.split_at_checked(length).unwrap_or((body, &[]));
-    let exported = Nanos::from(header.seconds) * SECOND;
+    let told = Nanos::from(header.seconds) * SECOND;
+    let (clock, set) = Clock::new(told, None, arrival.received, arrival.live);
+    let exporter = arrival.key(10);
     let message = Message {
         scope: Scope {
-            exporter: ExporterKey { address: exporter.ip(), version: 10 },
-            session: exporter.port(),
+            exporter,
+            // A connection is told apart by its exporter's key.
+            session: if arrival.stream { 0 } else { arrival.exporter.port() },
             domain: header.domain,
         },
-        clock: Clock { exported, uptime: None, boot: None },
-        base: Flow { exporter: exporter.ip(), domain: header.domain, version: 10, ..Flow::default() },
+        clock,
+        base: arrival.base(10, header.domain),
+        sender: arrival.sender,
+        received: arrival.received,
         body,
         truncated: body.len() < length,
     };
-    let outcome = sets::decode(cache, specs, &message, each);
+    let outcome = sets::decode(templates, &message, each);
     // The number counts data records (section 3.1): how many there are in a set that could not be
     // read is not known, nor then the next number.
     let advance = match &outcome {
         Ok(outcome) if outcome.missing_templates == 0 && !outcome.truncated => Some(outcome.exported),
         _ => None,
     };
-    let account = match cache.sequence(message.scope) {
-        Some(sequence) => sequence.account(header.sequence, advance, None, REACH),
-        None => Default::default(),
+    let seen = Seen {
+        number: header.sequence,
+        advance,
+        uptime: None,
+        reach: REACH,
+        records: outcome.as_ref().map_or(0, |outcome| outcome.records),
+        received: arrival.received,
+        sampling_rate: 0,
     };
-    let outcome = outcome?;
-    let datagram = Datagram {
-        format: "ipfix",
-        records: outcome.records,
-        sets: outcome.sets,
-        missing_templates: outcome.missing_templates,
-        sequence_gap: account.skipped,
-        sequence_late: account.late,
-        truncated: outcome.truncated,
-    };
+    let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
+    let mut datagram = outcome?.datagram("ipfix");
+    datagram.account(account);
+    datagram.clock_unset = !set;
     Ok((rest, datagram))
 }
 

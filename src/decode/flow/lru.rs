@@ -67,6 +67,11 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.slots.get_mut(slot)?.entry.as_mut().map(|(_, value)| value)
     }
 
+    /// The entry in a slot, to be looked at.
+    pub(super) fn get(&self, slot: usize) -> Option<&V> {
+        self.slots.get(slot)?.entry.as_ref().map(|(_, value)| value)
+    }
+
     /// Looks an entry up without counting it as use.
     pub(super) fn peek(&self, key: &K) -> Option<&V> {
         let at = *self.index.get(key)?;
@@ -110,6 +115,11 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// The entry used longest ago.
     pub(super) fn oldest(&self) -> Option<K> {
         self.slots.get(self.oldest)?.entry.as_ref().map(|(key, _)| *key)
+    }
+
+    /// The value of the entry used longest ago, which it stays.
+    pub(super) fn oldest_value(&mut self) -> Option<&mut V> {
+        self.at(self.oldest)
     }
 
     /// Takes out the entry used longest ago.

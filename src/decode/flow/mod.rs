@@ -10,30 +10,40 @@ mod clock;
 mod ecs;
 mod element;
 mod ipfix;
+mod list;
 mod lru;
 mod netflow5;
 mod netflow9;
 mod packet;
 mod sampling;
+mod senders;
 mod sequence;
 mod sets;
 mod sflow;
+mod status;
+mod store;
 mod template;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use cache::Counts;
+pub use senders::{Sender, Senders};
+pub use status::ExporterStatus;
+pub use store::{Stored, StoreError};
+pub use waiting::Counts as WaitingCounts;
 
 use super::Fields;
 use crate::input::Nanos;
-use cache::{Cache, ExporterKey};
+use cache::{Cache, ExporterKey, Siblings};
 use clock::Clock;
-use lru::Lru;
 use sampling::Sampling;
-use sequence::{Account, Sequence};
+use status::{Seen, Tracks};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use template::{Spec, Template};
+use waiting::Waiting;
 
 /// The values of a flow record that every consumer understands; fixed size.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +92,13 @@ pub struct Flow {
     pub sflow: bool,
     /// An options record or counter sample: state of the exporter, not traffic.
     pub state: bool,
+    /// Something happened to a connection or a translation (NSEL, NAT events): other records count its
+    /// traffic, or further ones of its kind count the rest.
+    pub event: bool,
+    /// The exporter refused or dropped it.
+    pub denied: bool,
+    /// A time was implausible, and was put within reason.
+    pub clamped: bool,
 }
 
 impl Default for Flow {
@@ -109,6 +126,9 @@ impl Default for Flow {
             version: 0,
             sflow: false,
             state: false,
+            event: false,
+            denied: false,
+            clamped: false,
         }
     }
 }
@@ -138,8 +158,38 @@ pub struct Datagram {
     pub sequence_gap: u64,
     /// Units counted in the gap of an earlier datagram that came with this one after all.
     pub sequence_late: u64,
+    /// The exporter started anew, as its uptime or its numbers tell.
+    pub restarted: bool,
+    /// Samples that the sources of an sFlow agent skipped before those of this datagram.
+    pub sample_gap: u64,
+    /// Records of earlier datagrams, whose template came with this one; they are among `records`.
+    pub replayed: u64,
+    /// The export time was implausible, and the receive time stands for it.
+    pub clock_unset: bool,
     /// Some of it is missing at the end; the records before were handed out.
     pub truncated: bool,
+}
+
+impl Datagram {
+    /// Adds what another message of the same datagram held.
+    fn add(&mut self, other: &Datagram) {
+        self.records += other.records;
+        self.sets += other.sets;
+        self.missing_templates += other.missing_templates;
+        self.sequence_gap += other.sequence_gap;
+        self.sequence_late += other.sequence_late;
+        self.restarted |= other.restarted;
+        self.sample_gap += other.sample_gap;
+        self.replayed += other.replayed;
+        self.clock_unset |= other.clock_unset;
+        self.truncated |= other.truncated;
+    }
+
+    fn account(&mut self, account: sequence::Account) {
+        self.sequence_gap = account.skipped;
+        self.sequence_late = account.late;
+        self.restarted = account.restarted;
+    }
 }
 
 /// One decoded record.
@@ -164,6 +214,12 @@ enum Detail<'a> {
         id: u16,
         sampling: &'a Sampling,
         reversed: bool,
+        /// The template was told to an earlier run of the sensor, and not repeated since.
+        restored: bool,
+        /// It came before its template.
+        replayed: bool,
+        sender: Sender,
+        siblings: Siblings<'a>,
     },
     Sflow(sflow::Sample),
 }
@@ -198,22 +254,37 @@ impl Record<'_> {
 
     /// What every consumer understands.
     pub fn flow(&self) -> Flow {
-        match self.detail {
+        let mut flow = match self.detail {
             Detail::Netflow5 => netflow5::flow(self.bytes, self.base, self.clock),
-            Detail::Template { template, id, sampling, reversed } => {
+            Detail::Template { template, id, sampling, reversed, sender, .. } => {
                 let rate = |sampler, input| sampling.rate(sampler, input, id);
-                template.flow(self.bytes, reversed, self.base, self.clock, rate)
+                let mut flow = template.flow(self.bytes, reversed, self.base, self.clock, rate);
+                // The ladder begins with what the operator knows better.
+                if let Some(rate) = sender.sampling_rate {
+                    flow.sampling = rate.get();
+                }
+                if sender.relays {
+                    flow.exporter = template.exporter(self.bytes).unwrap_or(flow.exporter);
+                }
+                flow
             }
             Detail::Sflow(_) => *self.base,
-        }
+        };
+        flow.clamped = self.clock.clamp(&mut flow.start, &mut flow.end);
+        flow
     }
 
     /// Writes every field of the record, named and unnamed, into `out`.
     pub fn fields(&self, out: &mut Fields) {
         match self.detail {
             Detail::Netflow5 => netflow5::fields(self, out),
-            Detail::Template { template, reversed, .. } => {
-                ecs::template_fields(self, template, reversed, out);
+            Detail::Template { template, reversed, restored, replayed, siblings, .. } => {
+                ecs::template_fields(self, template, reversed, siblings, out);
+                for (name, holds) in [("templateRestored", restored), ("replayed", replayed)] {
+                    if holds {
+                        ecs::push_extra(out, name, super::Value::Flag(true));
+                    }
+                }
             }
             Detail::Sflow(sample) => sample.fields(self, out),
         }
@@ -222,6 +293,11 @@ impl Record<'_> {
     /// Whether it is the second record of a biflow (RFC 5103), from the destination to the source.
     pub fn is_reverse(&self) -> bool {
         matches!(self.detail, Detail::Template { reversed: true, .. })
+    }
+
+    /// Whether it came before its template, with an earlier datagram.
+    pub fn is_replayed(&self) -> bool {
+        matches!(self.detail, Detail::Template { replayed: true, .. })
     }
 
     /// When the exporter sent it; the receive time for sFlow, which does not say.
@@ -306,14 +382,47 @@ impl Default for Limits {
 /// Decodes the datagrams of the exporters that one worker reads.
 #[derive(Debug)]
 pub struct Decoder {
+    templates: Templates,
+    tracks: Tracks,
+    senders: Arc<Senders>,
+    /// What the operator said of the sender of the last datagram, which most often sends the next too.
+    last: Option<(IpAddr, Sender)>,
+    live: bool,
+    streams: bool,
+}
+
+/// What NetFlow v9 and IPFIX need beyond a datagram.
+#[derive(Debug)]
+struct Templates {
     cache: Cache,
     /// The fields of a template while it is read.
     specs: Vec<Spec>,
-    sequences: Lru<(ExporterKey, u32), Sequence>,
+    waiting: Waiting,
 }
 
-/// Sequences kept for exporters without templates: NetFlow v5, v7 and sFlow. One takes 150 octets.
-const MAX_SEQUENCES: usize = 16_384;
+/// One datagram and what is known of it before it is read.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    bytes: &'a [u8],
+    exporter: SocketAddr,
+    sender: Sender,
+    received: Nanos,
+    /// The receive time is that of the datagram, not that of some file.
+    live: bool,
+    /// The exporter's port stands for a connection.
+    stream: bool,
+}
+
+impl Arrival<'_> {
+    fn key(&self, version: u8) -> ExporterKey {
+        let session = if self.stream { self.exporter.port() } else { 0 };
+        ExporterKey { address: self.exporter.ip(), version, session, known: self.sender.known }
+    }
+
+    fn base(&self, version: u8, domain: u32) -> Flow {
+        Flow { exporter: self.exporter.ip(), domain, version, ..Flow::default() }
+    }
+}
 
 impl Default for Decoder {
     fn default() -> Self {
@@ -322,12 +431,43 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Makes a decoder that has seen nothing.
+    /// Makes a decoder that has seen nothing, for datagrams whose time of arrival is not known well, such
+    /// as those of a file.
     pub fn new(limits: Limits) -> Decoder {
-        Decoder { cache: Cache::new(limits), specs: Vec::new(), sequences: Lru::default() }
+        Decoder {
+            templates: Templates {
+                cache: Cache::new(limits),
+                specs: Vec::new(),
+                waiting: Waiting::default(),
+            },
+            tracks: Tracks::default(),
+            senders: Arc::default(),
+            last: None,
+            live: false,
+            streams: false,
+        }
     }
 
-    /// Decodes one datagram; records found before an error were handed out.
+    /// Datagrams are decoded as they arrive, so that an exporter whose clock runs days ahead is told by
+    /// the receive time.
+    pub fn set_live(&mut self) {
+        self.live = true;
+    }
+
+    /// What is decoded are the messages of connections: templates belong to the connection that
+    /// announced them, until [`Decoder::close`].
+    pub fn set_streams(&mut self) {
+        self.streams = true;
+    }
+
+    /// Replaces what the operator said of senders.
+    pub fn set_senders(&mut self, senders: Arc<Senders>) {
+        self.senders = senders;
+        self.last = None;
+    }
+
+    /// Decodes one datagram, or one message of a connection; records found before an error were handed
+    /// out.
     pub fn decode(
         &mut self,
         datagram: &[u8],
@@ -335,63 +475,94 @@ impl Decoder {
         received: Nanos,
         each: &mut impl FnMut(Record<'_>),
     ) -> Result<Datagram, DecodeError> {
-        let (cache, specs) = (&mut self.cache, &mut self.specs);
+        let sender = self.sender(exporter.ip());
+        let Decoder { templates, tracks, live, streams, .. } = self;
+        let (live, stream) = (*live, *streams);
+        let arrival = Arrival { bytes: datagram, exporter, sender, received, live, stream };
         let version: [u8; 2] = *datagram.first_chunk().ok_or(DecodeError::Truncated)?;
         match u16::from_be_bytes(version) {
-            version @ (5 | 7) => {
-                let version = version as u8;
-                let sequence = Sequences { of: &mut self.sequences, exporter, version };
-                let account = |engine, number, flows, uptime| {
-                    sequence.account(engine, number, flows, uptime, netflow5::REACH)
-                };
-                netflow5::decode(datagram, version, exporter, account, each)
-            }
-            9 => netflow9::decode(cache, specs, datagram, exporter, each),
-            10 => ipfix::decode(cache, specs, datagram, exporter, each),
+            version @ (5 | 7) => netflow5::decode(tracks, arrival, version as u8, each),
+            9 => netflow9::decode(templates, arrival, each),
+            10 => ipfix::decode(templates, arrival, each),
             // sFlow alone writes its version in four octets.
-            0 if datagram.get(2..4) == Some(&[0, 5]) => {
-                let sequence = Sequences { of: &mut self.sequences, exporter, version: 0 };
-                let account =
-                    |sub_agent, number, uptime| sequence.account(sub_agent, number, 1, uptime, sflow::REACH);
-                sflow::decode(datagram, exporter, received, account, each)
-            }
+            0 if datagram.get(2..4) == Some(&[0, 5]) => sflow::decode(tracks, arrival, each),
             _ => Err(DecodeError::Version),
         }
     }
 
+    fn sender(&mut self, address: IpAddr) -> Sender {
+        match self.last {
+            Some((last, sender)) if last == address => sender,
+            _ => {
+                let sender = self.senders.find(address);
+                self.last = Some((address, sender));
+                sender
+            }
+        }
+    }
+
+    /// Forgets what a connection told, which has ended.
+    pub fn close(&mut self, exporter: SocketAddr) {
+        for known in [false, true] {
+            let key = ExporterKey { address: exporter.ip(), version: 10, session: exporter.port(), known };
+            self.templates.cache.close(&key);
+            self.templates.waiting.forget(&key);
+        }
+    }
+
+    /// Forgets the templates that have not been announced again for too long; the work of a moment, to be
+    /// done every few minutes. Those that are used expire by themselves.
+    pub fn expire(&mut self, now: Nanos) {
+        self.templates.cache.expire(now);
+    }
+
     /// Templates held now, of all exporters.
     pub fn templates(&self) -> usize {
-        self.cache.templates()
+        self.templates.cache.templates()
     }
 
     /// Memory that templates and what belongs to them take, about.
     pub fn template_bytes(&self) -> usize {
-        self.cache.bytes()
+        self.templates.cache.bytes()
     }
 
-    /// Templates evicted, refused and withdrawn so far.
+    /// Memory that sets take which wait for their template.
+    pub fn waiting_bytes(&self) -> usize {
+        self.templates.waiting.bytes()
+    }
+
+    /// Templates evicted, refused, withdrawn and expired so far.
     pub fn template_counts(&self) -> Counts {
-        self.cache.counts()
+        self.templates.cache.counts()
     }
-}
 
-/// The sequences of exporters without templates, and which of them a datagram belongs to.
-struct Sequences<'a> {
-    of: &'a mut Lru<(ExporterKey, u32), Sequence>,
-    exporter: SocketAddr,
-    version: u8,
-}
+    /// Sets that came before their template, and what became of them so far.
+    pub fn waiting_counts(&self) -> WaitingCounts {
+        self.templates.waiting.counts()
+    }
 
-impl Sequences<'_> {
-    fn account(self, domain: u32, number: u32, advance: u32, uptime: u32, reach: u32) -> Account {
-        let key = (ExporterKey { address: self.exporter.ip(), version: self.version }, domain);
-        let slot = self.of.touch_slot(&key).unwrap_or_else(|| {
-            if self.of.len() >= MAX_SEQUENCES {
-                self.of.pop_oldest();
-            }
-            self.of.insert_slot(key, Sequence::default()).0
-        });
-        let Some(sequence) = self.of.at(slot) else { return Account::default() };
-        sequence.account(number, Some(advance), Some(uptime), reach)
+    /// How many templates an earlier run was told and no exporter has repeated, and how many exporters
+    /// number their messages so that nothing can be concluded. Looks at every one.
+    pub fn levels(&self) -> (usize, usize) {
+        let (restored, untrusted) = self.templates.cache.levels();
+        (restored, untrusted + self.tracks.untrusted())
+    }
+
+    /// What each exporter sent, and what of it was lost: one for each of its domains.
+    pub fn exporters(&self, mut each: impl FnMut(ExporterStatus)) {
+        self.templates.cache.each(&mut each);
+        self.tracks.each(&mut each);
+    }
+
+    /// Everything that a restart should not lose: templates, sampling rates and start-up times.
+    pub fn store(&self) -> Stored {
+        store::store(&self.templates.cache)
+    }
+
+    /// Takes up what an earlier run stored; it holds until exporters say otherwise. Gives the number of
+    /// templates that were still of use.
+    pub fn restore(&mut self, stored: &Stored, now: Nanos) -> usize {
+        let senders = self.senders.clone();
+        store::restore(&mut self.templates.cache, stored, now, |address| senders.find(address).known)
     }
 }

@@ -2,16 +2,16 @@
 
 use super::clock::{Clock, SECOND, Unit};
 use super::ecs::{Shown, push_extra};
-use super::sequence::Account;
-use super::{Datagram, DecodeError, Detail, Flow, MAPPED, Record};
+use super::{Arrival, Datagram, DecodeError, Detail, Flow, MAPPED, Record, Seen, Tracks};
 use crate::decode::{FieldId, Fields, Value};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 
 /// Flows that may be missing in a row; a greater jump is a restart.
-pub(super) const REACH: u32 = 1 << 17;
+const REACH: u32 = 1 << 17;
 
 const RECORD5: usize = 48;
 const RECORD7: usize = 52;
@@ -19,30 +19,25 @@ const RECORD7: usize = 52;
 /// The octets that the records of both versions share, nearly to the end.
 const SHARED: usize = 48;
 
-/// Decodes one datagram; `account` takes the engine, the number, the flows and the uptime.
+/// Decodes one datagram.
 pub(super) fn decode(
-    datagram: &[u8],
+    tracks: &mut Tracks,
+    arrival: Arrival<'_>,
     version: u8,
-    exporter: SocketAddr,
-    account: impl FnOnce(u32, u32, u32, u32) -> Account,
     each: &mut impl FnMut(Record<'_>),
 ) -> Result<Datagram, DecodeError> {
-    let (body, header) = header(datagram).map_err(|_| DecodeError::Truncated)?;
+    let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     // v7 has four reserved octets where v5 has its engine and sampling.
     let (engine, sampling) = if version == 5 { (header.engine, header.sampling) } else { (0, 0) };
     let (length, format) = if version == 5 { (RECORD5, "netflow5") } else { (RECORD7, "netflow7") };
     let fraction = Nanos::from(header.nanoseconds).min(SECOND - 1);
-    let exported = Nanos::from(header.seconds) * SECOND + fraction;
-    let clock = Clock { exported, uptime: Some(header.uptime), boot: None };
+    let told = Nanos::from(header.seconds) * SECOND + fraction;
+    let (clock, set) = Clock::new(told, Some(header.uptime), arrival.received, arrival.live);
     /// The two upper bits are the mode of sampling.
     const INTERVAL: u16 = 0x3fff;
-    let base = Flow {
-        exporter: exporter.ip(),
-        domain: engine.into(),
-        version,
-        sampling: (sampling & INTERVAL).into(),
-        ..Flow::default()
-    };
+    let stated = u32::from(sampling & INTERVAL);
+    let sampling = arrival.sender.sampling_rate.map_or(stated, NonZeroU32::get);
+    let base = Flow { sampling, ..arrival.base(version, engine.into()) };
     let count = u64::from(header.count);
     let mut records = 0;
     for bytes in body.chunks_exact(length).take(header.count.into()) {
@@ -52,16 +47,26 @@ pub(super) fn decode(
     if records == 0 && count > 0 {
         return Err(DecodeError::Truncated);
     }
-    let account = account(engine.into(), header.sequence, header.count.into(), header.uptime);
-    Ok(Datagram {
+    let seen = Seen {
+        number: header.sequence,
+        advance: Some(header.count.into()),
+        uptime: Some(header.uptime),
+        reach: REACH,
+        records,
+        received: arrival.received,
+        sampling_rate: sampling,
+    };
+    let account = tracks.take(arrival.key(version), engine.into(), seen);
+    let mut datagram = Datagram {
         format,
         records,
         sets: u64::from(records > 0),
-        missing_templates: 0,
-        sequence_gap: account.skipped,
-        sequence_late: account.late,
         truncated: records < count,
-    })
+        clock_unset: !set,
+        ..Datagram::default()
+    };
+    datagram.account(account);
+    Ok(datagram)
 }
 
 struct Header {

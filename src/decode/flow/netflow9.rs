@@ -1,55 +1,50 @@
 //! NetFlow v9 (RFC 3954): the header; its sets are read in [`sets`].
 
-use super::cache::{Cache, ExporterKey, Scope};
+use super::cache::Scope;
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
-use super::template::Spec;
-use super::{Datagram, DecodeError, Flow, Record};
+use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
-use std::net::SocketAddr;
 
 /// Packets that may be missing in a row; a greater jump is a restart.
 const REACH: u32 = 4096;
 
 /// Decodes one datagram.
 pub(super) fn decode(
-    cache: &mut Cache,
-    specs: &mut Vec<Spec>,
-    datagram: &[u8],
-    exporter: SocketAddr,
+    templates: &mut Templates,
+    arrival: Arrival<'_>,
     each: &mut impl FnMut(Record<'_>),
 ) -> Result<Datagram, DecodeError> {
-    let (body, header) = header(datagram).map_err(|_| DecodeError::Truncated)?;
-    let exported = Nanos::from(header.seconds) * SECOND;
+    let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
+    let told = Nanos::from(header.seconds) * SECOND;
+    let (clock, set) = Clock::new(told, Some(header.uptime), arrival.received, arrival.live);
     let message = Message {
-        scope: Scope {
-            exporter: ExporterKey { address: exporter.ip(), version: 9 },
-            session: 0,
-            domain: header.source_id,
-        },
-        clock: Clock { exported, uptime: Some(header.uptime), boot: None },
-        base: Flow { exporter: exporter.ip(), domain: header.source_id, version: 9, ..Flow::default() },
+        scope: Scope { exporter: arrival.key(9), session: 0, domain: header.source_id },
+        clock,
+        base: arrival.base(9, header.source_id),
+        sender: arrival.sender,
+        received: arrival.received,
         body,
         truncated: false,
     };
-    let outcome = sets::decode(cache, specs, &message, each);
+    let outcome = sets::decode(templates, &message, each);
     // The number counts packets, so that one which could not be read has its place too.
-    let account = match cache.sequence(message.scope) {
-        Some(sequence) => sequence.account(header.sequence, Some(1), Some(header.uptime), REACH),
-        None => Default::default(),
+    let seen = Seen {
+        number: header.sequence,
+        advance: Some(1),
+        uptime: Some(header.uptime),
+        reach: REACH,
+        records: outcome.as_ref().map_or(0, |outcome| outcome.records),
+        received: arrival.received,
+        sampling_rate: 0,
     };
-    let outcome = outcome?;
-    Ok(Datagram {
-        format: "netflow9",
-        records: outcome.records,
-        sets: outcome.sets,
-        missing_templates: outcome.missing_templates,
-        sequence_gap: account.skipped,
-        sequence_late: account.late,
-        truncated: outcome.truncated,
-    })
+    let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
+    let mut datagram = outcome?.datagram("netflow9");
+    datagram.account(account);
+    datagram.clock_unset = !set;
+    Ok(datagram)
 }
 
 struct Header {

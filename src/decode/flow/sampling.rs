@@ -1,8 +1,9 @@
 //! What exporters tell about sampling, and which rate holds for a record.
 //!
-//! The ladder: the record's own rate, its sampler, its input interface, its template, the domain,
+//! The ladder: what the operator configured, the record's own rate, its sampler, its input interface, its template, the domain,
 //! else unknown (0). Nothing is ever taken for unsampled because nobody said otherwise.
 
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// The rates of one observation domain.
@@ -13,7 +14,8 @@ pub(super) struct Sampling {
 }
 
 /// What a rate holds for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Scope {
     /// The whole domain.
     Domain,
@@ -75,6 +77,12 @@ impl Sampling {
             .or(self.domain)
             .or_else(|| if sampler.is_none() { self.only_sampler() } else { None })
             .unwrap_or(0)
+    }
+
+    /// Every rate, and what it holds for.
+    pub(super) fn rates(&self) -> impl Iterator<Item = (Scope, u32)> {
+        let domain = self.domain.map(|rate| (Scope::Domain, rate));
+        domain.into_iter().chain(self.scoped.iter().map(|(scope, rate)| (*scope, *rate)))
     }
 
     /// The memory held.

@@ -10,16 +10,20 @@ pub(super) struct Account {
     pub(super) skipped: u64,
     /// Units once counted as skipped that this datagram brings after all.
     pub(super) late: u64,
+    /// The exporter started anew: its uptime stepped back, or the number jumped out of reach.
+    pub(super) restarted: bool,
 }
 
 /// The sequence of one exporter and domain.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sequence {
     expected: Option<u32>,
     uptime: Option<u32>,
-    gaps: [Gap; GAPS],
+    /// None until something is missing, which for most exporters is never.
+    gaps: Option<Box<[Gap; GAPS]>>,
     clock: u32,
     distrust: u8,
+    untrusted: bool,
 }
 
 /// A range that was skipped, and the datagram at which that was noticed.
@@ -30,8 +34,8 @@ struct Gap {
     noticed: u32,
 }
 
-/// Gaps that late datagrams may still fill; a network that reorders more at once is rather losing.
-const GAPS: usize = 8;
+/// Gaps that late datagrams may still fill: one for each datagram that is waited for.
+const GAPS: usize = REORDER as usize;
 /// A datagram later than this many others is not waited for.
 const REORDER: u32 = 64;
 /// Uptimes may step back this much (ms) through reordering; more is a restart.
@@ -42,6 +46,15 @@ const NONSENSE: u8 = 8;
 const UNTRUSTED: u8 = 64;
 
 impl Sequence {
+    /// What one takes in memory at most, the gaps included.
+    pub(super) const BYTES: usize = size_of::<Sequence>() + size_of::<[Gap; GAPS]>();
+
+    /// The numbers make no sense, so nothing is concluded from them. They are trusted again when
+    /// [`NONSENSE`] times as many datagrams as there were senseless jumps have come in order.
+    pub(super) fn is_untrusted(&self) -> bool {
+        self.untrusted
+    }
+
     /// Takes up a datagram numbered `number` that moves the counter by `advance`; none when the
     /// advance cannot be known. A jump of more than `reach` is a restart, not a loss.
     pub(super) fn account(
@@ -57,32 +70,41 @@ impl Sequence {
         let next = advance.map(|advance| number.wrapping_add(advance));
         let Some(expected) = self.expected.filter(|_| !restarted) else {
             self.expected = next;
-            self.gaps = Default::default();
-            return Account::default();
+            self.forget_gaps();
+            return Account { restarted, ..Account::default() };
         };
         let ahead = number.wrapping_sub(expected);
         let behind = expected.wrapping_sub(number);
         if ahead == 0 {
             self.expected = next;
             self.distrust = self.distrust.saturating_sub(1);
+            self.untrusted &= self.distrust > 0;
             return Account::default();
         }
         if ahead <= reach {
             self.expected = next;
             self.remember(expected, ahead);
-            let skipped = if self.distrust < UNTRUSTED { ahead.into() } else { 0 };
-            return Account { skipped, late: 0 };
+            let skipped = if self.untrusted { 0 } else { ahead.into() };
+            return Account { skipped, ..Account::default() };
         }
         if behind <= reach {
             let late = self.fill(number, advance.unwrap_or(0));
-            if late > 0 || behind <= REORDER {
-                return Account { skipped: 0, late };
+            // A datagram that comes twice is as far behind as the units of those since.
+            if late > 0 || behind <= REORDER.saturating_mul(advance.unwrap_or(1).max(1)) {
+                return Account { late: if self.untrusted { 0 } else { late }, ..Account::default() };
             }
         }
         self.distrust = self.distrust.saturating_add(NONSENSE).min(2 * UNTRUSTED);
+        self.untrusted |= self.distrust >= UNTRUSTED;
         self.expected = next;
-        self.gaps = Default::default();
-        Account::default()
+        self.forget_gaps();
+        Account { restarted: !self.untrusted, ..Account::default() }
+    }
+
+    fn forget_gaps(&mut self) {
+        if let Some(gaps) = &mut self.gaps {
+            **gaps = [Gap::default(); GAPS];
+        }
     }
 
     /// Whether the exporter's uptime says that it started anew; a wrap of 32 bits does not.
@@ -93,31 +115,36 @@ impl Sequence {
     }
 
     fn remember(&mut self, first: u32, length: u32) {
-        let oldest = self.gaps.iter_mut().min_by_key(|gap| {
-            if gap.length == 0 { 0 } else { u32::MAX - self.clock.wrapping_sub(gap.noticed) }
+        let clock = self.clock;
+        let gaps = self.gaps.get_or_insert_with(|| Box::new([Gap::default(); GAPS]));
+        let oldest = gaps.iter_mut().min_by_key(|gap| {
+            if gap.length == 0 { 0 } else { u32::MAX - clock.wrapping_sub(gap.noticed) }
         });
         if let Some(gap) = oldest {
-            *gap = Gap { first, length, noticed: self.clock };
+            *gap = Gap { first, length, noticed: clock };
         }
     }
 
     /// Takes a late range out of the gap that holds its beginning; gives the units it filled.
     fn fill(&mut self, number: u32, advance: u32) -> u64 {
         let clock = self.clock;
-        let Some(gap) = self.gaps.iter_mut().find(|gap| {
+        let Some(gaps) = &mut self.gaps else { return 0 };
+        let Some(gap) = gaps.iter_mut().find(|gap| {
             clock.wrapping_sub(gap.noticed) <= REORDER && number.wrapping_sub(gap.first) < gap.length
         }) else {
             return 0;
         };
         let offset = number.wrapping_sub(gap.first);
         let filled = advance.min(gap.length - offset);
-        // The greater remainder stays open; splitting a gap is not worth a second entry.
-        let after = gap.length - offset - filled;
-        if after >= offset {
-            gap.first = number.wrapping_add(filled);
-            gap.length = after;
-        } else {
-            gap.length = offset;
+        let after = Gap { first: number.wrapping_add(filled), length: gap.length - offset - filled, ..*gap };
+        gap.length = offset;
+        // What is still missing behind the late range is a gap of its own, as old as the one it was
+        // part of; without room it is given up.
+        if after.length > 0 {
+            let free = if offset == 0 { Some(gap) } else { gaps.iter_mut().find(|gap| gap.length == 0) };
+            if let Some(free) = free {
+                *free = after;
+            }
         }
         filled.into()
     }
@@ -171,7 +198,7 @@ mod tests {
             let mut sequence = Sequence::default();
             for (row, &(number, advance, uptime, (skipped, late))) in rows.iter().enumerate() {
                 let account = sequence.account(number, advance, uptime, 4096);
-                assert_eq!(account, Account { skipped, late }, "{name}, row {row}");
+                assert_eq!((account.skipped, account.late), (skipped, late), "{name}, row {row}");
             }
         }
     }
@@ -186,5 +213,46 @@ mod tests {
             skipped += sequence.account(5_000_000 + turn, Some(1), None, 4096).skipped;
         }
         assert_eq!(skipped, 0);
+        assert!(sequence.is_untrusted());
+        // One of them ends; what the other loses is told again once its numbers have settled.
+        for number in 1000..1000 + 2 * u32::from(UNTRUSTED) + 1 {
+            sequence.account(number, Some(1), None, 4096);
+        }
+        assert!(!sequence.is_untrusted());
+        let number = 1000 + 2 * u32::from(UNTRUSTED) + 1;
+        assert_eq!(sequence.account(number + 3, Some(1), None, 4096).skipped, 3);
+    }
+
+    #[test]
+    fn sixty_four_datagrams_may_come_in_any_order() {
+        let mut sequence = Sequence::default();
+        let mut sum = Account::default();
+        let mut take = |number| {
+            let account = sequence.account(number, Some(1), None, 4096);
+            sum.skipped += account.skipped;
+            sum.late += account.late;
+            assert!(!account.restarted);
+            (sum.skipped, sum.late)
+        };
+        take(0);
+        // Every second one first, then those left out, from both ends in turn.
+        for turn in 0..REORDER / 2 {
+            take(2 + 2 * turn);
+        }
+        for turn in 0..REORDER / 4 {
+            take(1 + 2 * turn);
+            take(REORDER - 1 - 2 * turn);
+        }
+        assert_eq!(take(REORDER + 1), (32, 32));
+    }
+
+    #[test]
+    fn restarts_are_told() {
+        let mut sequence = Sequence::default();
+        let mut take = |number, uptime| sequence.account(number, Some(1), uptime, 4096).restarted;
+        assert!(!take(900, Some(9_000_000)));
+        assert!(take(0, Some(10)), "by uptime");
+        assert!(!take(1, Some(20)));
+        assert!(take(900_000, Some(30)), "by number");
     }
 }

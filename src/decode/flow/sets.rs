@@ -4,11 +4,13 @@
 //! they are one. An IPFIX message may hold template sets in the manner of v9 (some exporters convert
 //! only the header), so both spellings are here.
 
-use super::cache::{Cache, Domain, Scope};
+use super::cache::{Domain, Found, Scope};
 use super::clock::Clock;
 use super::sampling;
 use super::template::{Spec, Target, Template, Traits};
-use super::{DecodeError, Detail, Flow, Record};
+use super::waiting::Set;
+use super::{Datagram, DecodeError, Detail, Flow, Record, Sender, Templates};
+use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
 
@@ -18,6 +20,8 @@ pub(super) struct Message<'a> {
     pub(super) clock: Clock,
     /// The parts of a flow that all records share.
     pub(super) base: Flow,
+    pub(super) sender: Sender,
+    pub(super) received: Nanos,
     /// The sets.
     pub(super) body: &'a [u8],
     /// Less has arrived than the header says.
@@ -34,9 +38,28 @@ pub(super) struct Outcome {
     pub(super) sets: u64,
     pub(super) missing_templates: u64,
     pub(super) truncated: bool,
+    /// Records of sets that had waited for a template of this message.
+    replayed: u64,
+    /// A template was announced, old or new.
+    announced: bool,
     /// All templates, and all options templates, were withdrawn: once in a message is enough, and
     /// each time costs a walk through what the exporter has.
     withdrawn: [bool; 2],
+}
+
+impl Outcome {
+    /// What is told of a whole message.
+    pub(super) fn datagram(&self, format: &'static str) -> Datagram {
+        Datagram {
+            format,
+            records: self.records + self.replayed,
+            sets: self.sets,
+            missing_templates: self.missing_templates,
+            replayed: self.replayed,
+            truncated: self.truncated,
+            ..Datagram::default()
+        }
+    }
 }
 
 /// How a template set is spelled.
@@ -58,8 +81,7 @@ const SET_HEADER: u16 = 4;
 
 /// Reads every set that is whole, and of one that is cut off the records that are.
 pub(super) fn decode(
-    cache: &mut Cache,
-    specs: &mut Vec<Spec>,
+    templates: &mut Templates,
     message: &Message<'_>,
     each: &mut impl FnMut(Record<'_>),
 ) -> Result<Outcome, DecodeError> {
@@ -84,14 +106,17 @@ pub(super) fn decode(
         };
         rest = next;
         let read = match id {
-            NETFLOW9_TEMPLATES => learn(cache, specs, message, set, Spelling::Netflow9, false, &mut outcome),
-            NETFLOW9_OPTIONS => learn(cache, specs, message, set, Spelling::Netflow9, true, &mut outcome),
-            IPFIX_TEMPLATES => learn(cache, specs, message, set, Spelling::Ipfix, false, &mut outcome),
-            IPFIX_OPTIONS => learn(cache, specs, message, set, Spelling::Ipfix, true, &mut outcome),
-            FIRST_TEMPLATE.. => read_data(cache, message, id, set, &mut outcome, each),
+            NETFLOW9_TEMPLATES => learn(templates, message, set, Spelling::Netflow9, false, &mut outcome),
+            NETFLOW9_OPTIONS => learn(templates, message, set, Spelling::Netflow9, true, &mut outcome),
+            IPFIX_TEMPLATES => learn(templates, message, set, Spelling::Ipfix, false, &mut outcome),
+            IPFIX_OPTIONS => learn(templates, message, set, Spelling::Ipfix, true, &mut outcome),
+            FIRST_TEMPLATE.. => read_data(templates, message, id, set, &mut outcome, each),
             _ => false,
         };
         outcome.sets += u64::from(read);
+    }
+    if outcome.announced && templates.waiting.has(&message.scope.exporter) {
+        outcome.replayed = replay(templates, message, each);
     }
     if outcome.sets == 0 {
         if outcome.missing_templates > 0 {
@@ -113,14 +138,14 @@ fn set_header(input: &[u8]) -> IResult<&[u8], (u16, u16)> {
 
 /// Learns the templates of a set; false if there was none.
 fn learn(
-    cache: &mut Cache,
-    specs: &mut Vec<Spec>,
+    templates: &mut Templates,
     message: &Message<'_>,
     mut set: &[u8],
     spelling: Spelling,
     options: bool,
     outcome: &mut Outcome,
 ) -> bool {
+    let Templates { cache, specs, .. } = templates;
     let traits = Traits { netflow9: spelling == Spelling::Netflow9 && message.base.version == 9, options };
     let mut read = false;
     while let Ok((rest, (id, count))) = set_header(set) {
@@ -150,11 +175,12 @@ fn learn(
         };
         set = rest;
         if whole {
-            read |= cache.learn(message.scope, id, specs, traits);
+            read |= cache.learn(message.scope, id, specs, traits, message.received, false);
         } else {
             cache.refuse();
         }
     }
+    outcome.announced |= read;
     read
 }
 
@@ -210,34 +236,93 @@ fn template_fields<'a>(
     Ok((input, counts.all <= most))
 }
 
-/// Reads the records of a data set; false if there was none.
+/// Reads the records of a data set; false if there was none. A set whose template is missing waits for it.
 fn read_data(
-    cache: &mut Cache,
+    templates: &mut Templates,
     message: &Message<'_>,
     id: u16,
     set: &[u8],
     outcome: &mut Outcome,
     each: &mut impl FnMut(Record<'_>),
 ) -> bool {
-    let Some((template, domain)) = cache.find(message.scope, id) else {
-        outcome.missing_templates += 1;
-        return false;
-    };
-    let clock = Clock { boot: domain.boot, ..message.clock };
+    let (clock, base) = (message.clock, message.base);
+    let place = Place { scope: message.scope, id, clock, base, replayed: false };
+    let read = records(templates, place, message.sender, message.received, set, each);
+    if let Some((records, exported)) = read {
+        outcome.records += records;
+        outcome.exported = outcome.exported.wrapping_add(exported);
+        return exported > 0;
+    }
+    outcome.missing_templates += 1;
+    if !set.is_empty() {
+        templates.waiting.keep(Set {
+            scope: message.scope,
+            id,
+            clock: message.clock,
+            base: message.base,
+            bytes: set.into(),
+            received: message.received,
+        });
+    }
+    false
+}
+
+/// Reads the sets that waited for what this message has announced; gives the number of their records.
+fn replay(templates: &mut Templates, message: &Message<'_>, each: &mut impl FnMut(Record<'_>)) -> u64 {
+    let Templates { cache, waiting, .. } = &mut *templates;
+    let now = message.received;
+    let explained = |set: &Set| cache.find(set.scope, set.id, now).is_some();
+    let sets = waiting.take(&message.scope.exporter, now, explained);
+    let mut sum = 0;
+    for Set { scope, id, clock, base, bytes, .. } in sets {
+        let place = Place { scope, id, clock, base, replayed: true };
+        let read = records(templates, place, message.sender, now, &bytes, each);
+        let (records, _) = read.unwrap_or_default();
+        templates.waiting.count_replay(records);
+        sum += records;
+    }
+    sum
+}
+
+/// Whose records a set has, and what they share.
+#[derive(Clone, Copy)]
+struct Place {
+    scope: Scope,
+    id: u16,
+    clock: Clock,
+    base: Flow,
+    /// They came before their template.
+    replayed: bool,
+}
+
+/// Hands out the records of a data set: how many, and how many in the exporter's count; none if the
+/// template is missing.
+fn records(
+    templates: &mut Templates,
+    Place { scope, id, clock, base, replayed }: Place,
+    sender: Sender,
+    now: Nanos,
+    set: &[u8],
+    each: &mut impl FnMut(Record<'_>),
+) -> Option<(u64, u32)> {
+    let Found { template, restored, domain, siblings } = templates.cache.find(scope, id, now)?;
+    let clock = Clock { boot: domain.boot, ..clock };
     let options = template.traits().options;
-    let base = Flow { state: options, ..message.base };
-    let mut learned = 0;
-    let before = outcome.exported;
+    let base = Flow { state: options, ..base };
+    let (mut records, mut exported, mut learned) = (0, 0u32, 0);
     let mut rest = set;
     while let Some(length) = template.length(rest) {
         let Some((bytes, next)) = rest.split_at_checked(length) else { break };
         rest = next;
-        outcome.exported = outcome.exported.wrapping_add(1);
-        outcome.records += 1;
-        let detail = |reversed| Detail::Template { template, id, sampling: &domain.sampling, reversed };
+        exported = exported.wrapping_add(1);
+        records += 1;
+        let detail = |reversed| {
+            let sampling = &domain.sampling;
+            Detail::Template { template, id, sampling, reversed, restored, replayed, sender, siblings }
+        };
         each(Record { bytes, clock: &clock, base: &base, detail: detail(false) });
         if template.is_answered(bytes) {
-            outcome.records += 1;
+            records += 1;
             each(Record { bytes, clock: &clock, base: &base, detail: detail(true) });
         }
         if options {
@@ -245,9 +330,9 @@ fn read_data(
         }
     }
     if learned > 0 {
-        cache.charge_sampling(message.scope.exporter, learned);
+        templates.cache.charge_sampling(scope.exporter, learned);
     }
-    outcome.exported != before
+    Some((records, exported))
 }
 
 /// Takes sampling rates and the start-up time from an options record; gives the memory that took.

@@ -6,19 +6,19 @@
 use super::clock::Clock;
 use super::ecs::{Shown, push_extra, push_some};
 use super::packet::{self, Packet};
-use super::sequence::Account;
-use super::{Datagram, DecodeError, Detail, Flow, Record};
+use super::{Arrival, Datagram, DecodeError, Detail, Flow, Record, Seen, Tracks};
 use crate::decode::{FieldId, Fields, Value};
-use crate::input::Nanos;
 use nom::bytes::complete::take;
 use nom::combinator::{map, verify};
 use nom::multi::length_data;
 use nom::number::complete::{be_u32, be_u64, be_u128};
 use nom::{IResult, Parser};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Datagrams that may be missing in a row; a greater jump is a restart.
-pub(super) const REACH: u32 = 4096;
+const REACH: u32 = 4096;
+/// What stands for sFlow where versions of NetFlow are told apart.
+const SFLOW: u8 = 0;
 
 /// What a sample is, and what fields it has beyond a [`Flow`].
 #[derive(Clone, Copy, Debug)]
@@ -36,48 +36,65 @@ const EXPANDED_FLOW: u32 = 3;
 const EXPANDED_COUNTERS: u32 = 4;
 const DISCARDED: u32 = 5;
 
-/// Decodes one datagram; `account` takes the sub-agent, the number and the uptime.
+/// Decodes one datagram.
 pub(super) fn decode(
-    datagram: &[u8],
-    exporter: SocketAddr,
-    received: Nanos,
-    account: impl FnOnce(u32, u32, u32) -> Account,
+    tracks: &mut Tracks,
+    arrival: Arrival<'_>,
     each: &mut impl FnMut(Record<'_>),
 ) -> Result<Datagram, DecodeError> {
-    let (mut rest, header) = header(datagram).map_err(|_| DecodeError::Truncated)?;
-    let base = Flow {
-        exporter: exporter.ip(),
-        domain: header.sub_agent,
-        version: 5,
-        sflow: true,
-        ..Flow::default()
-    };
-    let clock = Clock { exported: received, uptime: None, boot: None };
+    let (mut rest, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
+    let key = arrival.key(SFLOW);
+    let mut base = Flow { version: 5, sflow: true, ..arrival.base(SFLOW, header.sub_agent) };
+    // The agent is whoever the datagram says, which is believed of a relay alone.
+    if arrival.sender.relays
+        && let Some(agent) = header.agent
+    {
+        base.exporter = agent;
+    }
+    let clock = Clock { exported: arrival.received, latest: arrival.received, ..Clock::default() };
     let (mut samples, mut records) = (0, 0);
+    let mut sample_gap = 0;
+    let mut rate = 0;
     // The count is the sender's word; each turn takes at least a header's octets off the input.
     for _ in 0..header.samples {
         let Ok((after, (format, bytes))) = block(rest) else { break };
         rest = after;
         samples += 1;
         let sample = Sample { agent: header.agent, format };
-        if let Some(flow) = sample.flow(bytes, &base) {
+        if let Some((head, mut flow)) = sample.flow(bytes, &base) {
             records += 1;
+            if let Some(operators) = arrival.sender.sampling_rate.filter(|_| !flow.state) {
+                flow.sampling = operators.get();
+            }
+            rate = if flow.sampling > 0 { flow.sampling } else { rate };
+            let source = (flow.state, head.source_class, head.source_index);
+            sample_gap += tracks.sample(key, header.sub_agent, source, head.sequence, REACH);
             each(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) });
         }
     }
     if records == 0 && header.samples > 0 {
         return Err(if samples == 0 { DecodeError::Truncated } else { DecodeError::Malformed });
     }
-    let account = account(header.sub_agent, header.sequence, header.uptime);
-    Ok(Datagram {
+    let seen = Seen {
+        number: header.sequence,
+        advance: Some(1),
+        uptime: Some(header.uptime),
+        reach: REACH,
+        records,
+        received: arrival.received,
+        sampling_rate: rate,
+    };
+    let account = tracks.take(key, header.sub_agent, seen);
+    let mut datagram = Datagram {
         format: "sflow5",
         records,
         sets: records,
-        missing_templates: 0,
-        sequence_gap: account.skipped,
-        sequence_late: account.late,
+        sample_gap,
         truncated: samples < header.samples,
-    })
+        ..Datagram::default()
+    };
+    datagram.account(account);
+    Ok(datagram)
 }
 
 struct Header {
@@ -142,6 +159,9 @@ struct Interface {
     value: u32,
 }
 
+/// The format of an output that says why the packet was dropped.
+const DISCARDED_OUTPUT: u32 = 1;
+
 /// What the records of a flow sample say.
 #[derive(Clone, Copy, Debug, Default)]
 struct FlowSample {
@@ -157,14 +177,14 @@ struct FlowSample {
 }
 
 impl Sample {
-    /// The flow of a sample; none if its kind is not known or its head not whole.
-    fn flow(self, bytes: &[u8], base: &Flow) -> Option<Flow> {
+    /// The head of a sample and its flow; none if its kind is not known or its head not whole.
+    fn flow<'a>(self, bytes: &'a [u8], base: &Flow) -> Option<(Head<'a>, Flow)> {
         match self.format {
             FLOW | EXPANDED_FLOW | DISCARDED => {
                 let (_, head) = self.head(bytes).ok()?;
                 let sample = FlowSample::of(head.records);
                 let packet = &sample.packet;
-                Some(Flow {
+                let flow = Flow {
                     source: packet.source,
                     destination: packet.destination,
                     translated_source: sample.translated.0,
@@ -183,12 +203,14 @@ impl Sample {
                     },
                     packets: 1,
                     sampling: head.rate,
+                    denied: head.reason.is_some() || head.output.format == DISCARDED_OUTPUT,
                     ..*base
-                })
+                };
+                Some((head, flow))
             }
             COUNTERS | EXPANDED_COUNTERS => {
-                self.head(bytes).ok()?;
-                Some(Flow { state: true, ..*base })
+                let (_, head) = self.head(bytes).ok()?;
+                Some((head, Flow { state: true, ..*base }))
             }
             _ => None,
         }

@@ -6,7 +6,8 @@
 //! few steps that tell its length and whether a biflow was answered.
 
 use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
-use super::element::{self, Element};
+use super::element::{self, Element, Kind};
+use super::list::List;
 use super::packet;
 use super::sampling::Stated;
 use super::{Flow, MAPPED};
@@ -34,6 +35,15 @@ const CISCO: u32 = 9;
 /// CERT's elements, whose reverse direction is a bit of the number.
 const CERT: u32 = 6871;
 const CERT_REVERSE_BIT: u16 = 0x4000;
+/// VMware's elements, among them the tenant's packet inside VXLAN.
+const VMWARE: u32 = 6876;
+/// Barracuda's elements.
+const BARRACUDA: u32 = 10704;
+
+/// The value of firewallEvent for a connection that was refused.
+pub(super) const FLOW_DENIED: u8 = 3;
+/// The upper two bits of forwardingStatus for a packet that was dropped.
+const DROPPED: u64 = 2;
 
 /// What kind of template it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +133,9 @@ pub(super) enum Target {
     DestinationV6,
     TranslatedSourceV6,
     TranslatedDestinationV6,
+    InnerSourceV6,
+    InnerDestinationV6,
+    ExporterV6,
     None,
     SourceV4,
     DestinationV4,
@@ -159,6 +172,18 @@ pub(super) enum Target {
     Probability,
     Frame,
     IpHeader,
+    InnerSourceV4,
+    InnerDestinationV4,
+    InnerSourcePort,
+    InnerDestinationPort,
+    InnerProtocol,
+    /// A wireless client, source or destination by the direction.
+    Station,
+    Direction,
+    ExporterV4,
+    FirewallEvent,
+    NatEvent,
+    ForwardingStatus,
     ReverseBytes,
     ReversePackets,
     ReverseTcpFlags,
@@ -174,7 +199,7 @@ pub(super) enum Target {
 pub(super) struct Targets(u64);
 
 const TARGETS: usize = Target::ReverseDelay as usize + 1;
-const WIDE: usize = Target::TranslatedDestinationV6 as usize + 1;
+const WIDE: usize = Target::ExporterV6 as usize + 1;
 
 /// One record while it is read. Values wait here as numbers until the record is whole.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +234,9 @@ impl Target {
                 | Target::DestinationV4
                 | Target::TranslatedSourceV4
                 | Target::TranslatedDestinationV4
+                | Target::InnerSourceV4
+                | Target::InnerDestinationV4
+                | Target::Station
         )
     }
 
@@ -262,7 +290,8 @@ impl Targets {
     }
 
     fn any_rare(self) -> bool {
-        self.0 >> Target::DurationMilliseconds as u8 != 0
+        let wide = 1 << Target::InnerSourceV6 as u8 | 1 << Target::InnerDestinationV6 as u8;
+        self.0 >> Target::DurationMilliseconds as u8 != 0 || self.0 & wide != 0
     }
 
     fn any_translated(self) -> bool {
@@ -326,6 +355,11 @@ impl Template {
 
     pub(super) fn traits(&self) -> Traits {
         self.traits
+    }
+
+    /// The fields as they were announced.
+    pub(super) fn specs(&self) -> impl Iterator<Item = Spec> {
+        self.fields.iter().map(|field| field.spec)
     }
 
     pub(super) fn has(&self, target: Target) -> bool {
@@ -440,6 +474,59 @@ impl Template {
         } else if !draft.ip_header.is_empty() {
             put_packet(flow, &packet::ip(draft.ip_header));
         }
+        self.put_inner(draft, flow);
+        self.put_station(draft, flow);
+        let status = draft.number(Target::ForwardingStatus);
+        flow.event = self.firewall_event(draft).is_some() || self.nat_event(draft).is_some();
+        flow.denied =
+            self.firewall_event(draft) == Some(FLOW_DENIED) || (status <= 0xff && status >> 6 == DROPPED);
+    }
+
+    /// The packet that an encapsulation carries, where the record tells it apart: its ends talk to each
+    /// other, and those around it are a tunnel.
+    fn put_inner(&self, draft: &Draft<'_>, flow: &mut Flow) {
+        let inner = |four, six| match self.address(draft, four, six).0 {
+            Some(address) if !address.is_unspecified() => Some(address),
+            _ => None,
+        };
+        let source = inner(Target::InnerSourceV4, Target::InnerSourceV6);
+        let destination = inner(Target::InnerDestinationV4, Target::InnerDestinationV6);
+        if source.is_none() && destination.is_none() {
+            return;
+        }
+        (flow.tunnel_source, flow.tunnel_destination) = (flow.source, flow.destination);
+        (flow.source, flow.destination) = (source, destination);
+        flow.source_port = draft.number(Target::InnerSourcePort) as u16;
+        flow.destination_port = draft.number(Target::InnerDestinationPort) as u16;
+        flow.protocol = draft.number(Target::InnerProtocol) as u8;
+    }
+
+    /// A wireless controller tells its client instead of a source or a destination: which of them it is,
+    /// the direction says, where 1 is down to the client.
+    fn put_station(&self, draft: &Draft<'_>, flow: &mut Flow) {
+        let Some(station) = self.has(Target::Station).then(|| v4(draft.number(Target::Station))) else { return };
+        const EGRESS: u64 = 1;
+        let end = if draft.number(Target::Direction) == EGRESS { &mut flow.destination } else { &mut flow.source };
+        end.get_or_insert(station);
+    }
+
+    /// What happened to a connection (IE 233), if the record is about that.
+    pub(super) fn firewall_event(&self, draft: &Draft<'_>) -> Option<u8> {
+        self.has(Target::FirewallEvent).then(|| draft.number(Target::FirewallEvent) as u8)
+    }
+
+    /// What happened to a translation (IE 230), if the record is about that.
+    pub(super) fn nat_event(&self, draft: &Draft<'_>) -> Option<u8> {
+        self.has(Target::NatEvent).then(|| draft.number(Target::NatEvent) as u8)
+    }
+
+    /// Whose record it is, where a relay tells that (IE 130 and 131).
+    pub(super) fn exporter(&self, record: &[u8]) -> Option<IpAddr> {
+        if !self.has(Target::ExporterV4) && !self.has(Target::ExporterV6) {
+            return None;
+        }
+        let exporter = self.address(&self.read(record), Target::ExporterV4, Target::ExporterV6).0;
+        exporter.filter(|address| !address.is_unspecified())
     }
 
     /// The other direction of a biflow.
@@ -543,7 +630,8 @@ impl Spec {
 }
 
 impl Field {
-    fn of(spec: Spec, traits: Traits) -> Field {
+    /// What a template, or a list of one element, announces.
+    pub(super) fn of(spec: Spec, traits: Traits) -> Field {
         let Spec { enterprise, id, .. } = spec;
         let (element, reverse) = match enterprise {
             0 if traits.netflow9 && spec.scope => (None, false),
@@ -555,6 +643,16 @@ impl Field {
         let mut field = Field { spec, element, reverse, target: Target::None };
         field.target = field.wish().0;
         field
+    }
+
+    /// Its structured data, if it has any.
+    pub(super) fn list(&self) -> Option<List> {
+        match self.element?.kind {
+            Kind::BasicList => Some(List::Basic),
+            Kind::SubTemplateList => Some(List::SubTemplate),
+            Kind::SubTemplateMultiList => Some(List::SubTemplateMulti),
+            _ => None,
+        }
     }
 
     /// The step that reads it.
@@ -592,11 +690,18 @@ impl Field {
             Target::SourceV4
             | Target::DestinationV4
             | Target::TranslatedSourceV4
-            | Target::TranslatedDestinationV4 => length == 4 || length == VARIABLE,
+            | Target::TranslatedDestinationV4
+            | Target::InnerSourceV4
+            | Target::InnerDestinationV4
+            | Target::Station
+            | Target::ExporterV4 => length == 4 || length == VARIABLE,
             Target::SourceV6
             | Target::DestinationV6
             | Target::TranslatedSourceV6
-            | Target::TranslatedDestinationV6 => length == 16 || length == VARIABLE,
+            | Target::TranslatedDestinationV6
+            | Target::InnerSourceV6
+            | Target::InnerDestinationV6
+            | Target::ExporterV6 => length == 16 || length == VARIABLE,
             Target::Frame | Target::IpHeader => length > 0,
             _ => (1..=8).contains(&length) || length == VARIABLE,
         };
@@ -684,6 +789,24 @@ fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
         (0, 315) => (Target::Frame, Unit::None, 0),
         (0, 104) => (Target::Frame, Unit::None, 1),
         (0, 313) => (Target::IpHeader, Unit::None, 0),
+        (0, 61) => (Target::Direction, Unit::None, 0),
+        (0, 366) => (Target::Station, Unit::None, 0),
+        (0, 130) => (Target::ExporterV4, Unit::None, 0),
+        (0, 131) => (Target::ExporterV6, Unit::None, 0),
+        (0, 230) => (Target::NatEvent, Unit::None, 0),
+        (0, 233) => (Target::FirewallEvent, Unit::None, 0),
+        (element::NETFLOW9, 40005) => (Target::FirewallEvent, Unit::None, 1),
+        (0, 89) => (Target::ForwardingStatus, Unit::None, 0),
+        (VMWARE, 880) => (Target::InnerProtocol, Unit::None, 0),
+        (VMWARE, 881) => (Target::InnerSourceV4, Unit::None, 0),
+        (VMWARE, 882) => (Target::InnerDestinationV4, Unit::None, 0),
+        (VMWARE, 883) => (Target::InnerSourceV6, Unit::None, 0),
+        (VMWARE, 884) => (Target::InnerDestinationV6, Unit::None, 0),
+        (VMWARE, 886) => (Target::InnerSourcePort, Unit::None, 0),
+        (VMWARE, 887) => (Target::InnerDestinationPort, Unit::None, 0),
+        // What a firewall of Barracuda binds towards the server, and whom it connects to.
+        (BARRACUDA, 8) => (Target::TranslatedSourceV4, Unit::None, 2),
+        (BARRACUDA, 10) => (Target::TranslatedDestinationV4, Unit::None, 2),
         _ => (Target::None, Unit::None, 0),
     };
     (target, unit, rank)
@@ -760,6 +883,7 @@ fn places(fields: &[Field]) -> Option<Box<[Place]>> {
         let at = offset.filter(|_| length.is_some());
         match field.target {
             Target::Frame | Target::IpHeader => return None,
+            Target::ExporterV6 => {}
             target if target.is_v4() => places.push(Place::V4(at?)),
             target if target.is_v6() => places.push(Place::V6(at?)),
             _ => {}
