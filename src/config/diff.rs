@@ -98,6 +98,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
             vec![
                 ("networks", a.networks == b.networks),
                 ("timezone", a.timezone == b.timezone),
+                ("sampling_rate", a.sampling_rate == b.sampling_rate),
+                ("relay", a.relay == b.relay),
                 ("constituent", before.map(|other| &other.name) == after.map(|other| &other.name)),
             ]
         },

@@ -26,6 +26,7 @@ use jiff::tz::TimeZone;
 use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -146,6 +147,10 @@ pub struct Source {
     pub networks: Vec<IpNet>,
     /// For its stamps that carry none; else that of the input.
     pub timezone: Option<TimeZone>,
+    /// The sampling rate of its flow records, whatever they say themselves.
+    pub sampling_rate: Option<NonZeroU32>,
+    /// It relays flow records of other exporters, and may name them.
+    pub relay: bool,
     /// Whose it is: an index of [`Config::constituents`].
     pub constituent: Option<usize>,
 }

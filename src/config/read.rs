@@ -10,6 +10,7 @@ use crate::input::Format;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +30,7 @@ const INPUT: &[&str] = &[
     "max_connections",
     "idle_timeout",
 ];
-const SOURCE: &[&str] = &["name", "networks", "timezone", "constituent"];
+const SOURCE: &[&str] = &["name", "networks", "timezone", "constituent", "sampling_rate", "relay"];
 const CONSTITUENT: &[&str] = &["name", "sector", "networks", "contact"];
 const OUTPUT: &[&str] = &["name", "to", "encoding", "tlp", "sectors"];
 const METRICS: &[&str] = &["listen"];
@@ -39,6 +40,8 @@ const TCP_ONLY: &[&str] = &["max_message", "max_connections", "idle_timeout"];
 
 /// Threads beyond the largest machines; a typing error, not a wish.
 const WORKERS: RangeInclusive<i64> = 0..=1024;
+/// One packet of so many; 1 is an exporter that takes every packet.
+const SAMPLING_RATE: RangeInclusive<i64> = 1..=4_294_967_295;
 
 /// Less holds no rule set worth the name.
 const MEMORY_LIMIT: RangeInclusive<u64> = 16 << 20..=u64::MAX;
@@ -256,19 +259,10 @@ impl Reader<'_> {
                 format!("`{}` has no effect on a {scheme} input", entry.key),
             );
         }
-        if input.format == Format::Flow {
-            if let Some(entry) = table.entries.iter().find(|entry| entry.key == "timezone") {
-                self.warn(
-                    "no-effect",
-                    &entry.place,
-                    "flow records carry UTC: `timezone` has no effect".into(),
-                );
-            }
-            if let (Listen::Tcp(_), Some(node)) = (input.listen, table.find("listen")) {
-                let place = node.place.clone();
-                let message = "flow records over tcp:// are not supported in this version";
-                self.problem("not-supported", &place, message, "expected udp://ADDRESS:PORT");
-            }
+        if input.format == Format::Flow
+            && let Some(entry) = table.entries.iter().find(|entry| entry.key == "timezone")
+        {
+            self.warn("no-effect", &entry.place, "flow records carry UTC: `timezone` has no effect".into());
         }
     }
 
@@ -313,7 +307,10 @@ impl Reader<'_> {
                     }
                 })
             });
-            Some(Source { name: label?, networks, timezone: zone, constituent })
+            let sampling_rate = reader.integer(table, "sampling_rate", SAMPLING_RATE);
+            let sampling_rate = sampling_rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
+            let relay = reader.flag(table, "relay").unwrap_or(false);
+            Some(Source { name: label?, networks, timezone: zone, sampling_rate, relay, constituent })
         });
         self.unique(&sources, "source", |source| &source.name);
         self.claimed_twice(&sources, "source", |source| (&source.name, &source.networks));

@@ -60,6 +60,8 @@ name = "edge-fw-2"
 networks = ["10.1.2.3"]
 timezone = "UTC"
 constituent = "Distribution operator"
+sampling_rate = 1000
+relay = true
 
 [[constituent]]
 name = "Distribution operator"
@@ -104,6 +106,7 @@ fn every_key_is_read() {
     let source = &config.sources[0];
     assert_eq!((source.name.as_str(), source.timezone.clone()), ("edge-fw-2", Some(TimeZone::UTC)));
     assert_eq!(source.networks, ["10.1.2.3/32".parse::<IpNet>().unwrap()]);
+    assert_eq!((source.sampling_rate.map(u32::from), source.relay), (Some(1000), true));
     let constituent = config.constituent_of(source).unwrap();
     assert_eq!(constituent.sector, Sector::Energy);
     assert_eq!(constituent.contact.as_deref(), Some("soc@operator.example"));
@@ -259,9 +262,9 @@ fn five_mistakes_are_five_problems_each_at_its_place() {
             ],
         ),
         (
-            "flow over TCP",
-            "[[input]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:1\"\nformat = \"flow\"\n",
-            vec!["3:10 not-supported \"tcp://127.0.0.1:1\""],
+            "a sampling rate of nothing",
+            "[[source]]\nname = \"a\"\nnetworks = [\"10.0.0.1\"]\nsampling_rate = 0\nrelay = 1\n[[input]]\nname = \"b\"\nlisten = \"tcp://127.0.0.1:4739\"\nformat = \"flow\"\n",
+            vec!["4:17 bad-value 0", "5:9 wrong-type 1"],
         ),
     ];
     for (name, text, expected) in cases {
