@@ -6,6 +6,8 @@
 //! more behind it. Every decision depends on the bytes from the start of the message alone, never on
 //! where the reads fell. [`Assembler`] keeps the left-over for callers without a buffer of their own.
 //!
+//! Messages of IPFIX are no text and state their length themselves: [`Delimiters::Ipfix`].
+//!
 //! Senders err, and a connection outlives their error:
 //! - A message over the limit keeps its head, and the rest is skipped: by its count, or to the
 //!   delimiter.
@@ -23,6 +25,9 @@ pub enum Delimiters {
     Stream,
     /// LF or CRLF; NUL is content: files and standard input.
     Lines,
+    /// Nothing: each message states its length in the header of IPFIX (RFC 7011, section 3.1). A stream
+    /// that does not go on with such a header cannot be followed any more ([`Framer::is_lost`]).
+    Ipfix,
 }
 
 /// One message without its framing; never empty.
@@ -65,6 +70,8 @@ enum Position {
     SkipCounted(usize),
     /// In the rest of a delimited message whose head was handed out; `leftover` of a counted one.
     SkipDelimited { leftover: bool },
+    /// Behind something that is no message and says nothing of where the next one begins.
+    Lost,
 }
 
 impl Framer {
@@ -77,6 +84,11 @@ impl Framer {
     /// More bytes than [`Framer::next`] leaves unconsumed when it finds no message.
     pub fn max_tail(&self) -> usize {
         self.max_message + HEADER + 1
+    }
+
+    /// Nothing more can be read of the stream; whoever reads it closes it (RFC 7011, section 10.3).
+    pub fn is_lost(&self) -> bool {
+        self.position == Position::Lost
     }
 
     /// Finds the next message at the start of `buffer`, which begins with what the last call left.
@@ -95,6 +107,7 @@ impl Framer {
         if !fresh || buffer.first() != Some(&b'<') {
             return None;
         }
+        // For IPFIX there is none to find, so that it goes on to be refused.
         let delimiter = self.find(head(buffer, self.max_tail()))?;
         Some(self.cut(self.trim(head(buffer, delimiter), buffer.get(delimiter)), delimiter + 1))
     }
@@ -103,6 +116,10 @@ impl Framer {
         let mut at = self.skip(buffer, end);
         if self.position != Position::Start {
             return Step { consumed: at, start: at, frame: None };
+        }
+        if self.delimiters == Delimiters::Ipfix {
+            let step = self.ipfix(rest(buffer, at), end);
+            return Step { consumed: at + step.consumed, start: at + step.start, ..step };
         }
         let empty = self.skip_empty(rest(buffer, at), end);
         if empty > 0 {
@@ -142,6 +159,27 @@ impl Framer {
             };
         }
         Step { consumed: 0, start: 0, frame: None }
+    }
+
+    /// A message of IPFIX; what is none is handed out as far as it is here, and is the last.
+    fn ipfix<'a>(&mut self, message: &'a [u8], end: bool) -> Step<'a> {
+        const VERSION: u8 = 10;
+        const HEADER: u16 = 16;
+        match *message {
+            [] => return Step { consumed: 0, start: 0, frame: None },
+            [0] | [0, VERSION] | [0, VERSION, _] if !end => {
+                return Step { consumed: 0, start: 0, frame: None };
+            }
+            [0, VERSION, high, low, ..] => {
+                let length = u16::from_be_bytes([high, low]);
+                if length >= HEADER {
+                    return self.counted(message, 0, length.into(), end);
+                }
+            }
+            _ => {}
+        }
+        self.position = Position::Lost;
+        self.cut(message, message.len())
     }
 
     fn delimited<'a>(&mut self, message: &'a [u8], end: bool) -> Step<'a> {
@@ -196,6 +234,7 @@ impl Framer {
     fn skip(&mut self, buffer: &[u8], end: bool) -> usize {
         match self.position {
             Position::Start => 0,
+            Position::Lost => buffer.len(),
             Position::SkipCounted(left) if left > buffer.len() => {
                 self.position = Position::SkipCounted(left - buffer.len());
                 buffer.len()
@@ -245,6 +284,7 @@ impl Framer {
         match self.delimiters {
             Delimiters::Stream => memchr2(b'\n', 0, bytes),
             Delimiters::Lines => memchr(b'\n', bytes),
+            Delimiters::Ipfix => None,
         }
     }
 }
@@ -538,6 +578,43 @@ mod tests {
                 let whole = cut_at(max, delimiters, &[&input]);
                 proptest::prop_assert_eq!(&cut_at(max, delimiters, &pieces), &whole);
                 proptest::prop_assert!(whole.iter().all(|(bytes, _)| !bytes.is_empty() && bytes.len() <= max));
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_ipfix_state_their_length() {
+        let message =
+            |length: u16, body: &[u8]| [&[0, 10][..], &length.to_be_bytes(), &[7; 12], body].concat();
+        let (short, long) = (message(20, b"data"), message(60, &[9; 44]));
+        let text = |bytes: &[u8]| (bytes.to_vec(), false);
+        let cases = [
+            ("one", short.clone(), vec![text(&short)], false),
+            ("two", [&short[..], &short].concat(), vec![text(&short), text(&short)], false),
+            (
+                "one too long keeps its head",
+                [&long[..], &short].concat(),
+                vec![(long[..MAX].to_vec(), true), text(&short)],
+                false,
+            ),
+            ("the stream ends within", short[..18].to_vec(), vec![(short[..18].to_vec(), true)], false),
+            ("shorter than its header", message(15, b""), vec![text(&message(15, b""))], true),
+            (
+                "another version",
+                [&short[..], b"\x00\x09\x00\x14"].concat(),
+                vec![text(&short), text(b"\x00\x09\x00\x14")],
+                true,
+            ),
+            ("syslog", b"<1>a\n".to_vec(), vec![text(b"<1>a\n")], true),
+        ];
+        for (name, input, expected, lost) in cases {
+            assert_eq!(cut(Delimiters::Ipfix, &[&input]), expected, "{name}");
+            let mut framer = Framer::new(Delimiters::Ipfix, MAX);
+            frames(&mut framer, &input, true, &mut |_| {});
+            assert_eq!(framer.is_lost(), lost, "{name}");
+            if !lost {
+                let bytes: Vec<&[u8]> = input.chunks(1).collect();
+                assert_eq!(cut(Delimiters::Ipfix, &bytes), expected, "{name}, byte by byte");
             }
         }
     }

@@ -35,6 +35,9 @@ pub trait Handler {
         true
     }
 
+    /// A connection has ended, and nothing more comes of it.
+    fn closed(&mut self, _peer: SocketAddr) {}
+
     /// The messages of one read come; rules may be taken anew.
     fn batch_begin(&mut self) {}
 
@@ -66,6 +69,8 @@ pub struct Options {
     pub max_connections: u64,
     /// A connection that sends nothing for so long is closed.
     pub idle_timeout: Option<Duration>,
+    /// Where messages end: those of syslog, or of IPFIX.
+    pub delimiters: Delimiters,
 }
 
 impl Default for Options {
@@ -74,6 +79,7 @@ impl Default for Options {
             max_message: MAX_MESSAGE,
             max_connections: 4096,
             idle_timeout: Some(Duration::from_secs(600)),
+            delimiters: Delimiters::Stream,
         }
     }
 }
@@ -137,7 +143,7 @@ pub async fn serve<H: Handler + 'static>(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let framer = Framer::new(Delimiters::Stream, options.max_message);
+    let framer = Framer::new(options.delimiters, options.max_message);
     let worker = Worker {
         handler: RefCell::new(handler),
         buffer: RefCell::new(vec![0; framer.max_tail() + READ].into_boxed_slice()),
@@ -259,6 +265,7 @@ impl<H: Handler + 'static> Worker<H> {
             if worker.connection(stream, peer).await.is_err() {
                 worker.stats.errors.fetch_add(1, Relaxed);
             }
+            worker.handler.borrow_mut().closed(peer);
         });
     }
 }
@@ -311,6 +318,10 @@ impl<H: Handler> Worker<H> {
                     let count = match result {
                         Ok(None) => continue,
                         Ok(Some(0)) => break Ok(()),
+                        Ok(Some(_)) if connection.framer.is_lost() => {
+                            let reason = "what follows cannot be cut into messages";
+                            break Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                        }
                         Ok(Some(count)) => count,
                         Err(error) => break Err(error),
                     };
