@@ -692,6 +692,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_contact_that_was_refused_is_one_level_less_severe() {
+        let mut alert = sample();
+        assert_eq!(alert.severity(), Severity::High);
+        // Only the word of an exporter counts.
+        alert.event["event"]["type"] = json!(["connection", "denied"]);
+        let flow = alert.event.remove("flow").unwrap();
+        assert_eq!(alert.severity(), Severity::High);
+        alert.event.insert("flow".into(), flow);
+        assert_eq!(alert.severity(), Severity::Medium);
+        assert_eq!(alert.to_json()["event"]["severity"], 47);
+        assert!(alert.reason().contains("was denied contact with"), "{}", alert.reason());
+        let again = Alert::from_line(&alert.clone().into_line()).unwrap();
+        assert_eq!(again.severity(), Severity::Medium);
+    }
+
+    #[test]
     fn an_alert_has_every_field_of_the_interface() {
         let mut alert = sample();
         alert.contributors[0].confidence = Some(29);

@@ -222,9 +222,22 @@ pub struct Organization {
 }
 
 impl Alert {
-    /// The highest severity among its contributors.
+    /// The highest severity among its contributors; one less for a contact that was refused.
     pub fn severity(&self) -> Severity {
-        self.contributors.iter().map(|one| one.severity).max().unwrap_or(Severity::Low)
+        let highest = self.contributors.iter().map(|one| one.severity).max().unwrap_or(Severity::Low);
+        match highest {
+            _ if !self.is_denied() => highest,
+            Severity::Critical => Severity::High,
+            Severity::High => Severity::Medium,
+            Severity::Medium | Severity::Low => Severity::Low,
+        }
+    }
+
+    /// The exporter of the flow says that it refused or dropped it.
+    pub fn is_denied(&self) -> bool {
+        let kinds = self.event.get("event").and_then(|event| event.get("type")).and_then(Value::as_array);
+        self.event.contains_key("flow")
+            && kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "denied"))
     }
 
     /// The strictest marking among its contributors and remarks.

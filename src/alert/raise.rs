@@ -269,6 +269,7 @@ impl Alerter {
             source: by_source.then(|| facts.source.as_str().into()),
             touched: facts.touched.clone(),
             exercise: self.composer.directory().exercise(hit.input),
+            denied: matches!(&hit.evidence, Evidence::Flow { flow, .. } if flow.denied),
         };
         let seen = (hit.count, hit.received, hit.last.max(hit.received));
         let composer = &self.composer;

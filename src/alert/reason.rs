@@ -55,7 +55,8 @@ fn act(alert: &Alert, indicator: &Indicator, out: &mut String) {
         && side != Side::Unknown
         && let (Some(source), Some(destination)) = (&source, &destination)
     {
-        let _ = write!(out, "{} contacted {}{}", capital(source), destination, port(alert));
+        let verb = if alert.is_denied() { "was denied contact with" } else { "contacted" };
+        let _ = write!(out, "{} {verb} {}{}", capital(source), destination, port(alert));
         if let Some(reporter) = reporter {
             let _ = write!(out, " (reported by {reporter})");
         }

@@ -31,6 +31,8 @@ pub struct Key {
     pub source: Option<Box<str>>,
     pub touched: Vec<u16>,
     pub exercise: bool,
+    /// What was refused must not hide what went through an hour later.
+    pub denied: bool,
 }
 
 /// What a window or tally counted.
@@ -275,7 +277,14 @@ mod tests {
     use super::*;
 
     fn key(value: &str) -> Key {
-        Key { kind: Kind::Domain, value: value.into(), source: None, touched: vec![], exercise: false }
+        Key {
+            kind: Kind::Domain,
+            value: value.into(),
+            source: None,
+            touched: vec![],
+            exercise: false,
+            denied: false,
+        }
     }
 
     #[test]
