@@ -222,7 +222,8 @@ fn templated(version: u16) -> Vec<Vec<u8>> {
 
 fn worker(format: Format, rules: &Arc<RuleSet>) -> (Worker, Receiver<Raised>) {
     let (alerts, hits) = crossbeam_channel::bounded(1024);
-    let policy = InputPolicy { index: 0, format, allow: Vec::new(), timezone: TimeZone::UTC };
+    let policy =
+        InputPolicy { index: 0, format, allow: Vec::new(), timezone: TimeZone::UTC, senders: Arc::default() };
     let shared = Shared { rules: Arc::new(ArcSwap::new(rules.clone())), alerts, metrics: Metrics::new() };
     (Worker::new(0, "bench", Arc::new(ArcSwap::from_pointee(policy)), shared), hits)
 }
@@ -278,7 +279,7 @@ fn scan(c: &mut Criterion) {
     let directory = Directory::new(vec![listener], Vec::new(), Vec::new()).expect("no sources");
     let agent = Agent { name: "bench".into(), version: "0".into() };
     let mut composer = Composer::new(agent, Arc::new(directory));
-    let reference = Reference { now: NOW, timezone: TimeZone::UTC };
+    let reference = Reference { now: NOW, timezone: TimeZone::UTC, senders: Arc::default() };
     let mut matcher = Matcher::default();
     let mut alerts = || {
         let mut count = 0;

@@ -6,14 +6,14 @@
 //! blocks, or writes memory that another thread reads.
 
 use crate::alert::{self, Evidence, Hit, Overflow, Raised};
-use crate::decode::flow::{Decoder, Flow, Record};
+use crate::decode::flow::{Decoder, ExporterStatus, Flow, Record, Senders, Stored};
 use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
 use crate::detect::{GROUP, Match, Matcher, RuleSet, Suppression, Validity, ValueId};
 use crate::input::{Format, Message, Nanos};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 use crossbeam_channel::{Sender, TrySendError};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -53,6 +53,8 @@ pub struct InputPolicy {
     pub allow: Vec<IpNet>,
     /// Zone of stamps that carry none.
     pub timezone: TimeZone,
+    /// What the operator said of the senders of flow records.
+    pub senders: Arc<Senders>,
 }
 
 impl InputPolicy {
@@ -73,12 +75,29 @@ pub struct Shared {
     pub metrics: Metrics,
 }
 
+/// What a worker of flow records tells of its exporters; it renews this every few seconds.
+#[derive(Debug, Default)]
+pub struct FlowReport {
+    /// What each exporter sent, and what of it was lost.
+    pub exporters: ArcSwap<Vec<ExporterStatus>>,
+    /// What is worth keeping over a restart; whoever keeps it takes it out.
+    pub stored: ArcSwapOption<Stored>,
+}
+
+/// How often the exporters are told: it takes a look at each of them.
+const REPORT: Nanos = 5 * SECOND;
+/// How often templates are put down: after a crash those of the last minute come again by themselves.
+const STORE: Nanos = 60 * SECOND;
+
 /// Decodes and matches the messages of one input on one thread.
 pub struct Worker {
     rules: Cache<Arc<ArcSwap<RuleSet>>, Arc<RuleSet>>,
     policy: Cache<Arc<ArcSwap<InputPolicy>>, Arc<InputPolicy>>,
     matcher: Matcher,
     flows: Decoder,
+    report: Arc<FlowReport>,
+    reported: Nanos,
+    stored: Nanos,
     batch: Batch,
     tally: Tally,
     found: Found,
@@ -93,12 +112,18 @@ impl Worker {
         let mut rules = Cache::new(shared.rules.clone());
         let mut policy = Cache::new(policy);
         let counters = InputMetrics::new(&shared.metrics, input, policy.load().format);
+        let mut flows = Decoder::default();
+        flows.set_live();
+        flows.set_senders(policy.load().senders.clone());
         Worker {
             batch: Batch::new(id, rules.load().clone(), policy.load().clone()),
             rules,
             policy,
             matcher: Matcher::default(),
-            flows: Decoder::default(),
+            flows,
+            report: Arc::default(),
+            reported: 0,
+            stored: 0,
             tally: Tally::default(),
             found: Found::default(),
             counters,
@@ -112,6 +137,28 @@ impl Worker {
         self.progress.clone()
     }
 
+    /// What it tells of its exporters, for as long as it runs.
+    pub fn flow_report(&self) -> Arc<FlowReport> {
+        self.report.clone()
+    }
+
+    /// Takes up what an earlier run kept of its exporters; gives the templates that are still of use.
+    pub fn restore_flows(&mut self, stored: &Stored, now: Nanos) -> usize {
+        self.flows.restore(stored, now)
+    }
+
+    /// The messages come by connections, each with templates of its own.
+    pub fn expect_streams(&mut self) {
+        self.flows.set_streams();
+    }
+
+    /// A connection has ended.
+    pub fn closed(&mut self, peer: SocketAddr) {
+        if self.batch.policy.format == Format::Flow {
+            self.flows.close(peer);
+        }
+    }
+
     /// Whether the sender may be heard; a connection is refused before it is read.
     pub fn admits(&mut self, peer: IpAddr) -> bool {
         self.policy.load().admits(peer)
@@ -119,7 +166,9 @@ impl Worker {
 
     /// Takes the rules and the policy in force; called once before each batch.
     pub fn begin(&mut self) {
-        self.batch.begin(self.rules.load(), self.policy.load());
+        if self.batch.begin(self.rules.load(), self.policy.load()) {
+            self.flows.set_senders(self.batch.policy.senders.clone());
+        }
         self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);
     }
 
@@ -236,6 +285,10 @@ impl Worker {
     /// Hands over everything, waiting for room: the last act of a worker that stops.
     pub fn finish(&mut self) {
         self.flush();
+        if self.batch.policy.format == Format::Flow {
+            self.report_exporters(self.batch.reference.now);
+            self.report.stored.store(Some(Arc::new(self.flows.store())));
+        }
         self.batch.hits.waiting.reverse();
         while let Some(raised) = self.batch.hits.take() {
             // The alert thread outlives the workers; if it died, the sensor is failing loudly already.
@@ -245,10 +298,30 @@ impl Worker {
         }
     }
 
+    fn report_exporters(&mut self, now: Nanos) {
+        let mut exporters = Vec::new();
+        self.flows.exporters(|exporter| exporters.push(exporter));
+        self.report.exporters.store(Arc::new(exporters));
+        let (restored, untrusted) = self.flows.levels();
+        self.counters.exporters(restored, untrusted);
+        self.reported = now;
+    }
+
     fn flush(&mut self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
         if self.batch.policy.format == Format::Flow {
             self.tally.templates = self.flows.templates() as u64;
+            let now = self.batch.reference.now;
+            self.tally.implausible += std::mem::take(&mut self.batch.hits.implausible);
+            self.counters.flows(self.flows.template_counts(), self.flows.waiting_counts());
+            if now.saturating_sub(self.reported) >= REPORT || now < self.reported {
+                self.report_exporters(now);
+            }
+            if now.saturating_sub(self.stored) >= STORE || now < self.stored {
+                self.flows.expire(now);
+                self.report.stored.store(Some(Arc::new(self.flows.store())));
+                self.stored = now;
+            }
         }
         self.counters.flush(&mut self.tally);
         self.found.flush(&self.shared.metrics, &self.batch.rules);
@@ -273,17 +346,20 @@ impl Batch {
         Batch { rules, policy, reference, admitted: None, sequence: 0, hits }
     }
 
-    fn begin(&mut self, rules: &Arc<RuleSet>, policy: &Arc<InputPolicy>) {
+    /// True if the policy is another one.
+    fn begin(&mut self, rules: &Arc<RuleSet>, policy: &Arc<InputPolicy>) -> bool {
         if !Arc::ptr_eq(&self.rules, rules) {
             self.rules = rules.clone();
             // A number of the old rules may stand for another value in the new ones.
             self.hits.coalesced.clear();
         }
-        if !Arc::ptr_eq(&self.policy, policy) {
+        let other = !Arc::ptr_eq(&self.policy, policy);
+        if other {
             self.policy = policy.clone();
             self.reference.timezone = policy.timezone.clone();
             self.admitted = None;
         }
+        other
     }
 }
 
@@ -347,6 +423,8 @@ struct Hits {
     /// Seeded: a sender cannot choose lines that are taken for one.
     hasher: RandomState,
     overflow: Overflow,
+    /// Flows whose times were put within reason: those that were looked at, which is for a match.
+    implausible: u64,
 }
 
 impl Hits {
@@ -420,7 +498,8 @@ impl Hits {
 
     fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
         let flow = record.flow();
-        let same = self.hasher.hash_one((flow.source, flow.destination));
+        self.implausible += u64::from(flow.clamped);
+        let same = self.hasher.hash_one((flow.source, flow.destination, flow.denied));
         self.add(seen, same, Some(&flow), matched, found, || {
             let mut fields = Fields::default();
             record.fields(&mut fields);
@@ -588,8 +667,13 @@ mod tests {
     fn worker(room: usize) -> (Worker, Receiver<Raised>) {
         let rules = Arc::new(rules(&["evil.example"]));
         let (alerts, hits) = crossbeam_channel::bounded(room);
-        let policy =
-            InputPolicy { index: 0, format: Format::Syslog, allow: Vec::new(), timezone: TimeZone::UTC };
+        let policy = InputPolicy {
+            index: 0,
+            format: Format::Syslog,
+            allow: Vec::new(),
+            timezone: TimeZone::UTC,
+            senders: Arc::default(),
+        };
         let shared = Shared { rules: Arc::new(ArcSwap::new(rules)), alerts, metrics: Metrics::new() };
         (Worker::new(0, "test", Arc::new(ArcSwap::from_pointee(policy)), shared), hits)
     }

@@ -73,7 +73,13 @@ fn rules() -> RuleSet {
 
 fn worker(format: Format) -> (Worker, crossbeam_channel::Receiver<roje::alert::Raised>) {
     let (alerts, hits) = crossbeam_channel::bounded(16);
-    let policy = InputPolicy { index: 0, format, allow: Vec::new(), timezone: jiff::tz::TimeZone::UTC };
+    let policy = InputPolicy {
+        index: 0,
+        format,
+        allow: Vec::new(),
+        timezone: jiff::tz::TimeZone::UTC,
+        senders: Arc::default(),
+    };
     let shared = Shared { rules: Arc::new(ArcSwap::from_pointee(rules())), alerts, metrics: Metrics::new() };
     (Worker::new(0, "test", Arc::new(ArcSwap::from_pointee(policy)), shared), hits)
 }
