@@ -109,6 +109,15 @@ metrics! {
     flow_records: IntCounterVec = "roje_flow_records_total" ["input"] "Flow records read, options records and counter samples included.";
     flow_templates: IntGaugeVec = "roje_flow_templates" ["input"] "Templates held.";
     flow_sequence_gaps: IntCounterVec = "roje_flow_sequence_gaps_total" ["input"] "Sequence numbers that exporters skipped.";
+    flow_sequence_late: IntCounterVec = "roje_flow_sequence_late_total" ["input"] "Sequence numbers counted as skipped that came late.";
+    flow_restarts: IntCounterVec = "roje_flow_exporter_restarts_total" ["input"] "Exporters that started anew, as their uptime or their numbers tell.";
+    flow_untrusted: IntGaugeVec = "roje_flow_exporters_untrusted" ["input"] "Exporters whose sequence numbers make no sense, so that their losses are not told.";
+    flow_sample_gaps: IntCounterVec = "roje_flow_sample_gaps_total" ["input"] "Samples that sFlow agents numbered and did not send, or that were lost.";
+    flow_templates_restored: IntGaugeVec = "roje_flow_templates_restored" ["input"] "Templates of an earlier run that no exporter has repeated yet.";
+    flow_templates_dropped: IntCounterVec = "roje_flow_templates_dropped_total" ["input", "reason"] "Templates refused or forgotten.";
+    flow_waiting_sets: IntCounterVec = "roje_flow_waiting_sets_total" ["input", "outcome"] "Sets that came before their template: kept, then replayed, or lost for want of room (full) or time (expired).";
+    flow_replayed: IntCounterVec = "roje_flow_replayed_records_total" ["input"] "Records read when their template came after them.";
+    flow_implausible_times: IntCounterVec = "roje_flow_implausible_times_total" ["input"] "Export times for which the receive time stands, and times of matched flows put within reason.";
     flow_missing_template: IntCounterVec = "roje_flow_missing_template_total" ["input"] "Sets whose template had not been seen.";
     matches: IntCounterVec = "roje_matches_total" ["ruleset", "severity"] "Indicator values found.";
     suppressed: IntCounterVec = "roje_suppressed_total" ["reason"] "Matches that raise no alert.";
@@ -212,6 +221,16 @@ pub struct Tally {
     pub missing: u64,
     /// Templates held (a level, not a count).
     pub templates: u64,
+    /// Sequence numbers that came late.
+    pub late: u64,
+    /// Exporters that started anew.
+    pub restarts: u64,
+    /// Samples that sFlow agents skipped.
+    pub sample_gaps: u64,
+    /// Records whose template came after them.
+    pub replayed: u64,
+    /// Times that were put within reason.
+    pub implausible: u64,
 }
 
 /// Formats that are counted: the syslog shapes, then the flow protocols.
@@ -242,6 +261,11 @@ impl Tally {
                 self.records += datagram.records;
                 self.gaps += datagram.sequence_gap;
                 self.missing += datagram.missing_templates;
+                self.late += datagram.sequence_late;
+                self.restarts += u64::from(datagram.restarted);
+                self.sample_gaps += datagram.sample_gap;
+                self.replayed += datagram.replayed;
+                self.implausible += u64::from(datagram.clock_unset);
             }
             Err(error) => {
                 self.undecoded[syslog::DecodeError::ALL.len() + *error as usize] += 1;
@@ -270,7 +294,20 @@ struct FlowMetrics {
     gaps: IntCounter,
     missing: IntCounter,
     templates: IntGauge,
+    late: IntCounter,
+    restarts: IntCounter,
+    sample_gaps: IntCounter,
+    replayed: IntCounter,
+    implausible: IntCounter,
+    restored: IntGauge,
+    untrusted: IntGauge,
+    /// By the order of [`DROPPED_TEMPLATES`] and [`WAITING_SETS`].
+    dropped: [IntCounter; DROPPED_TEMPLATES.len()],
+    waiting: [IntCounter; WAITING_SETS.len()],
 }
+
+const DROPPED_TEMPLATES: [&str; 4] = ["evicted", "refused", "withdrawn", "expired"];
+const WAITING_SETS: [&str; 4] = ["kept", "replayed", "full", "expired"];
 
 impl InputMetrics {
     /// Resolves the labels of an input; its main counters show from the start, at zero.
@@ -280,6 +317,17 @@ impl InputMetrics {
             gaps: metrics.flow_sequence_gaps.with_label_values(&[input]),
             missing: metrics.flow_missing_template.with_label_values(&[input]),
             templates: metrics.flow_templates.with_label_values(&[input]),
+            late: metrics.flow_sequence_late.with_label_values(&[input]),
+            restarts: metrics.flow_restarts.with_label_values(&[input]),
+            sample_gaps: metrics.flow_sample_gaps.with_label_values(&[input]),
+            replayed: metrics.flow_replayed.with_label_values(&[input]),
+            implausible: metrics.flow_implausible_times.with_label_values(&[input]),
+            restored: metrics.flow_templates_restored.with_label_values(&[input]),
+            untrusted: metrics.flow_untrusted.with_label_values(&[input]),
+            dropped: DROPPED_TEMPLATES
+                .map(|reason| metrics.flow_templates_dropped.with_label_values(&[input, reason])),
+            waiting: WAITING_SETS
+                .map(|outcome| metrics.flow_waiting_sets.with_label_values(&[input, outcome])),
         };
         InputMetrics {
             name: input.to_string(),
@@ -292,6 +340,26 @@ impl InputMetrics {
             undecoded: [const { None }; UNDECODED],
             flows: (format == Format::Flow).then(flows),
         }
+    }
+
+    /// Brings up to date what the decoder of a flow input, which has one worker, counted in its life.
+    pub fn flows(&self, templates: flow::Counts, waiting: flow::WaitingCounts) {
+        let Some(flows) = &self.flows else { return };
+        let dropped = [templates.evicted, templates.refused, templates.withdrawn, templates.expired];
+        let waited = [waiting.kept, waiting.replayed, waiting.full, waiting.expired];
+        let counters = flows.dropped.iter().zip(dropped).chain(flows.waiting.iter().zip(waited));
+        for (counter, total) in counters {
+            if counter.get() < total {
+                raise(counter, total);
+            }
+        }
+    }
+
+    /// Sets the levels that take a look at every exporter.
+    pub fn exporters(&self, restored: usize, untrusted: usize) {
+        let Some(flows) = &self.flows else { return };
+        flows.restored.set(restored as i64);
+        flows.untrusted.set(untrusted as i64);
     }
 
     /// Adds what a worker counted and sets its tally back to zero.
@@ -312,6 +380,17 @@ impl InputMetrics {
             flows.gaps.inc_by(tally.gaps);
             flows.missing.inc_by(tally.missing);
             flows.templates.set(tally.templates as i64);
+            for (counter, count) in [
+                (&flows.late, tally.late),
+                (&flows.restarts, tally.restarts),
+                (&flows.sample_gaps, tally.sample_gaps),
+                (&flows.replayed, tally.replayed),
+                (&flows.implausible, tally.implausible),
+            ] {
+                if count > 0 {
+                    counter.inc_by(count);
+                }
+            }
         }
         for (index, count) in tally.decoded.iter().enumerate().filter(|(_, count)| **count > 0) {
             let counter = &mut self.decoded[index];
