@@ -1,6 +1,9 @@
 //! Opens the sockets of the inputs and starts their workers.
 
+use super::templates;
 use crate::config::{Config, Input, Listen};
+use crate::decode::flow::{Sender, Senders};
+use crate::input::framing::Delimiters;
 use crate::input::listen::Passed;
 use crate::input::{Format, Message, Stop, tcp, udp};
 use crate::worker::{InputPolicy, Shared, Worker};
@@ -47,8 +50,9 @@ enum Sockets {
 pub fn open(config: &Config, workers: usize) -> anyhow::Result<Vec<OpenInput>> {
     let mut passed = Passed::from_environment().context("sockets of the service manager")?;
     let mut opened = Vec::new();
+    let senders = senders(config);
     for (index, input) in config.inputs.iter().enumerate() {
-        let one = open_one(index, input, workers, &mut passed)
+        let one = open_one(index, input, workers, &senders, &mut passed)
             .with_context(|| format!("input {:?} cannot listen on {}", input.name, input.listen))?;
         opened.push(one);
     }
@@ -58,9 +62,15 @@ pub fn open(config: &Config, workers: usize) -> anyhow::Result<Vec<OpenInput>> {
     Ok(opened)
 }
 
-fn open_one(index: usize, input: &Input, workers: usize, passed: &mut Passed) -> anyhow::Result<OpenInput> {
+fn open_one(
+    index: usize,
+    input: &Input,
+    workers: usize,
+    senders: &Arc<Senders>,
+    passed: &mut Passed,
+) -> anyhow::Result<OpenInput> {
     let address = input.listen.address();
-    let policy = Arc::new(ArcSwap::from_pointee(policy(index, input)));
+    let policy = Arc::new(ArcSwap::from_pointee(policy(index, input, senders)));
     // Template state has one owner: a flow listener has one socket and one worker.
     let workers = if input.format == Format::Flow { 1 } else { workers };
     let mut opened = OpenInput {
@@ -107,6 +117,10 @@ fn open_one(index: usize, input: &Input, workers: usize, passed: &mut Passed) ->
                 max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
                 max_connections: input.max_connections as u64,
                 idle_timeout: Some(input.idle_timeout),
+                delimiters: match input.format {
+                    Format::Syslog => Delimiters::Stream,
+                    Format::Flow => Delimiters::Ipfix,
+                },
             };
             opened.connections = Some(Arc::default());
             opened.sockets = Sockets::Tcp { listeners, options };
@@ -116,13 +130,23 @@ fn open_one(index: usize, input: &Input, workers: usize, passed: &mut Passed) ->
 }
 
 /// What workers see of an input's configuration.
-pub fn policy(index: usize, input: &Input) -> InputPolicy {
+pub fn policy(index: usize, input: &Input, senders: &Arc<Senders>) -> InputPolicy {
     InputPolicy {
         index: u16::try_from(index).unwrap_or(u16::MAX),
         format: input.format,
         allow: input.allow.clone(),
         timezone: input.timezone.clone(),
+        senders: senders.clone(),
     }
+}
+
+/// What the configuration says of the senders of flow records.
+pub fn senders(config: &Config) -> Arc<Senders> {
+    let all = config.sources.iter().flat_map(|source| {
+        let sender = Sender { known: true, relays: source.relay, sampling_rate: source.sampling_rate };
+        source.networks.iter().map(move |network| (*network, sender))
+    });
+    Arc::new(Senders::new(all))
 }
 
 /// A running worker.
@@ -141,13 +165,17 @@ pub fn start(
     shared: &Shared,
     stop: &Stop,
     batch: usize,
+    templates: &mut templates::Keeper,
 ) -> anyhow::Result<Vec<Running>> {
     let mut running = Vec::new();
     for input in inputs {
         match std::mem::replace(&mut input.sockets, Sockets::Udp(Vec::new())) {
             Sockets::Udp(sockets) => {
                 for socket in sockets {
-                    let worker = worker(running.len(), input, shared);
+                    let mut worker = worker(running.len(), input, shared);
+                    if input.policy.load().format == Format::Flow {
+                        templates.keep(&input.name, &mut worker);
+                    }
                     let stop = stop.clone();
                     running.push(spawn(input, worker, running.len(), move |worker| {
                         datagrams(worker, udp::Receiver::new(socket, batch, MAX_DATAGRAM), &stop);
@@ -157,7 +185,10 @@ pub fn start(
             Sockets::Tcp { listeners, options } => {
                 let stats = input.connections.clone().unwrap_or_default();
                 for listener in listeners {
-                    let worker = worker(running.len(), input, shared);
+                    let mut worker = worker(running.len(), input, shared);
+                    if input.policy.load().format == Format::Flow {
+                        worker.expect_streams();
+                    }
                     let (options, stop, stats) = (options.clone(), stop.clone(), stats.clone());
                     let name = input.name.clone();
                     running.push(spawn(input, worker, running.len(), move |worker| {
@@ -251,6 +282,10 @@ impl tcp::Handler for Connections {
 
     fn allows(&mut self, peer: SocketAddr) -> bool {
         self.0.admits(peer.ip())
+    }
+
+    fn closed(&mut self, peer: SocketAddr) {
+        self.0.closed(peer);
     }
 
     fn batch_begin(&mut self) {

@@ -8,6 +8,7 @@ mod alerts;
 mod control;
 mod inputs;
 mod reload;
+mod templates;
 
 use crate::admin::{self, Readiness, Report};
 use crate::alert::{Agent, Alert, Directory};
@@ -83,6 +84,7 @@ pub struct Sensor {
     workers: Vec<Running>,
     alerts: JoinHandle<()>,
     reload: reload::Reloader,
+    templates: templates::Running,
     admin: TcpListener,
 }
 
@@ -170,10 +172,13 @@ impl Sensor {
         state.tell_inputs(&inputs);
         state.tell_rules(true);
         let alerts = alerts::start(&state, receiver, options.observe)?;
-        let workers = inputs::start(&mut inputs, &shared, &state.stop, options.batch)?;
+        let data_dir = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.data_dir.clone();
+        let mut keeper = templates::Keeper::new(&data_dir);
+        let workers = inputs::start(&mut inputs, &shared, &state.stop, options.batch, &mut keeper)?;
+        let templates = keeper.start().context("the thread that keeps templates")?;
         let reload = reload::start(state.clone(), store)?;
         state.listening.store(true, Ordering::Release);
-        Ok(Sensor { state, workers, alerts, reload, admin })
+        Ok(Sensor { state, workers, alerts, reload, templates, admin })
     }
 
     /// Where an input listens.
@@ -218,6 +223,7 @@ impl Sensor {
         for worker in self.workers {
             join(worker.thread, &worker.name);
         }
+        self.templates.stop();
         // The workers held the senders; without them the alert thread flushes and ends.
         join(self.alerts, "alert thread");
         let left = self.state.delivery.stop(Instant::now() + DELIVERY_AT_STOP);

@@ -160,12 +160,13 @@ fn reload_configuration(
                 return false;
             }
         };
+        let senders = inputs::senders(&new);
         // Inputs that stand in both keep their sockets and take the new policy.
         for (index, input) in new.inputs.iter().enumerate() {
             let known = state.inputs.iter().position(|one| one.name == input.name);
             if let Some(state) = known.and_then(|known| state.inputs.get(known)) {
                 let known = state.policy.load().index;
-                let mut policy = inputs::policy(index, input);
+                let mut policy = inputs::policy(index, input, &senders);
                 policy.index = known;
                 policy.format = state.policy.load().format;
                 state.policy.store(Arc::new(policy));
