@@ -289,7 +289,8 @@ impl Cache {
     pub(super) fn each(&self, each: &mut impl FnMut(ExporterStatus)) {
         for (key, exporter) in self.exporters.iter() {
             for ((port, domain), track) in exporter.tracks.iter() {
-                let rate = exporter.domains.peek(domain).map_or(0, |domain| domain.sampling.rate(None, None, 0));
+                let rate =
+                    exporter.domains.peek(domain).map_or(0, |domain| domain.sampling.rate(None, None, 0));
                 each(track.status(key, key.session.max(*port), *domain, rate));
             }
         }

@@ -30,7 +30,7 @@ mod waiting;
 pub use cache::Counts;
 pub use senders::{Sender, Senders};
 pub use status::ExporterStatus;
-pub use store::{Stored, StoreError};
+pub use store::{StoreError, Stored};
 pub use waiting::Counts as WaitingCounts;
 
 use super::Fields;
@@ -503,8 +503,9 @@ impl Decoder {
 
     /// Forgets what a connection told, which has ended.
     pub fn close(&mut self, exporter: SocketAddr) {
-        for known in [false, true] {
-            let key = ExporterKey { address: exporter.ip(), version: 10, session: exporter.port(), known };
+        let (address, session) = (exporter.ip(), exporter.port());
+        for (version, known) in [(9, false), (9, true), (10, false), (10, true)] {
+            let key = ExporterKey { address, version, session, known };
             self.templates.cache.close(&key);
             self.templates.waiting.forget(&key);
         }

@@ -117,9 +117,9 @@ impl Sequence {
     fn remember(&mut self, first: u32, length: u32) {
         let clock = self.clock;
         let gaps = self.gaps.get_or_insert_with(|| Box::new([Gap::default(); GAPS]));
-        let oldest = gaps.iter_mut().min_by_key(|gap| {
-            if gap.length == 0 { 0 } else { u32::MAX - clock.wrapping_sub(gap.noticed) }
-        });
+        let oldest = gaps
+            .iter_mut()
+            .min_by_key(|gap| if gap.length == 0 { 0 } else { u32::MAX - clock.wrapping_sub(gap.noticed) });
         if let Some(gap) = oldest {
             *gap = Gap { first, length, noticed: clock };
         }

@@ -504,9 +504,12 @@ impl Template {
     /// A wireless controller tells its client instead of a source or a destination: which of them it is,
     /// the direction says, where 1 is down to the client.
     fn put_station(&self, draft: &Draft<'_>, flow: &mut Flow) {
-        let Some(station) = self.has(Target::Station).then(|| v4(draft.number(Target::Station))) else { return };
+        let Some(station) = self.has(Target::Station).then(|| v4(draft.number(Target::Station))) else {
+            return;
+        };
         const EGRESS: u64 = 1;
-        let end = if draft.number(Target::Direction) == EGRESS { &mut flow.destination } else { &mut flow.source };
+        let end =
+            if draft.number(Target::Direction) == EGRESS { &mut flow.destination } else { &mut flow.source };
         end.get_or_insert(station);
     }
 
