@@ -352,6 +352,11 @@ fn value(field: &Field, octets: &[u8], clock: &Clock, out: &mut Fields) -> Optio
     Some(value.unwrap_or_else(|| hexadecimal(octets, out)))
 }
 
+/// The enterprises whose elements have ECS names: their exporters see what a web server's log would tell.
+const NTOP: u32 = 35632;
+const IXIA: u32 = 3054;
+const NETSCALER: u32 = 5951;
+
 /// The ECS name of an element, beyond those that a [`Flow`] has.
 fn named(enterprise: u32, id: u16) -> Option<FieldId> {
     Some(match (enterprise, id) {
@@ -370,6 +375,26 @@ fn named(enterprise: u32, id: u16) -> Option<FieldId> {
         (0, 460) => FieldId::UrlDomain,
         (0, 461) => FieldId::UrlOriginal,
         (0, 468) => FieldId::UserAgentOriginal,
+        (NETSCALER, 130) => FieldId::UrlOriginal,
+        (NETSCALER, 140) => FieldId::HttpRequestReferrer,
+        (NETSCALER, 141) => FieldId::HttpRequestMethod,
+        (NETSCALER, 142) => FieldId::UrlDomain,
+        (NETSCALER, 143) => FieldId::UserAgentOriginal,
+        (NTOP, 180) => FieldId::UrlOriginal,
+        (NTOP, 181) => FieldId::HttpResponseStatusCode,
+        (NTOP, 182) => FieldId::HttpRequestReferrer,
+        (NTOP, 183) => FieldId::UserAgentOriginal,
+        (NTOP, 188) => FieldId::TlsServerName,
+        (NTOP, 205) => FieldId::DnsQuestionName,
+        (NTOP, 360) => FieldId::HttpRequestMethod,
+        (NTOP, 361) => FieldId::UrlDomain,
+        (IXIA, 182) => FieldId::UserAgentOriginal,
+        (IXIA, 183) => FieldId::UrlDomain,
+        (IXIA, 189) => FieldId::DnsQuestionName,
+        (element::NETFLOW9, 8256) => FieldId::UrlDomain,
+        (element::NETFLOW9, 8257) => FieldId::UrlPath,
+        (element::NETFLOW9, 56701) => FieldId::NetworkApplication,
+        (element::NETFLOW9, 56702) => FieldId::UserName,
         _ => return None,
     })
 }

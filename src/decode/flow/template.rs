@@ -37,6 +37,8 @@ const CERT: u32 = 6871;
 const CERT_REVERSE_BIT: u16 = 0x4000;
 /// VMware's elements, among them the tenant's packet inside VXLAN.
 const VMWARE: u32 = 6876;
+/// ntop's elements, among them the packet inside a tunnel.
+const NTOP: u32 = 35632;
 /// Barracuda's elements.
 const BARRACUDA: u32 = 10704;
 
@@ -807,6 +809,14 @@ fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
         (VMWARE, 884) => (Target::InnerDestinationV6, Unit::None, 0),
         (VMWARE, 886) => (Target::InnerSourcePort, Unit::None, 0),
         (VMWARE, 887) => (Target::InnerDestinationPort, Unit::None, 0),
+        (NTOP, 113) => (Target::InnerProtocol, Unit::None, 1),
+        (NTOP, 114) => (Target::InnerSourceV4, Unit::None, 1),
+        (NTOP, 115) => (Target::InnerSourcePort, Unit::None, 1),
+        (NTOP, 116) => (Target::InnerDestinationV4, Unit::None, 1),
+        (NTOP, 117) => (Target::InnerDestinationPort, Unit::None, 1),
+        // Ericsson's log of translations.
+        (element::NETFLOW9, 24632) => (Target::SourceV4, Unit::None, 2),
+        (element::NETFLOW9, 24633) => (Target::TranslatedSourceV4, Unit::None, 3),
         // What a firewall of Barracuda binds towards the server, and whom it connects to.
         (BARRACUDA, 8) => (Target::TranslatedSourceV4, Unit::None, 2),
         (BARRACUDA, 10) => (Target::TranslatedDestinationV4, Unit::None, 2),
