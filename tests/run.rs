@@ -2,7 +2,7 @@
 
 mod sensor;
 
-use sensor::{Sensor, Setup, read_alerts};
+use sensor::{Sensor, Setup, free_tcp, read_alerts};
 use std::fs;
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
@@ -347,6 +347,108 @@ fn an_oversize_message_keeps_its_head_and_the_connection() {
     sensor.wait("both are received", |sensor| sensor.received("tcp") == 2);
     sensor.wait("both alert", |sensor| sensor.alerts().len() == 2);
     assert_eq!(sensor.sum("roje_input_truncated_total", "tcp"), 1);
+    sensor.assert_ledger();
+    sensor.stop();
+}
+
+/// A message of IPFIX: sequence and sets, each its id and its content.
+fn ipfix(sequence: u32, sets: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (id, content) in sets {
+        body.extend(id.to_be_bytes());
+        body.extend((4 + content.len() as u16).to_be_bytes());
+        body.extend(*content);
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let mut message = vec![0, 10];
+    message.extend((16 + body.len() as u16).to_be_bytes());
+    message.extend((now.as_secs() as u32).to_be_bytes());
+    message.extend(sequence.to_be_bytes());
+    message.extend([0, 0, 0, 1]);
+    message.extend(body);
+    message
+}
+
+/// Template 256: source, destination, who exported it, what a firewall did.
+#[rustfmt::skip]
+const TEMPLATE: (u16, &[u8]) =
+    (2, &[1, 0, 0, 4, 0, 8, 0, 4, 0, 12, 0, 4, 0, 130, 0, 4, 0, 233, 0, 1]);
+/// A connection to 198.51.100.7 that ended, behind the relay.
+const ENDED: (u16, &[u8]) = (256, &[10, 0, 0, 5, 198, 51, 100, 7, 192, 0, 2, 99, 2]);
+/// One that was refused.
+const REFUSED: (u16, &[u8]) = (256, &[10, 0, 0, 5, 198, 51, 100, 7, 192, 0, 2, 99, 3]);
+
+#[test]
+fn ipfix_over_tcp_keeps_templates_for_each_connection() {
+    let listen = free_tcp();
+    let config = format!(
+        "[[input]]\nname = \"ipfix\"\nlisten = \"tcp://{listen}\"\nformat = \"flow\"\nmax_connections = 2\n"
+    );
+    let mut sensor = Sensor::start(Setup { config: &config, ..planted() });
+    let mut first = TcpStream::connect(listen).expect("a connection");
+    let mut second = TcpStream::connect(listen).expect("a connection");
+    sensor.wait("both are open", |sensor| sensor.sum("roje_input_connections", "ipfix") == 2);
+    // In pieces, and two messages in one.
+    let both = [ipfix(0, &[TEMPLATE]), ipfix(0, &[ENDED])].concat();
+    for piece in both.chunks(11) {
+        first.write_all(piece).expect("sent");
+        first.flush().expect("sent");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    sensor.wait("the alert is delivered", |sensor| sensor.alerts().len() == 1);
+    second.write_all(&ipfix(0, &[ENDED])).expect("sent");
+    sensor.wait("the other's template does not serve", |sensor| {
+        sensor.sum("roje_flow_missing_template_total", "ipfix") == 1
+    });
+    // A third is one too many.
+    let third = TcpStream::connect(listen).expect("a connection");
+    sensor.wait("it is refused", |sensor| {
+        sensor.sum("roje_input_connections_closed_total", "input=\"ipfix\",reason=\"limit\"") == 1
+    });
+    drop(third);
+    // What is no IPFIX ends the connection, counted and matched like any other.
+    first.write_all(b"\x00\x09 198.51.100.7 ").expect("sent");
+    sensor.wait("the connection is closed", |sensor| {
+        sensor.sum("roje_input_connections_closed_total", "input=\"ipfix\",reason=\"error\"") == 1
+            && sensor.sum("roje_input_connections", "ipfix") == 1
+    });
+    sensor.wait("its template is gone with it", |sensor| sensor.sum("roje_flow_templates", "ipfix") == 0);
+    second.write_all(&ipfix(1, &[TEMPLATE])).expect("sent");
+    sensor.wait("the set that came first is read", |sensor| {
+        sensor.sum("roje_flow_replayed_records_total", "ipfix") == 1
+    });
+    let label = "input=\"ipfix\"";
+    let counted = sensor.sum("roje_decoded_total", label) + sensor.sum("roje_decode_errors_total", label);
+    assert_eq!((sensor.received("ipfix"), counted), (5, 5), "{:#?}", sensor.samples());
+    sensor.wait("every match is told", |sensor| sensor.counted() == 3);
+    sensor.stop();
+}
+
+#[test]
+fn templates_outlive_a_restart_and_a_relay_names_its_exporters() {
+    let config =
+        "[[source]]\nname = \"relay\"\nnetworks = [\"127.0.0.0/8\"]\nrelay = true\nsampling_rate = 512\n";
+    let setup = || Setup { config, ..planted() };
+    let mut sensor = Sensor::start(setup());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.send_to(&ipfix(0, &[TEMPLATE]), sensor.flow).expect("sent");
+    sensor.wait("the template is known", |sensor| sensor.sum("roje_flow_templates", "flow") == 1);
+    let dir = sensor.stop();
+    let mut sensor = Sensor::start_in(dir, setup());
+    socket.send_to(&ipfix(0, &[ENDED, REFUSED]), sensor.flow).expect("sent");
+    sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() == 2);
+    assert_eq!(sensor.sum("roje_flow_templates_restored", "flow"), 1);
+    let alerts = sensor.alerts();
+    for (alert, action, severity) in [(&alerts[0], "flow_deleted", 73), (&alerts[1], "flow_denied", 47)] {
+        assert_eq!(alert["observer"]["ip"], "192.0.2.99", "{alert:#}");
+        assert_eq!(alert["log"]["source"]["address"], "127.0.0.1", "{alert:#}");
+        assert_eq!(alert["flow"]["sampling_rate"], 512, "{alert:#}");
+        assert_eq!(alert["flow"]["templateRestored"], true, "{alert:#}");
+        assert_eq!(
+            (&alert["event"]["action"], &alert["event"]["severity"]),
+            (&action.into(), &severity.into())
+        );
+    }
     sensor.assert_ledger();
     sensor.stop();
 }

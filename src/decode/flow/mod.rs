@@ -397,6 +397,8 @@ struct Templates {
     cache: Cache,
     /// The fields of a template while it is read.
     specs: Vec<Spec>,
+    /// What a message has announced, while it is read.
+    announced: Vec<u16>,
     waiting: Waiting,
 }
 
@@ -438,6 +440,7 @@ impl Decoder {
             templates: Templates {
                 cache: Cache::new(limits),
                 specs: Vec::new(),
+                announced: Vec::new(),
                 waiting: Waiting::default(),
             },
             tracks: Tracks::default(),

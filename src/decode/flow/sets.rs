@@ -40,8 +40,6 @@ pub(super) struct Outcome {
     pub(super) truncated: bool,
     /// Records of sets that had waited for a template of this message.
     replayed: u64,
-    /// A template was announced, old or new.
-    announced: bool,
     /// All templates, and all options templates, were withdrawn: once in a message is enough, and
     /// each time costs a walk through what the exporter has.
     withdrawn: [bool; 2],
@@ -115,7 +113,7 @@ pub(super) fn decode(
         };
         outcome.sets += u64::from(read);
     }
-    if outcome.announced && templates.waiting.has(&message.scope.exporter) {
+    if !templates.announced.is_empty() {
         outcome.replayed = replay(templates, message, each);
     }
     if outcome.sets == 0 {
@@ -145,7 +143,7 @@ fn learn(
     options: bool,
     outcome: &mut Outcome,
 ) -> bool {
-    let Templates { cache, specs, .. } = templates;
+    let Templates { cache, specs, announced, .. } = templates;
     let traits = Traits { netflow9: spelling == Spelling::Netflow9 && message.base.version == 9, options };
     let mut read = false;
     while let Ok((rest, (id, count))) = set_header(set) {
@@ -175,12 +173,14 @@ fn learn(
         };
         set = rest;
         if whole {
-            read |= cache.learn(message.scope, id, specs, traits, message.received, false);
+            if cache.learn(message.scope, id, specs, traits, message.received, false) {
+                announced.push(id);
+                read = true;
+            }
         } else {
             cache.refuse();
         }
     }
-    outcome.announced |= read;
     read
 }
 
@@ -269,17 +269,22 @@ fn read_data(
 
 /// Reads the sets that waited for what this message has announced; gives the number of their records.
 fn replay(templates: &mut Templates, message: &Message<'_>, each: &mut impl FnMut(Record<'_>)) -> u64 {
-    let Templates { cache, waiting, .. } = &mut *templates;
     let now = message.received;
-    let explained = |set: &Set| cache.find(set.scope, set.id, now).is_some();
-    let sets = waiting.take(&message.scope.exporter, now, explained);
     let mut sum = 0;
-    for Set { scope, id, clock, base, bytes, .. } in sets {
-        let place = Place { scope, id, clock, base, replayed: true };
-        let read = records(templates, place, message.sender, now, &bytes, each);
-        let (records, _) = read.unwrap_or_default();
-        templates.waiting.count_replay(records);
-        sum += records;
+    while let Some(id) = templates.announced.pop() {
+        let Scope { exporter, domain, .. } = message.scope;
+        for Set { scope, id, clock, base, bytes, .. } in templates.waiting.take(&exporter, domain, id, now) {
+            let place = Place { scope, id, clock, base, replayed: true };
+            match records(templates, place, message.sender, now, &bytes, each) {
+                Some((records, _)) => {
+                    templates.waiting.count_replay(records);
+                    sum += records;
+                }
+                // Another session's, which disagrees with this one. To wait on would let a sender have
+                // the same sets looked at for each of its datagrams.
+                None => templates.waiting.count_unexplained(),
+            }
+        }
     }
     sum
 }

@@ -9,7 +9,7 @@ use super::cache::{ExporterKey, Scope};
 use super::clock::Clock;
 use super::lru::Lru;
 use crate::input::Nanos;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// A data set, and of the message around it what its records need.
 #[derive(Debug)]
@@ -33,9 +33,15 @@ pub(super) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Pool {
-    exporters: Lru<ExporterKey, Sets>,
+    /// By the template that they wait for.
+    sets: Lru<Key, Sets>,
+    /// Octets of each exporter.
+    exporters: HashMap<ExporterKey, usize>,
     bytes: usize,
 }
+
+/// Exporter, domain and template.
+type Key = (ExporterKey, u32, u16);
 
 #[derive(Debug, Default)]
 struct Sets {
@@ -54,7 +60,7 @@ pub struct Counts {
     pub records: u64,
     /// Sets lost for want of room.
     pub full: u64,
-    /// Sets lost because their template did not come in time.
+    /// Sets lost because their template did not come in time, or one came that is not theirs.
     pub expired: u64,
 }
 
@@ -73,68 +79,64 @@ impl Waiting {
     pub(super) fn keep(&mut self, set: Set) {
         let counts = &mut self.counts;
         let pool = if set.scope.exporter.known { &mut self.known } else { &mut self.strangers };
-        let (exporter, cost) = (set.scope.exporter, set.cost());
+        let (key, cost) = (set.key(), set.cost());
         pool.expire_oldest(set.received, counts);
-        let others = pool.exporters.peek(&exporter).map_or(0, |sets| sets.bytes);
-        if others + cost > MOST_OF_ONE {
+        if pool.exporters.get(&key.0).is_some_and(|bytes| bytes + cost > MOST_OF_ONE) {
             // The template that explains the first of them explains them all, so what is new goes.
             counts.full += 1;
             return;
         }
         while pool.bytes + cost > MOST {
-            let Some((_, sets)) = pool.exporters.pop_oldest() else { break };
-            pool.bytes -= sets.bytes;
+            let Some((key, sets)) = pool.sets.pop_oldest() else { break };
+            pool.release(&key.0, sets.bytes);
             counts.full += sets.queue.len() as u64;
         }
-        if pool.exporters.touch(&exporter).is_none() {
-            pool.exporters.insert(exporter, Sets::default());
-        }
-        let Some(sets) = pool.exporters.touch(&exporter) else { return };
+        let slot =
+            pool.sets.touch_slot(&key).unwrap_or_else(|| pool.sets.insert_slot(key, Sets::default()).0);
+        let Some(sets) = pool.sets.at(slot) else { return };
         sets.queue.push_back(set);
         sets.bytes += cost;
         pool.bytes += cost;
+        *pool.exporters.entry(key.0).or_default() += cost;
         counts.kept += 1;
     }
 
-    /// Whether some set of an exporter waits.
-    pub(super) fn has(&self, exporter: &ExporterKey) -> bool {
-        let pool = if exporter.known { &self.known } else { &self.strangers };
-        pool.bytes > 0 && pool.exporters.peek(exporter).is_some()
-    }
-
-    /// Takes out the sets of an exporter that `wanted` names, in the order in which they came.
-    pub(super) fn take(
-        &mut self,
-        exporter: &ExporterKey,
-        now: Nanos,
-        mut wanted: impl FnMut(&Set) -> bool,
-    ) -> Vec<Set> {
+    /// Takes out the sets that wait for a template of an exporter, in the order in which they came.
+    pub(super) fn take(&mut self, exporter: &ExporterKey, domain: u32, id: u16, now: Nanos) -> VecDeque<Set> {
         let pool = if exporter.known { &mut self.known } else { &mut self.strangers };
-        let Some(mut sets) = pool.exporters.remove(exporter) else { return Vec::new() };
-        pool.bytes -= sets.bytes;
-        sets.expire(now, &mut self.counts);
-        let (taken, left) = sets.queue.into_iter().partition::<Vec<_>, _>(&mut wanted);
-        if !left.is_empty() {
-            let bytes = left.iter().map(Set::cost).sum();
-            pool.bytes += bytes;
-            pool.exporters.insert(*exporter, Sets { queue: left.into(), bytes });
+        if pool.bytes == 0 {
+            return VecDeque::new();
         }
-        taken
+        let Some(mut sets) = pool.sets.remove(&(*exporter, domain, id)) else { return VecDeque::new() };
+        pool.release(exporter, sets.bytes);
+        sets.expire(now, &mut self.counts);
+        sets.queue
     }
 
     /// Forgets what waits for a session that has ended.
     pub(super) fn forget(&mut self, exporter: &ExporterKey) {
         let pool = if exporter.known { &mut self.known } else { &mut self.strangers };
-        if let Some(sets) = pool.exporters.remove(exporter) {
-            pool.bytes -= sets.bytes;
-            self.counts.expired += sets.queue.len() as u64;
+        if !pool.exporters.contains_key(exporter) {
+            return;
+        }
+        let keys: Vec<Key> = pool.sets.iter().map(|(key, _)| *key).filter(|key| key.0 == *exporter).collect();
+        for key in keys {
+            if let Some(sets) = pool.sets.remove(&key) {
+                pool.release(exporter, sets.bytes);
+                self.counts.expired += sets.queue.len() as u64;
+            }
         }
     }
 
-    /// Counts sets that were read after all.
+    /// Counts a set that was read after all.
     pub(super) fn count_replay(&mut self, records: u64) {
         self.counts.replayed += 1;
         self.counts.records += records;
+    }
+
+    /// Counts a set that the template which came does not explain.
+    pub(super) fn count_unexplained(&mut self) {
+        self.counts.expired += 1;
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -148,15 +150,27 @@ impl Waiting {
 }
 
 impl Pool {
-    /// Gives up the sets of the exporter that was heard longest ago, if they are too old: so a set that
-    /// nobody asks for again is given up when others come.
+    /// Gives up the sets of the template that was asked for longest ago, as far as they are too old: so
+    /// a set that nobody asks for again is given up when others come.
     fn expire_oldest(&mut self, now: Nanos, counts: &mut Counts) {
-        let Some(sets) = self.exporters.oldest_value() else { return };
+        let Some(key) = self.sets.oldest() else { return };
+        let Some(sets) = self.sets.oldest_value() else { return };
         let before = sets.bytes;
         sets.expire(now, counts);
-        self.bytes -= before - sets.bytes;
+        let released = before - sets.bytes;
         if sets.queue.is_empty() {
-            self.exporters.pop_oldest();
+            self.sets.pop_oldest();
+        }
+        self.release(&key.0, released);
+    }
+
+    fn release(&mut self, exporter: &ExporterKey, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(left) = self.exporters.get_mut(exporter) {
+            *left -= bytes;
+            if *left == 0 {
+                self.exporters.remove(exporter);
+            }
         }
     }
 }
@@ -174,6 +188,10 @@ impl Sets {
 }
 
 impl Set {
+    fn key(&self) -> Key {
+        (self.scope.exporter, self.scope.domain, self.id)
+    }
+
     fn cost(&self) -> usize {
         self.bytes.len() + OVERHEAD
     }
@@ -207,22 +225,26 @@ mod tests {
             waiting.keep(set(number, false, 256, 0, 1400));
             assert!(waiting.bytes() <= 2 * MOST);
         }
-        assert!(waiting.has(&key), "strangers do not push out what the operator has named");
+        assert_eq!(
+            waiting.known.bytes,
+            1000 + OVERHEAD,
+            "strangers do not push out what the operator has named"
+        );
         for _ in 0..10_000 {
             waiting.keep(set(7, true, 257, 0, 1400));
         }
         assert!(waiting.known.bytes <= MOST_OF_ONE);
         let counts = waiting.counts();
         assert_eq!(counts.full, 110_001 - waiting_sets(&waiting));
-        assert_eq!(waiting.take(&key, 0, |set| set.id == 256).len(), 1);
-        assert!(waiting.has(&key));
-        assert!(!waiting.take(&key, 0, |_| true).is_empty());
-        assert!(!waiting.has(&key) && waiting.known.bytes == 0);
+        assert_eq!(waiting.take(&key, 0, 256, 0).len(), 1);
+        assert!(waiting.take(&key, 1, 257, 0).is_empty(), "another domain");
+        assert!(!waiting.take(&key, 0, 257, 0).is_empty());
+        assert!(waiting.known.exporters.is_empty() && waiting.known.bytes == 0);
     }
 
     fn waiting_sets(waiting: &Waiting) -> u64 {
         let pools = [&waiting.known, &waiting.strangers];
-        pools.iter().flat_map(|pool| pool.exporters.iter()).map(|(_, sets)| sets.queue.len() as u64).sum()
+        pools.iter().flat_map(|pool| pool.sets.iter()).map(|(_, sets)| sets.queue.len() as u64).sum()
     }
 
     #[test]
@@ -231,7 +253,7 @@ mod tests {
         waiting.keep(set(1, false, 256, 0, 10));
         waiting.keep(set(1, false, 256, PATIENCE, 10));
         let key = set(1, false, 0, 0, 0).scope.exporter;
-        assert_eq!(waiting.take(&key, PATIENCE + 1, |_| true).len(), 1);
+        assert_eq!(waiting.take(&key, 0, 256, PATIENCE + 1).len(), 1);
         assert_eq!(waiting.counts().expired, 1);
         waiting.keep(set(2, false, 256, 0, 10));
         waiting.keep(set(3, false, 256, PATIENCE + 1, 10));
