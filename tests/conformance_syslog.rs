@@ -2,14 +2,16 @@
 //!
 //! Needs the folder that `ROJE_DATA` names. The result is the section "Syslog" of
 //! `docs/conformance.md`, whose numbers may only rise; `ROJE_BLESS=1` writes it anew. With
-//! `ROJE_SHOW=source` the differences of one source are printed.
+//! `ROJE_SHOW=source`, or `all`, the differences are printed: bodies, source, field, ours, theirs, line.
 #![cfg(feature = "real-data")]
 
 mod conformance;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use roje::decode::syslog::{Reference, decode, header};
+use roje::decode::syslog::{Bodies, Reference, decode, decode_bodies, header};
 use roje::decode::{FieldId, Fields, ecs};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -122,11 +124,39 @@ struct Tally {
     lines: usize,
     /// Lines without header, matched raw and kept.
     headless: usize,
+    /// Lines of which every byte can be read back from the event.
+    kept: usize,
     columns: [(usize, usize); COLUMNS.len()],
+    /// With every decoder of bodies, and with the generic ones alone.
+    bodies: [Counts; 2],
+}
+
+#[derive(Default, Clone, Copy)]
+struct Counts {
+    /// ECS fields that both sides have.
     fields: (usize, usize),
-    /// Of [`WANTED`], whether both sides have them or not.
+    /// Of [`WANTED`], whether or not they were found.
     wanted: (usize, usize),
 }
+
+impl Tally {
+    fn add(&mut self, other: &Tally) {
+        let sum = |to: &mut (usize, usize), from: &(usize, usize)| {
+            to.0 += from.0;
+            to.1 += from.1;
+        };
+        self.lines += other.lines;
+        self.headless += other.headless;
+        self.kept += other.kept;
+        self.columns.iter_mut().zip(&other.columns).for_each(|(to, from)| sum(to, from));
+        for (to, from) in self.bodies.iter_mut().zip(&other.bodies) {
+            sum(&mut to.fields, &from.fields);
+            sum(&mut to.wanted, &from.wanted);
+        }
+    }
+}
+
+const BODIES: [Bodies; 2] = [Bodies::All, Bodies::Generic];
 
 struct Sources {
     root: PathBuf,
@@ -157,44 +187,46 @@ impl Sources {
             .and_then(|text| text.parse::<Timestamp>().ok());
         // Received when it was sent, so that the year of a stamp without one is the expected one.
         let now = time.map_or(NOW, |time| time.as_nanosecond() as i64);
-        let got = flat(line, &Reference { now, timezone: zone_of(zone) });
-        let show = self.show.as_deref() == Some(source);
+        let reference = Reference { now, timezone: zone_of(zone) };
+        let shown = self.show.as_deref().is_some_and(|show| show == source || show == "all");
         let tally = self.tallies.entry(source.to_owned()).or_default();
         tally.lines += 1;
         tally.headless += usize::from(header(line).is_err());
-        let differ = |name: &str, have: Option<&Value>, want: &Value| {
-            if show {
-                println!(
-                    "{name}: {} != {want}\n    {}",
-                    have.unwrap_or(&Value::Null),
-                    String::from_utf8_lossy(line)
-                );
+        tally.kept += usize::from(is_kept(line));
+        for (bodies, counts) in BODIES.into_iter().zip(&mut tally.bodies) {
+            let got = flat(line, &reference, bodies);
+            let differ = |name: &str, want: &Value| {
+                if shown {
+                    let have = got.get(name).unwrap_or(&Value::Null);
+                    println!("{bodies:?}\t{source}\t{name}\t{have}\t{want}\t{}", String::from_utf8_lossy(line));
+                }
+            };
+            let columns = match bodies {
+                Bodies::All => tally.columns.as_mut_slice(),
+                // A header is one for all bodies.
+                Bodies::Generic => &mut [],
+            };
+            for ((name, fields), counts) in COLUMNS.iter().zip(columns) {
+                let Some(want) = fields.iter().find_map(|field| expected.get(*field)) else { continue };
+                let have = fields.iter().find_map(|field| got.get(*field));
+                let equal = have.is_some_and(|have| same(have, want));
+                add(counts, equal);
+                if !equal {
+                    differ(fields.iter().find(|field| got.contains_key(**field)).unwrap_or(name), want);
+                }
             }
-        };
-        for ((name, fields), counts) in COLUMNS.iter().zip(&mut tally.columns) {
-            let Some(want) = fields.iter().find_map(|field| expected.get(*field)) else { continue };
-            let have = fields.iter().find_map(|field| got.get(*field));
-            let equal = have.is_some_and(|have| same(have, want));
-            counts.0 += usize::from(equal);
-            counts.1 += 1;
-            if !equal {
-                differ(name, have, want);
+            for (name, want) in WANTED.iter().filter_map(|name| expected.get_key_value(*name)) {
+                add(&mut counts.wanted, got.get(name).is_some_and(|have| same(have, want)));
+                if !got.contains_key(name) {
+                    differ(name, want);
+                }
             }
-        }
-        for (name, want) in WANTED.iter().filter_map(|name| expected.get_key_value(*name)) {
-            tally.wanted.0 += usize::from(got.get(name).is_some_and(|have| same(have, want)));
-            tally.wanted.1 += 1;
-            if !got.contains_key(name) {
-                differ(name, None, want);
-            }
-        }
-        for (name, want) in expected.iter().filter(|(name, _)| compared(name)) {
-            let Some(have) = got.get(name) else { continue };
-            let equal = same(have, want);
-            tally.fields.0 += usize::from(equal);
-            tally.fields.1 += 1;
-            if !equal {
-                differ(name, Some(have), want);
+            for (name, want) in expected.iter().filter(|(name, _)| compared(name)) {
+                let Some(have) = got.get(name) else { continue };
+                add(&mut counts.fields, same(have, want));
+                if !same(have, want) {
+                    differ(name, want);
+                }
             }
         }
     }
@@ -206,6 +238,7 @@ impl Sources {
         let mut fields = Fields::default();
         let decoded = decode(line, &Reference { now: NOW, timezone: TimeZone::UTC }, &mut fields);
         tally.headless += usize::from(decoded.is_err());
+        tally.kept += usize::from(is_kept(line));
         assert!(line.trim_ascii().is_empty() || fields.find(FieldId::Message).is_some());
     }
 }
@@ -234,10 +267,27 @@ fn zone_of(zone: Option<&str>) -> TimeZone {
     }
 }
 
-fn flat(line: &[u8], reference: &Reference) -> BTreeMap<String, Value> {
+fn add((equal, compared): &mut (usize, usize), is_equal: bool) {
+    *equal += usize::from(is_equal);
+    *compared += 1;
+}
+
+/// Whether the event has every byte of the line.
+fn is_kept(line: &[u8]) -> bool {
+    let mut event = Map::new();
+    ecs::original(line, &mut event);
+    let event = Value::Object(event);
+    let base64 = event.pointer("/roje/original_base64").and_then(Value::as_str);
+    match base64 {
+        Some(text) => STANDARD.decode(text).is_ok_and(|bytes| bytes == line),
+        None => event["event"]["original"].as_str().is_some_and(|text| text.as_bytes() == line),
+    }
+}
+
+fn flat(line: &[u8], reference: &Reference, bodies: Bodies) -> BTreeMap<String, Value> {
     let mut fields = Fields::default();
     // Without a header the message is still there to compare.
-    let _ = decode(line, reference, &mut fields);
+    let _ = decode_bodies(line, reference, bodies, &mut fields);
     let mut object = Map::new();
     ecs::to_json(&fields, line, &mut object);
     let mut flat = BTreeMap::new();
@@ -293,31 +343,60 @@ fn syslog_report() -> String {
     let mut report = String::from(
         "## Syslog\n\n\
          Lines that other projects parsed, field by field. A cell is equal/compared: a\n\
-         column is compared where the other side has it, another field where both sides have it. \"Wanted\" are\n\
-         addresses, ports, users, URLs, names and hashes that the other side has, whether or not they were found.\n\n\
-         | source | lines | without header |",
+         column is compared where the other side has it, a field where both sides have it. \"Wanted\" are\n\
+         addresses, ports, users, URLs, names and hashes that the other side has, whether or not they were found.\n\
+         \"Generic\" are the same lines with the decoders of vendors and programs off: CEF, LEEF, JSON,\n\
+         key=value and sentences alone.\n\n\
+         | source | lines | without header | bytes kept |",
     );
     for (name, _) in COLUMNS {
         let _ = write!(report, " {name} |");
     }
-    report.push_str(" wanted | other fields |\n|---|---|---|");
-    report.push_str(&"---|".repeat(COLUMNS.len() + 2));
+    report.push_str(" wanted | fields | wanted, generic | fields, generic |\n|---|---|---|---|");
+    report.push_str(&"---|".repeat(COLUMNS.len() + 4));
     report.push('\n');
+    let mut all = Tally::default();
     for (source, tally) in &sources.tallies {
-        let _ = write!(report, "| {source} | {} | {} |", tally.lines, tally.headless);
-        for (equal, compared) in tally.columns.iter().chain([&tally.wanted, &tally.fields]) {
-            let _ = match compared {
-                0 => write!(report, " – |"),
-                _ => write!(report, " {equal}/{compared} |"),
-            };
-        }
-        report.push('\n');
+        row(&mut report, source, tally);
+        all.add(tally);
     }
+    row(&mut report, "all", &all);
+    let header = all.columns[..4].iter().fold((0, 0), |sum, column| (sum.0 + column.0, sum.1 + column.1));
+    let [vendors, generic] = all.bodies;
+    let _ = writeln!(
+        report,
+        "\nAs shares: bytes kept {}, header fields {}, fields that both sides have {} (generic {}), wanted {} (generic {}).",
+        share((all.kept, all.lines)),
+        share(header),
+        share(vendors.fields),
+        share(generic.fields),
+        share(vendors.wanted),
+        share(generic.wanted),
+    );
     report.push_str("\nDeviations, with the reason:\n\n");
     for (source, reason) in DEVIATIONS {
         let _ = writeln!(report, "- {source}: {reason}");
     }
     report
+}
+
+fn row(report: &mut String, source: &str, tally: &Tally) {
+    let _ = write!(report, "| {source} | {} | {} | {}/{} |", tally.lines, tally.headless, tally.kept, tally.lines);
+    let [vendors, generic] = &tally.bodies;
+    let bodies = [&vendors.wanted, &vendors.fields, &generic.wanted, &generic.fields];
+    for (equal, compared) in tally.columns.iter().chain(bodies) {
+        let _ = match compared {
+            0 => write!(report, " – |"),
+            _ => write!(report, " {equal}/{compared} |"),
+        };
+    }
+    report.push('\n');
+}
+
+fn share((equal, compared): (usize, usize)) -> String {
+    // Cut, not rounded: 99.97 is not 100.
+    let permille = equal * 1000 / compared.max(1);
+    format!("{}.{} %", permille / 10, permille % 10)
 }
 
 #[test]
@@ -350,7 +429,7 @@ fn every_valid_vector_of_go_syslog_is_equal() {
         for ((equal, compared), (column, _)) in tally.columns.iter().zip(COLUMNS) {
             assert_eq!(equal, compared, "{source}: {column}");
         }
-        assert_eq!(tally.fields.0, tally.fields.1, "{source}: other fields");
+        assert_eq!(tally.bodies[0].fields.0, tally.bodies[0].fields.1, "{source}: fields");
     }
 }
 
@@ -731,10 +810,11 @@ fn cef(sources: &mut Sources) {
     }
     for vector in sources.json("logstash-cef/cef-vectors.json").as_array().unwrap() {
         let line = vector["input"].as_str().unwrap();
-        let got = flat(line.as_bytes(), &Reference { now: NOW, timezone: TimeZone::UTC });
+        let reference = Reference { now: NOW, timezone: TimeZone::UTC };
         let tally = sources.tallies.entry("logstash-cef".into()).or_default();
         tally.lines += 1;
         tally.headless += usize::from(header(line.as_bytes()).is_err());
+        tally.kept += usize::from(is_kept(line.as_bytes()));
         for (name, want) in vector["expect"].as_object().unwrap() {
             // Long names there, short ones here: by value, for each occurs once. Empty is absent, and
             // what precedes CEF is in no field of its own.
@@ -742,11 +822,13 @@ fn cef(sources: &mut Sources) {
             if want.is_empty() || name == "syslog" {
                 continue;
             }
-            let equal = got.values().any(|have| scalar(have) == want);
-            tally.fields.0 += usize::from(equal);
-            tally.fields.1 += 1;
-            if !equal && sources.show.as_deref() == Some("logstash-cef") {
-                println!("{name}: {want}\n    {line}\n    {got:?}");
+            for (bodies, counts) in BODIES.into_iter().zip(&mut tally.bodies) {
+                let got = flat(line.as_bytes(), &reference, bodies);
+                let equal = got.values().any(|have| scalar(have) == want);
+                add(&mut counts.fields, equal);
+                if !equal && sources.show.as_deref() == Some("logstash-cef") {
+                    println!("{name}: {want}\n    {line}\n    {got:?}");
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What stands behind the header: tells the bodies apart and hands them to their decoders.
 
 use super::vocabulary::Names;
-use super::{Header, Shape, access, cef, cisco, haproxy, json, kv, leef, linux, squid, text_of, weberror};
+use super::{Bodies, Header, Shape, access, cef, cisco, haproxy, json, kv, leef, linux, squid, text_of, weberror};
 use crate::decode::Fields;
 use memchr::memmem;
 
@@ -67,7 +67,13 @@ pub(super) fn sniff(input: &[u8], has_priority: bool) -> Option<(Shape, &[u8])> 
 const PREAMBLE_MAX: usize = 320;
 
 /// Decodes the message part: the first decoder that knows it writes its values.
-pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'a>, out: &mut Fields) {
+pub(super) fn decode<'a>(
+    message: &'a [u8],
+    header: &Header,
+    bodies: Bodies,
+    names: &mut Names<'a>,
+    out: &mut Fields,
+) {
     let Some(text) = text_of(message, header.message) else { return };
     let text = text.trim_ascii();
     let app = header.app.and_then(|app| text_of(message, app)).unwrap_or_default();
@@ -83,6 +89,10 @@ pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'
         if known {
             return;
         }
+    }
+    if bodies == Bodies::Generic {
+        kv::decode(text, names, out);
+        return;
     }
     if let Some(stamp) = cisco::segment_stamp(app, text) {
         names.word_stamp(out, stamp);

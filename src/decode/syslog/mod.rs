@@ -204,6 +204,26 @@ pub fn header(message: &[u8]) -> Result<Header, DecodeError> {
 /// Without a header, `out` has the whole as `message`. `@timestamp` is left unset if the message
 /// tells no time.
 pub fn decode(message: &[u8], reference: &Reference, out: &mut Fields) -> Result<Header, DecodeError> {
+    decode_bodies(message, reference, Bodies::All, out)
+}
+
+/// Which decoders of bodies [`decode_bodies`] asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bodies {
+    /// All.
+    All,
+    /// Those that know no vendor and no program: CEF, LEEF, JSON, key=value, sentences. Shows what is
+    /// read of products that nobody has written a decoder for.
+    Generic,
+}
+
+/// The same as [`decode`], with some decoders of bodies only.
+pub fn decode_bodies(
+    message: &[u8],
+    reference: &Reference,
+    bodies: Bodies,
+    out: &mut Fields,
+) -> Result<Header, DecodeError> {
     out.clear();
     let result = header(message);
     let message = without_end(message);
@@ -228,7 +248,7 @@ pub fn decode(message: &[u8], reference: &Reference, out: &mut Fields) -> Result
             names.also(out, key, value);
         });
     }
-    body::decode(message, &header, &mut names, out);
+    body::decode(message, &header, bodies, &mut names, out);
     names.finish(&header, out);
     Ok(header)
 }
