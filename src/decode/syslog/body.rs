@@ -1,8 +1,8 @@
 //! What stands behind the header: tells the bodies apart and hands them to their decoders.
 
 use super::vocabulary::Names;
-use super::{Bodies, Header, Shape, access, cef, cisco, haproxy, json, kv, leef, linux, squid, text_of, weberror};
-use crate::decode::Fields;
+use super::{Bodies, Header, Shape, access, cef, cisco, haproxy, json, kv, leef, linux, sentence, squid, text_of, weberror, xml};
+use crate::decode::{FieldId, Fields};
 use memchr::memmem;
 
 /// Whether a body that names itself begins here, so that no tag and no host can stand here.
@@ -78,20 +78,11 @@ pub(super) fn decode<'a>(
     let text = text.trim_ascii();
     let app = header.app.and_then(|app| text_of(message, app)).unwrap_or_default();
     let mnemonic = header.msgid.and_then(|msgid| text_of(message, msgid)).unwrap_or_default();
-    if json::decode(text, names, out) {
+    if json::decode(text, names, out) || xml::decode(text, names, out) || named(text, names, out) {
         return;
     }
-    if let Some((shape, body)) = embedded(text) {
-        let known = match shape {
-            Shape::Cef => cef::decode(body, names, out),
-            _ => leef::decode(body, names, out),
-        };
-        if known {
-            return;
-        }
-    }
     if bodies == Bodies::Generic {
-        kv::decode(text, names, out);
+        generic(text, names, out);
         return;
     }
     if let Some(stamp) = cisco::segment_stamp(app, text) {
@@ -104,7 +95,37 @@ pub(super) fn decode<'a>(
         || squid::decode(text, names, out)
         || linux::decode(app, text, names, out);
     if !known {
-        kv::decode(text, names, out);
+        generic(text, names, out);
+    }
+}
+
+/// CEF and LEEF.
+fn named<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    match embedded(text) {
+        Some((Shape::Cef, body)) => cef::decode(body, names, out),
+        Some((_, body)) => leef::decode(body, names, out),
+        None => false,
+    }
+}
+
+/// Decodes a text that a body carried, by the generic decoders; what it says in words stays where it
+/// stands. JSON is not looked for again inside what JSON carried.
+pub(super) fn nested<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
+    let said = out.find(FieldId::Message);
+    let text = text.trim_ascii();
+    if !xml::decode(text, names, out) && !named(text, names, out) {
+        generic(text, names, out);
+    }
+    if let Some(said) = said {
+        out.set(FieldId::Message, said);
+    }
+}
+
+/// What no decoder knows: pairs, and where they tell no endpoint, sentences.
+fn generic<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
+    kv::decode(text, names, out);
+    if out.find(FieldId::SourceIp).is_none() && out.find(FieldId::DestinationIp).is_none() {
+        sentence::decode(text, names, out);
     }
 }
 

@@ -40,15 +40,60 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         }
     }
     for (path, text) in deep {
-        let last = path.rsplit('.').next().unwrap_or_default();
-        let nested = last.len() != path.len();
-        match known(last.as_bytes()).filter(|(_, form)| nested && sure(*form)) {
+        match suffix(&path) {
             Some((field, form)) if put(field, form, &path, &text, names, out) => {}
-            _ => names.keep(out, Group::Json, &owned(&path), &text),
+            _ => {
+                inner(&path, &text, names, out);
+                names.keep(out, Group::Json, &owned(&path), &text);
+            }
         }
     }
     true
 }
+
+/// What the end of a path means: `destination.address` as a whole, then `userName` of
+/// `actor.userName`, if its value has a form that says what it is. A bare `ip` is that of the parent,
+/// which must be somebody who asks for something.
+fn suffix(path: &str) -> Option<(FieldId, Form)> {
+    let (before, last) = path.rsplit_once('.')?;
+    let parent = before.rsplit('.').next().unwrap_or(before);
+    let both = path.get(before.len() - parent.len()..)?;
+    if let Some(found) = known(both.as_bytes()).filter(|(_, form)| sure(*form)) {
+        return Some(found);
+    }
+    let bare = BARE.iter().any(|name| last.eq_ignore_ascii_case(name));
+    let active = ACTIVE.iter().any(|name| parent.eq_ignore_ascii_case(name));
+    known(last.as_bytes()).filter(|(_, form)| sure(*form) && (active || !bare))
+}
+
+/// Names that say nothing without their object's.
+const BARE: [&str; 12] = [
+    "ip", "addr", "address", "ipaddress", "ip_address", "ipaddr", "account", "user", "hash", "url", "localaddress", "to",
+];
+
+/// Objects that are the one who does something.
+const ACTIVE: [&str; 22] = [
+    "actor", "attacker", "caller", "client", "connection", "context", "event_data", "eventdata", "file", "initiator",
+    "login", "object", "origin", "params", "process", "remote", "request", "requester", "session", "subject",
+    "target_file", "user",
+];
+
+/// Decodes text that carries a body of its own: a line that a collector wrapped, JSON inside JSON.
+fn inner(path: &str, text: &Text<'static>, names: &Names<'_>, out: &mut Fields) {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    if CARRIERS.iter().any(|name| last.eq_ignore_ascii_case(name)) && text.len() >= CARRIED_MIN {
+        names.nested(text, out, super::body::nested);
+    }
+}
+
+/// Names under which collectors put what they received.
+const CARRIERS: [&str; 14] = [
+    "message", "msg", "log", "raw", "_raw", "rawdata", "original", "event", "payload", "rawmessage", "raw_message",
+    "full_message", "rawevent", "xml",
+];
+
+/// Shorter text holds no address and its name.
+const CARRIED_MIN: usize = 10;
 
 /// The object; of a text that goes on behind it, what comes first.
 fn parsed(text: &[u8]) -> Option<Value> {
@@ -121,6 +166,9 @@ fn sure(form: Form) -> bool {
             | Form::User(_)
             | Form::Mac
             | Form::Email
+            | Form::Digests
+            | Form::Program
+            | Form::Protocol
     )
 }
 

@@ -83,6 +83,9 @@ fn dialect(text: &[u8]) -> Option<Dialect> {
     {
         return Some(dialect);
     }
+    if let Some(separator) = [b',', b';'].into_iter().find(|separator| spaced(text, *separator)) {
+        return Some(Dialect::Separated(separator));
+    }
     if let Some(first) = next_key(text, 0) {
         let Some(second) = next_key(text, first.1 + 1) else {
             return (first.0 == 0).then_some(Dialect::Blanks);
@@ -117,6 +120,16 @@ fn colons(text: &[u8], separator: u8) -> bool {
         pairs += usize::from(spaced && is_phrase(key));
     }
     pairs >= 2 && pairs * 2 >= parts
+}
+
+/// Whether at least two of the first parts are `key = value`.
+fn spaced(text: &[u8], separator: u8) -> bool {
+    let pair = |part: &&[u8]| {
+        memchr::memmem::find(part, b" = ").is_some_and(|at| is_phrase(part[..at].trim_ascii()))
+            || part.strip_suffix(b" =").is_some_and(|key| is_phrase(key.trim_ascii()))
+    };
+    memchr::memmem::find(text, b" = ").is_some()
+        && text.split(|byte| *byte == separator).take(COLON_PARTS).filter(pair).count() >= 2
 }
 
 /// Enough to be sure, few enough to be cheap.

@@ -21,10 +21,12 @@ mod linux;
 mod priority;
 mod rfc3164;
 mod rfc5424;
+mod sentence;
 mod squid;
 mod stamp;
 mod vocabulary;
 mod weberror;
+mod xml;
 
 use super::{FieldId, Fields, Span, Value};
 use crate::input::Nanos;

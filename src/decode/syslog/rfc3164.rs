@@ -176,6 +176,14 @@ fn place(word: &[u8], rest: &[u8]) -> Place {
 
 /// `host:` before a Cisco mnemonic or, where it is an address or a full name, before a tag.
 fn place_with_colon(name: &[u8], rest: &[u8]) -> Place {
+    // Some relays put what they do not know in angle brackets.
+    let bracketed = name.strip_prefix(b"<").and_then(|name| name.strip_suffix(b">"));
+    if let Some(inner) = bracketed
+        && inner.iter().all(|byte| HOST[*byte as usize])
+        && mnemonic(skip_blanks(rest)).is_some()
+    {
+        return Place::HostInside(0, 1);
+    }
     if name.is_empty() || !name.iter().all(|byte| HOST[*byte as usize]) {
         return Place::Nowhere;
     }

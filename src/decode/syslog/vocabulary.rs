@@ -6,7 +6,7 @@
 
 use super::stamp::stamp;
 use super::{Header, Reference, value};
-use crate::decode::{Extra, FieldId, Fields, Group, Value};
+use crate::decode::{Extra, FieldId, Fields, Group, Span, Value};
 use crate::input::Nanos;
 use hashbrown::HashMap;
 use std::borrow::Cow;
@@ -67,6 +67,12 @@ pub(super) enum Form {
     Said,
     /// An interface's name; iptables says `IN=` and `OUT=`.
     Interface,
+    /// An address inside brackets behind a word: `https(10.0.0.1)`.
+    Inside,
+    /// Digests with their names: `SHA1=…,MD5=…`.
+    Digests,
+    /// A program by name or by path; a path is its executable, whose last part is its name.
+    Program,
 }
 
 /// Collects the values of one message.
@@ -75,12 +81,14 @@ pub(super) struct Names<'a> {
     reference: &'a Reference,
     header_stamp: Option<(Nanos, bool)>,
     body_stamp: Option<Nanos>,
+    /// The pair that told the event's time, kept where the header's stamp is preferred.
+    stamped: Option<(Group, Text<'a>, Text<'a>)>,
     pending: Vec<(Form, Option<Group>, Text<'a>, Text<'a>)>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(message: &'a [u8], reference: &'a Reference) -> Self {
-        Names { message, reference, header_stamp: None, body_stamp: None, pending: Vec::new() }
+        Names { message, reference, header_stamp: None, body_stamp: None, stamped: None, pending: Vec::new() }
     }
 
     /// Whether the header told the time.
@@ -132,6 +140,41 @@ impl<'a> Names<'a> {
     pub(super) fn destination(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
         let form = Form::Endpoint(FieldId::DestinationPort, FieldId::DestinationDomain);
         self.put(out, None, FieldId::DestinationIp, form, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Writes the translated address and port of a side, where they differ from its own.
+    pub(super) fn translated(&mut self, out: &mut Fields, is_source: bool, host: &[u8], port: Option<u16>) {
+        let [ip, own_port, nat_ip, nat_port] = if is_source {
+            [FieldId::SourceIp, FieldId::SourcePort, FieldId::SourceNatIp, FieldId::SourceNatPort]
+        } else {
+            [FieldId::DestinationIp, FieldId::DestinationPort, FieldId::DestinationNatIp, FieldId::DestinationNatPort]
+        };
+        let mut push = |own, field, value| {
+            if out.find(own).is_some_and(|own| own != value) && out.find(field).is_none() {
+                out.push(field, value);
+            }
+        };
+        if let Some(address) = address(host) {
+            push(ip, nat_ip, Value::Ip(address));
+        }
+        if let Some(port) = port {
+            push(own_port, nat_port, Value::Unsigned(u64::from(port)));
+        }
+    }
+
+    /// Writes a user to a field; the domain before a backslash goes to `user.domain`.
+    pub(super) fn user(&mut self, out: &mut Fields, field: FieldId, text: &'a [u8]) -> bool {
+        self.put(out, None, field, Form::User(FieldId::UserDomain), &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Writes a transport, by name or number.
+    pub(super) fn transport(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
+        self.put(out, None, FieldId::NetworkTransport, Form::Protocol, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+    }
+
+    /// Writes a request's target, a URL or its path.
+    pub(super) fn target(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
+        self.put(out, None, FieldId::UrlOriginal, Form::Target, &Cow::Borrowed(b""), &Cow::Borrowed(text))
     }
 
     /// Writes the event's time.
@@ -201,6 +244,7 @@ impl<'a> Names<'a> {
                 return match instant {
                     Some(instant) if self.body_stamp.is_none() => {
                         self.body_stamp = Some(instant);
+                        self.stamped = group.map(|group| (group, key.clone(), text.clone()));
                         true
                     }
                     _ => false,
@@ -216,6 +260,8 @@ impl<'a> Names<'a> {
                 return true;
             }
             Form::Protocol => return protocol(out, trimmed),
+            Form::Digests => return digests(self.message, out, text),
+            Form::Program => return program(self.message, out, text),
             _ => {}
         }
         if !free(out, field) {
@@ -230,6 +276,10 @@ impl<'a> Names<'a> {
                 None => return false,
             },
             Form::Endpoint(port, name) => return endpoint(self.message, out, field, port, name, text),
+            Form::Inside => match inside(trimmed).and_then(address) {
+                Some(address) => Value::Ip(address),
+                None => return false,
+            },
             Form::Port => match number(trimmed).filter(|port| *port <= 0xffff) {
                 Some(port) => Value::Unsigned(port),
                 None => return false,
@@ -268,6 +318,24 @@ impl<'a> Names<'a> {
 
     /// Puts together what stood apart, and decides on the event's time.
     pub(super) fn finish(mut self, header: &Header, out: &mut Fields) {
+        self.join(header.host.is_some(), out);
+        // The device's own stamp with its year says more than a header's without.
+        let stamp = match (self.header_stamp, self.body_stamp) {
+            (Some((header, true)), _) => Some(header),
+            (header, body) => body.or(header.map(|(instant, _)| instant)),
+        };
+        if let (Some((group, key, text)), false) = (self.stamped.take(), stamp == self.body_stamp) {
+            self.keep(out, group, &key, &text);
+        }
+        if let Some(instant) = stamp
+            && out.find(FieldId::Timestamp).is_none()
+        {
+            out.push(FieldId::Timestamp, Value::Time(instant));
+        }
+    }
+
+    /// Puts together what stood apart.
+    fn join(&mut self, has_host: bool, out: &mut Fields) {
         let pending = std::mem::take(&mut self.pending);
         let told = |form| pending.iter().find(|(other, ..)| *other == form);
         let target = told(Form::Target);
@@ -292,7 +360,7 @@ impl<'a> Names<'a> {
         for (form, group, key, text) in &pending {
             let used = match form {
                 Form::Target => true,
-                Form::Site => is_site(form) || (header.host.is_none() && self.host(out, text)),
+                Form::Site => is_site(form) || (!has_host && self.host(out, text)),
                 Form::SureSite | Form::WeakSite => is_site(form),
                 Form::Query => target.is_some(),
                 Form::Date | Form::Clock => self.body_stamp.is_some(),
@@ -302,16 +370,36 @@ impl<'a> Names<'a> {
                 self.keep(out, *group, key, text);
             }
         }
-        // The device's own stamp with its year says more than a header's without.
-        let stamp = match (self.header_stamp, self.body_stamp) {
-            (Some((header, true)), _) => Some(header),
-            (header, body) => body.or(header.map(|(instant, _)| instant)),
-        };
-        if let Some(instant) = stamp
-            && out.find(FieldId::Timestamp).is_none()
+        split_url(self.message, out);
+        self.who_connected(out);
+    }
+
+    /// Of a connection, the user is who opened it.
+    fn who_connected(&self, out: &mut Fields) {
+        let has = |field| out.find(field).is_some();
+        if has(FieldId::SourceIp)
+            && has(FieldId::DestinationIp)
+            && !has(FieldId::SourceUserName)
+            && !has(FieldId::DestinationUserName)
+            && let Some(user) = out.find(FieldId::UserName)
         {
-            out.push(FieldId::Timestamp, Value::Time(instant));
+            out.push(FieldId::SourceUserName, user);
         }
+    }
+
+    /// Decodes a text that a body carried escaped, as a body of its own; its time is not the event's.
+    pub(super) fn nested(
+        &self,
+        text: &[u8],
+        out: &mut Fields,
+        decode: impl for<'s> FnOnce(&'s [u8], &mut Names<'s>, &mut Fields),
+    ) {
+        fn shorter<'s>(names: &Names<'s>) -> Names<'s> {
+            Names::new(names.message, names.reference)
+        }
+        let mut inner = shorter(self);
+        decode(text, &mut inner, out);
+        inner.join(true, out);
     }
 
     fn host(&self, out: &mut Fields, text: &Text<'a>) -> bool {
@@ -341,9 +429,7 @@ impl<'a> Names<'a> {
             push(out, FieldId::UrlOriginal, target);
             return;
         }
-        if site.is_none() {
-            push(out, FieldId::UrlOriginal, target);
-        }
+        push(out, FieldId::UrlOriginal, target);
         let question = memchr::memchr(b'?', target).unwrap_or(target.len());
         push(out, FieldId::UrlPath, &part(target, 0, question));
         if question + 1 < target.len() {
@@ -375,6 +461,96 @@ impl<'a> Names<'a> {
         }
         self.body_stamp = self.instant(&text).or(self.body_stamp);
     }
+}
+
+/// Gives `url.original` its parts, where nothing told them apart: `scheme://user@host:port/path?query`,
+/// or `host/path`.
+fn split_url(message: &[u8], out: &mut Fields) {
+    let Some(url) = out.find(FieldId::UrlOriginal) else { return };
+    let text = out.bytes(message, url);
+    let end = memchr::memchr(b'#', text).unwrap_or(text.len());
+    let text = &text[..end];
+    let scheme = memchr::memmem::find(text, b"://")
+        .filter(|at| *at > 0 && text[..*at].iter().all(u8::is_ascii_alphanumeric));
+    let start = scheme.map_or(0, |at| at + 3);
+    let path = text[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(text.len(), |at| start + at);
+    let host_from = memchr::memrchr(b'@', &text[start..path]).map_or(start, |at| start + at + 1);
+    let host = site_name(&text[host_from..path]);
+    let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+    // Without a scheme a dot must tell that a host comes first; `index.html` has no path behind it.
+    let known = address(bare).is_some()
+        || (is_name(host) && (scheme.is_some() || (path < text.len() && memchr::memchr(b'.', host).is_some())));
+    if !known {
+        return;
+    }
+    let question = memchr::memchr(b'?', text).unwrap_or(text.len());
+    let parts = [
+        (FieldId::UrlDomain, host_from, host_from + host.len()),
+        (FieldId::UrlPath, path, question.max(path)),
+        (FieldId::UrlQuery, (question + 1).min(text.len()), text.len()),
+    ];
+    for (field, from, to) in parts {
+        let piece = |span: Span| Span { start: span.start + from as u32, end: span.start + to as u32 };
+        let value = match url {
+            Value::Raw(span) => Value::Raw(piece(span)),
+            Value::Text(span) => Value::Text(piece(span)),
+            _ => return,
+        };
+        if from < to && out.find(field).is_none() {
+            out.push(field, value);
+        }
+    }
+}
+
+/// What stands in brackets at the end: `https(10.0.0.1)`.
+fn inside(text: &[u8]) -> Option<&[u8]> {
+    let open = memchr::memchr(b'(', text)?;
+    text.get(open + 1..)?.strip_suffix(b")")
+}
+
+/// `SHA1=…,MD5=…,SHA256=…,IMPHASH=…` of Sysmon. What is no digest of a file is left out, so that the
+/// whole is kept, too.
+fn digests(message: &[u8], out: &mut Fields, text: &Text<'_>) -> bool {
+    let mut all = true;
+    for part in text.split(|byte| matches!(byte, b',' | b';' | b' ' | b'|')).filter(|part| !part.is_empty()) {
+        let at = part.iter().position(|byte| matches!(byte, b'=' | b':')).map_or(0, |at| at + 1);
+        let (name, hex) = part.split_at(at);
+        let is_import = name.len() >= 3 && name[..3].eq_ignore_ascii_case(b"imp");
+        match digest(hex).filter(|field| !is_import && out.find(*field).is_none()) {
+            Some(field) => {
+                let written = value(message, &reslice(text, hex), out);
+                out.push(field, written);
+            }
+            None => all = false,
+        }
+    }
+    all
+}
+
+fn program(message: &[u8], out: &mut Fields, text: &Text<'_>) -> bool {
+    let trimmed = text.trim_ascii();
+    let slash = trimmed.iter().rposition(|byte| matches!(byte, b'/' | b'\\'));
+    let rooted = matches!(trimmed, [b'/' | b'\\', ..] | [_, b':', b'\\' | b'/', ..]);
+    let mut used = false;
+    let mut push = |out: &mut Fields, field, text: &Text<'_>| {
+        if out.find(field).is_none() {
+            let written = value(message, text, out);
+            out.push(field, written);
+            used = true;
+        }
+    };
+    match slash.filter(|_| rooted) {
+        Some(slash) => {
+            push(out, FieldId::ProcessExecutable, &reslice(text, trimmed));
+            let name = trimmed.get(slash + 1..).unwrap_or_default();
+            if !name.is_empty() {
+                push(out, FieldId::ProcessName, &reslice(text, name));
+            }
+        }
+        None if number(trimmed).is_none() => push(out, FieldId::ProcessName, &reslice(text, trimmed)),
+        None => {}
+    }
+    used
 }
 
 fn part<'a>(text: &Text<'a>, from: usize, to: usize) -> Text<'a> {
@@ -714,25 +890,31 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "useripaddress", "localhostip", "localip", "cltip", "xforwardedfor", "sourcehostip",
         "initiatorip", "srchostip", "originip", "orighost", "sourcetranslatedip", "foreignip", "addr", "loginip",
         "userhostaddress", "peerip", "connectionip", "requestip", "srcadr", "clienthost", "clientiptxt", "pubip",
-        "assignedsrcip", "callingstationip", "ipaddress", "ip",
+        "assignedsrcip", "callingstationip", "ipaddress", "ip", "clientipv4", "clientipv6",
+        "remoteipaddress", "remotehost", "actoripaddress", "calleripaddress", "httprequestclientip",
+        "sourceaddr", "hostsrc", "fromip", "fromaddr", "ipfrom", "attackeraddress", "srcendpoint", "senderip",
+        "srchostaddress", "visitorip", "truesourceip", "connectingip", "originatingip", "ipsource",
+        "externalip", "actorip", "requesterip", "clientpublicip", "xforwardedforip",
     ]),
     (FieldId::SourcePort, Form::Port, &[
         "spt", "sport", "srcport", "sourceport", "clientport", "csport", "remoteport", "locport", "cltsport", "idorigp", "cport",
         "srcprt", "sourceportnumber", "origport", "srcpt", "localport", "portsrc", "initiatorport", "ipsrcport",
-        "l4srcport",
+        "l4srcport", "ipport", "clientsrcport", "sourceportno", "fromport", "attackerport", "cltport", "srcportnum", "usersrcport",
     ]),
     (FieldId::DestinationIp, DESTINATION, &[
         "dst", "dstip", "destip", "destinationip", "destinationaddress", "destaddr", "dstaddr", "dstaddress",
         "destaddress", "daddr", "dip", "remip", "srvdip", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
         "destinationipaddress", "dstip6", "dstipv6", "destinationipv6", "dstipv4", "victimip", "ipdst",
         "ipaddrdst", "idresph", "responderip", "remotehostip", "cdip", "sdip", "destinationipv4", "ipv4dst",
-        "ipv6dst", "resphost", "localaddress", "vip", "destipaddr", "vserverip", "rip", "desthostip",
+        "ipv6dst", "resphost", "localaddress", "vip", "destipaddr", "vserverip", "rip", "desthostip", "toip", "toaddr", "ipdest", "ipdestination", "victimaddress",
+        "dstendpoint", "originserverip", "upstreamip", "destipv4", "destipv6", "destinationaddr", "recipientip",
+        "responseip", "dstipaddr", "dstipaddress", "desip",
         "dsthostip", "listenip",
     ]),
     (FieldId::DestinationPort, Form::Port, &[
         "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "remport", "srvdport", "sdport", "idrespp",
         "targetport", "dstprt", "destinationportnumber", "respport", "portdst", "vserverport", "responderport",
-        "ipdstport", "l4dstport", "service",
+        "ipdstport", "l4dstport", "service", "toport", "victimport", "destinationportno", "dstportnum", "desport",
     ]),
     (FieldId::SourceNatIp, SOURCE_NAT, &[
         "transip", "transrcip", "xlatesrc", "natsrc", "srcnat", "natsourceaddress", "natsrcip", "srcxlatedip",
@@ -762,13 +944,13 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     ]),
     (FieldId::SourceDomain, Form::Name, &[
         "shost", "srchost", "sourcehost", "srcname", "sourcehostname", "clienthostname", "srchostname", "clientname",
-        "srcdomain",
+        "srcdomain", "workstationname", "sourceworkstation", "sourcedomainname",
     ]),
     (FieldId::DestinationDomain, Form::Name, &[
         "dhost", "dsthost", "desthost", "destinationhost", "destinationhostname", "dsthostname", "destname", "dstname",
-        "desthostname", "remotehostname", "dstdomain", "targethost",
+        "desthostname", "remotehostname", "dstdomain", "targethost", "targethostname", "destinationdomain", "serverhostname",
     ]),
-    (FieldId::NetworkTransport, Form::Protocol, &["proto", "protocol", "ipproto", "ipprotocol", "transportprotocol", "protocolid", "networkprotocol", "protoname", "protocolname"]),
+    (FieldId::NetworkTransport, Form::Protocol, &["proto", "protocol", "ipproto", "ipprotocol", "transportprotocol", "protocolid", "networkprotocol", "protoname", "protocolname", "l4protocol", "layer4protocol", "trproto"]),
     (FieldId::NetworkApplication, Form::Name, &["appname", "application", "applicationname", "app"]),
     (FieldId::NetworkProtocol, Form::Name, &["applicationprotocol", "appproto", "l7protocol"]),
     (FieldId::NetworkDirection, Form::Direction, &["direction", "dir", "trafficdirection", "networkdirection", "devicedirection", "ifdir", "conndirection"]),
@@ -791,7 +973,8 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::UserName, Form::User(FieldId::UserDomain), &[
         "user", "username", "usrname", "account", "accountname", "acct", "login", "loginname", "usr", "uname", "xauthuser", "userid",
         "csusername", "unauthuser", "usernameoriginal", "logonname", "perpetrator", "adminname", "administrator",
-        "principal",
+        "principal", "users", "userprincipalname", "actor", "actorname", "loginuser", "authuser", "remoteuser", "accountid", "loginid",
+        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator",
     ]),
     (FieldId::SourceUserName, Form::User(FieldId::UserDomain), &["suser", "srcuser", "sourceuser", "sourceusername", "srcusername", "fromuser", "subjectusername"]),
     (FieldId::DestinationUserName, Form::User(FieldId::UserDomain), &["duser", "dstuser", "destuser", "destinationuser", "destinationusername", "dstusername", "targetusername", "targetuser"]),
@@ -817,17 +1000,18 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::UrlOriginal, Form::Target, &[
         "url", "requesturl", "uri", "request", "requesturi", "csuri", "csuristem", "csuripath", "urlpath", "httpurl",
         "httpuri", "fullurl", "eurl", "requestpath", "uristem", "path2url", "href", "targeturl", "requestedurl",
-        "websiteurl", "urloriginal", "resource",
+        "websiteurl", "urloriginal", "resource", "clientrequesturi", "clientrequestpath", "fullrequesturl", "destinationurl", "desturl",
+        "linkurl", "clickedurl", "threaturl", "malwareurl", "downloadurl", "urlfull", "accessedurl", "weburl", "requestedurlpath",
     ]),
     (FieldId::UrlQuery, Form::Query, &["csuriquery", "uriquery", "querystring", "urlquery"]),
-    (FieldId::UrlDomain, Form::SureSite, &["httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost"]),
+    (FieldId::UrlDomain, Form::SureSite, &["httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost", "clientrequesthost", "hostheader", "hosthdr"]),
     (FieldId::UrlDomain, Form::Site, &["host", "hostname"]),
     (FieldId::UrlDomain, Form::WeakSite, &["domain", "site", "website", "fqdn", "domainname", "server"]),
-    (FieldId::HttpRequestMethod, Form::Name, &["requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "verb", "httpverb"]),
-    (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode"]),
+    (FieldId::HttpRequestMethod, Form::Name, &["requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "verb", "httpverb", "clientrequestmethod", "reqmethod", "requestverb"]),
+    (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode", "edgeresponsestatus", "originresponsestatus", "responsestatus", "httpcode", "httpresponsestatus", "responsestatuscode"]),
     (FieldId::HttpRequestReferrer, Form::Word, &["referer", "referrer", "csreferer", "httpreferer", "refererurl", "requestcontext", "httprefer", "httpreferrer", "httprefererurl"]),
-    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent"]),
-    (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried", "dnsreq"]),
+    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent", "clientrequestuseragent", "useragentstring", "httprequestuseragent"]),
+    (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried", "dnsreq", "dnsqueryname", "dnsqname", "requestname", "dnsdomain", "queryhost", "querydomain", "dnshostname", "dnsname"]),
     (FieldId::DnsQuestionType, Form::Word, &["qtype", "qtypename", "dnsquerytype", "querytype", "rrtype", "dnsrrtype", "dnsrecordtype"]),
     (FieldId::TlsServerName, Form::Word, &["sni", "servername", "tlssni", "sslservername", "tlsservername"]),
     (FieldId::TlsJa3, Form::Word, &["ja3", "ja3hash", "tlsja3hash"]),
@@ -839,11 +1023,17 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "md5hash", "sha1hash", "sha256hash", "checksum", "fileinfomd5", "fileinfosha1", "fileinfosha256", "digest",
         "filehashmd5", "filehashsha1", "filehashsha256", "trendmicrodsfilemd5", "trendmicrodsfilesha1",
         "trendmicrodsfilesha256", "analyticscksum", "threathash", "filesum", "processhash", "hashmd5", "hashsha1",
-        "hashsha256", "imagehash", "oldfilehash", "filechecksum", "shasum", "archivesha256", "parenthash", "objecthash",
+        "hashsha256", "md5sum", "sha1sum", "sha256sum", "sha512sum", "sha256hashdata", "md5hashdata", "sha1hashdata", "hashvalue", "filehashvalue",
+        "filehashsha512", "filesha", "contenthash", "attachmenthash", "attachmentsha256", "attachmentmd5", "samplehash", "sha2",
+        "malwarehash", "applicationhash", "processsha256", "processmd5", "processsha1", "parentsha256", "threatsha256", "threatmd5",
+        "imagehash", "oldfilehash", "filechecksum", "shasum", "archivesha256", "parenthash", "objecthash",
     ]),
-    (FieldId::ProcessName, Form::Name, &["processname", "procname", "comm", "process", "program", "appexename"]),
+    (FieldId::FileHashSha256, Form::Digests, &["hashes", "filehashes"]),
+    (FieldId::HostName, Form::Name, &["computername", "computer", "machinename", "agenthostname", "endpointname", "hostcomputername", "endpointhostname"]),
+    (FieldId::SourceIp, Form::Inside, &["ui"]),
+    (FieldId::ProcessName, Form::Program, &["processname", "procname", "comm", "process", "program", "appexename", "newprocessname", "image", "processimage", "imagefilename"]),
     (FieldId::ProcessPid, Form::Count, &["pid", "processid", "procid"]),
-    (FieldId::ProcessExecutable, Form::Word, &["exe", "image", "processpath", "executable", "applicationpath", "newprocessname", "imagepath", "exepath"]),
+    (FieldId::ProcessExecutable, Form::Word, &["exe", "processpath", "executable", "applicationpath", "imagepath", "exepath"]),
     (FieldId::ProcessCommandLine, Form::Word, &["commandline", "cmdline", "cmd", "command", "processcommandline", "proctitle"]),
     (FieldId::EmailFromAddress, Form::Email, &["from", "sender", "mailfrom", "emailsender", "fromemailaddress", "senderaddress", "fromaddress"]),
     (FieldId::EmailToAddress, Form::Email, &["to", "recipient", "rcptto", "mailto", "emailrecipient", "toemailaddress", "recipientaddress", "rcpt", "recipients", "toaddress"]),
