@@ -1,7 +1,7 @@
 //! What stands behind the header: tells the bodies apart and hands them to their decoders.
 
 use super::vocabulary::Names;
-use super::{Bodies, Header, Shape, access, cef, cisco, haproxy, json, kv, leef, linux, sentence, squid, text_of, weberror, xml};
+use super::{Bodies, Header, Shape, access, cef, cisco, columns, dns, haproxy, json, kv, leef, linux, sentence, squid, text_of, weberror, windows, xml};
 use crate::decode::{FieldId, Fields};
 use memchr::memmem;
 
@@ -67,33 +67,47 @@ pub(super) fn sniff(input: &[u8], has_priority: bool) -> Option<(Shape, &[u8])> 
 const PREAMBLE_MAX: usize = 320;
 
 /// Decodes the message part: the first decoder that knows it writes its values.
-pub(super) fn decode<'a>(
-    message: &'a [u8],
-    header: &Header,
-    bodies: Bodies,
-    names: &mut Names<'a>,
-    out: &mut Fields,
-) {
+pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'a>, out: &mut Fields) {
     let Some(text) = text_of(message, header.message) else { return };
     let text = text.trim_ascii();
     let app = header.app.and_then(|app| text_of(message, app)).unwrap_or_default();
     let mnemonic = header.msgid.and_then(|msgid| text_of(message, msgid)).unwrap_or_default();
-    if json::decode(text, names, out) || xml::decode(text, names, out) || named(text, names, out) {
+    if json::decode(text, names, out) {
         return;
     }
-    if bodies == Bodies::Generic {
-        generic(text, names, out);
+    if names.bodies == Bodies::All && cisco::decode(mnemonic, text, names, out) {
         return;
     }
-    if let Some(stamp) = cisco::segment_stamp(app, text) {
-        names.word_stamp(out, stamp);
+    any(app, text, names, out);
+}
+
+/// Decodes a text that a body carried; what it says in words stays where it stands. JSON is not looked
+/// for again inside what JSON carried.
+pub(super) fn nested<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
+    let said = out.find(FieldId::Message);
+    any(&[], text.trim_ascii(), names, out);
+    if let Some(said) = said {
+        out.set(FieldId::Message, said);
     }
-    let known = cisco::decode(mnemonic, text, names, out)
-        || weberror::decode(text, names, out)
-        || haproxy::decode(app, text, names, out)
-        || access::decode(text, names, out)
-        || squid::decode(text, names, out)
-        || linux::decode(app, text, names, out);
+}
+
+fn any<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
+    if xml::decode(text, names, out) || named(text, names, out) {
+        return;
+    }
+    let known = names.bodies == Bodies::All && {
+        if let Some(stamp) = cisco::segment_stamp(app, text) {
+            names.word_stamp(out, stamp);
+        }
+        weberror::decode(text, names, out)
+            || haproxy::decode(app, text, names, out)
+            || access::decode(text, names, out)
+            || squid::decode(text, names, out)
+            || columns::decode(app, text, names, out)
+            || linux::decode(app, text, names, out)
+            || dns::decode(text, names, out)
+            || windows::decode(app, text, names, out)
+    };
     if !known {
         generic(text, names, out);
     }
@@ -108,24 +122,11 @@ fn named<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     }
 }
 
-/// Decodes a text that a body carried, by the generic decoders; what it says in words stays where it
-/// stands. JSON is not looked for again inside what JSON carried.
-pub(super) fn nested<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
-    let said = out.find(FieldId::Message);
-    let text = text.trim_ascii();
-    if !xml::decode(text, names, out) && !named(text, names, out) {
-        generic(text, names, out);
-    }
-    if let Some(said) = said {
-        out.set(FieldId::Message, said);
-    }
-}
-
-/// What no decoder knows: pairs, and where they tell no endpoint, sentences.
+/// What no decoder knows: pairs, and where they tell no endpoint, columns or sentences.
 fn generic<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     kv::decode(text, names, out);
     if out.find(FieldId::SourceIp).is_none() && out.find(FieldId::DestinationIp).is_none() {
-        sentence::decode(text, names, out);
+        let _ = columns::connection(text, names, out) || sentence::decode(text, names, out);
     }
 }
 

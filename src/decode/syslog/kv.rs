@@ -276,7 +276,15 @@ fn separated<'a>(text: &'a [u8], separator: u8, equals: u8, each: &mut impl FnMu
         }
         let (part, after) = next_part(rest, separator, equals);
         rest = after;
-        let Some(at) = memchr(equals, part) else { continue };
+        let Some(at) = memchr(equals, part) else {
+            // Symantec writes the transport and the direction without a key.
+            match part.trim_ascii().to_ascii_lowercase().as_slice() {
+                b"tcp" | b"udp" | b"icmp" => each(b"proto", Cow::Borrowed(part.trim_ascii())),
+                b"inbound" | b"outbound" => each(b"direction", Cow::Borrowed(part.trim_ascii())),
+                _ => {}
+            }
+            continue;
+        };
         let (key, value) = part.split_at(at);
         let mut value = &value[1..];
         // Check Point has values that begin with the sign: `sys_message::"…"`.

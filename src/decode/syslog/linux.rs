@@ -1,5 +1,6 @@
-//! What the usual daemons of a Unix host say: sshd, sudo, BIND, Unbound and dnsmasq.
+//! What the usual daemons of a Unix host say: sshd, sudo, PAM and name servers.
 
+use super::dns;
 use super::vocabulary::{Names, number};
 use crate::decode::{FieldId, Fields, Value};
 use memchr::{memchr, memmem};
@@ -13,7 +14,7 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
     match program {
         b"sshd" | b"sshd-session" | b"dropbear" => sshd(text, names, out),
         b"sudo" => sudo(text, names, out),
-        b"named" | b"unbound" | b"dnsmasq" | b"pdns_recursor" => dns(text, names, out),
+        b"named" | b"unbound" | b"dnsmasq" | b"pdns_recursor" => dns::daemon(text, names, out),
         _ => false,
     }
 }
@@ -98,42 +99,4 @@ fn sudo<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
         names.word(out, FieldId::UserEffectiveName, &target[..end]);
     }
     true
-}
-
-/// BIND: `client @0x7f 10.0.0.1#61568 (abc.com): query: abc.com IN A + (10.0.0.2)`; Unbound:
-/// `info: 10.0.0.1 abc.com. A IN`; dnsmasq: `query[A] abc.com from 10.0.0.1`.
-fn dns<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
-    if let Some(rest) = memmem::find(text, b"query: ").and_then(|at| text.get(at + 7..)) {
-        let mut words = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        names.word(out, FieldId::DnsQuestionName, words.next().unwrap_or_default());
-        if let Some(kind) = words.nth(1) {
-            names.word(out, FieldId::DnsQuestionType, kind);
-        }
-        if let Some(client) = text.split(|byte| *byte == b' ').find(|word| memchr(b'#', word).is_some()) {
-            names.source(out, client);
-        }
-        return true;
-    }
-    if let Some(rest) = text.strip_prefix(b"query[")
-        && let Some(close) = memmem::find(rest, b"] ")
-    {
-        names.word(out, FieldId::DnsQuestionType, &rest[..close]);
-        let mut words = rest[close + 2..].split(|byte| *byte == b' ');
-        names.word(out, FieldId::DnsQuestionName, words.next().unwrap_or_default());
-        if let (Some(b"from"), Some(client)) = (words.next(), words.next()) {
-            names.source(out, client);
-        }
-        return true;
-    }
-    let mut words = text.strip_prefix(b"info: ").unwrap_or(text).split(|byte| *byte == b' ');
-    if let (Some(client), Some(name), Some(kind), Some(b"IN")) =
-        (words.next(), words.next(), words.next(), words.next())
-        && super::vocabulary::address(client).is_some()
-    {
-        names.source(out, client);
-        names.word(out, FieldId::DnsQuestionName, name.strip_suffix(b".").unwrap_or(name));
-        names.word(out, FieldId::DnsQuestionType, kind);
-        return true;
-    }
-    false
 }

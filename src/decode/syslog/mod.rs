@@ -13,6 +13,8 @@ mod access;
 mod body;
 mod cef;
 mod cisco;
+mod columns;
+mod dns;
 mod haproxy;
 mod json;
 mod kv;
@@ -26,6 +28,7 @@ mod squid;
 mod stamp;
 mod vocabulary;
 mod weberror;
+mod windows;
 mod xml;
 
 use super::{FieldId, Fields, Span, Value};
@@ -53,6 +56,8 @@ pub enum Shape {
     KeyValue,
     /// No header but perhaps a priority; a line of a web server's or proxy's access log.
     Access,
+    /// No header but perhaps a priority; columns in an order that a product is known for.
+    Columns,
 }
 
 impl Shape {
@@ -65,6 +70,7 @@ impl Shape {
         Shape::Leef,
         Shape::KeyValue,
         Shape::Access,
+        Shape::Columns,
     ];
 
     /// The label `format`.
@@ -77,6 +83,7 @@ impl Shape {
             Shape::Leef => "leef",
             Shape::KeyValue => "kv",
             Shape::Access => "access",
+            Shape::Columns => "columns",
         }
     }
 }
@@ -189,8 +196,15 @@ pub fn header(message: &[u8]) -> Result<Header, DecodeError> {
         let stamp = Some(span(message, rest, after));
         return Ok(Header { stamp, ..bare(message, after.trim_ascii_start(), Shape::Access, priority) });
     }
+    if let Some(after) = columns::sniff_w3c(rest) {
+        let stamp = Some(span(message, rest, after));
+        return Ok(Header { stamp, ..bare(message, after.trim_ascii_start(), Shape::Access, priority) });
+    }
     if let Some(header) = rfc3164::header(message, rest, priority) {
         return Ok(header);
+    }
+    if columns::sniff(rest) {
+        return Ok(bare(message, rest, Shape::Columns, priority));
     }
     if access::sniff(rest) {
         return Ok(bare(message, rest, Shape::Access, priority));
@@ -241,7 +255,7 @@ pub fn decode_bodies(
         out.push(FieldId::SyslogVersion, Value::Unsigned(u64::from(version)));
     }
     named(&header, message, out);
-    let mut names = Names::new(message, reference);
+    let mut names = Names::new(message, reference, bodies);
     if let Some(stamp) = header.stamp.and_then(|stamp| text_of(message, stamp)) {
         names.header_stamp(stamp);
     }
@@ -250,7 +264,7 @@ pub fn decode_bodies(
             names.also(out, key, value);
         });
     }
-    body::decode(message, &header, bodies, &mut names, out);
+    body::decode(message, &header, &mut names, out);
     names.finish(&header, out);
     Ok(header)
 }

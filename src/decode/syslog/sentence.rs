@@ -5,6 +5,7 @@
 //! of [`endpoint`]; one in brackets behind another is its translation. An address that no word and no
 //! arrow precedes is nobody's side and left to `event.original`.
 
+use super::columns::is_method;
 use super::vocabulary::{Names, address, host_and_port, number};
 use crate::decode::{FieldId, Fields, Value};
 use memchr::{memchr, memmem};
@@ -32,6 +33,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let turn = text.starts_with(b"Built outbound");
     let built_inbound = text.starts_with(b"Built inbound");
     let mut found = false;
+    // In a line about a request every other URL is the referrer or the like.
+    let requested = request(text, names, out);
+    if let Some(client) = client(text) {
+        found |= names.source(out, client);
+    }
     let mut side = None;
     let mut last: Option<Side> = None;
     let mut user: Option<FieldId> = None;
@@ -60,7 +66,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             continue;
         }
         if memmem::find(bare, b"://").is_some() {
-            found |= accessed(bare, names, out);
+            found |= !requested && accessed(bare, names, out);
             continue;
         }
         // `user=x`, `IP:10.0.0.1`, `Username:admin`: the word and its value in one.
@@ -166,7 +172,28 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         last = Some(told_side);
         side = None;
     }
-    found
+    found | requested
+}
+
+/// A request as HTTP has it: `GET /path HTTP/1.1`, wherever it stands.
+fn request<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let Some(version) = memmem::find(text, b" HTTP/") else { return false };
+    let before = text[..version].rsplit(|byte| matches!(byte, b'"' | b'\'')).next().unwrap_or_default();
+    let mut words = before.rsplit(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let (Some(target), Some(method)) = (words.next(), words.next()) else { return false };
+    if !is_method(method) {
+        return false;
+    }
+    names.word(out, FieldId::HttpRequestMethod, method);
+    names.target(out, target)
+}
+
+/// The address with which a line about somebody begins: `10.0.0.1 - - [`, `10.0.0.1:4711 [`.
+fn client(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| matches!(byte, b' ' | b','))?;
+    let (word, rest) = text.split_at(end);
+    address(host_and_port(word).0)?;
+    [b" - ".as_slice(), b" [", b", "].iter().any(|next| rest.starts_with(next)).then_some(word)
 }
 
 /// The longest messages name both endpoints within their first sentences.

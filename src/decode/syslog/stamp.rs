@@ -217,7 +217,8 @@ fn numeric(input: &[u8]) -> Parsed<'_, Stamp> {
             let (rest, stamp) = month_day_time(rest, Some(year))?;
             Ok((rest, Stamp::Civil(stamp)))
         }
-        (1 | 2, Some(b'-' | b' ' | b'/')) => day_month_year(input),
+        (1 | 2, Some(b'-' | b' ')) => day_month_year(input),
+        (1 | 2, Some(b'/')) => day_month_year(input).or_else(|_| slashed(input)),
         (10 | 13 | 16 | 19, _) => epoch(input),
         _ => fail(input),
     }
@@ -255,6 +256,40 @@ fn day_month_year(input: &[u8]) -> Parsed<'_, Stamp> {
     boundary(rest)?;
     let year = Some(year);
     Ok((rest, Stamp::Civil(Civil { year, month, day, hour, minute, second, nanos, zone })))
+}
+
+/// `09/04-21:45:37.536335`, `09/04/23-21:45:37`, `6/5/2013 10:00:32 AM`: month and day as in America,
+/// or the other way round where they can be nothing else.
+fn slashed(input: &[u8]) -> Parsed<'_, Stamp> {
+    let (rest, first) = number(input, 1, 31)?;
+    let (rest, _) = byte(rest, b'/')?;
+    let (rest, second) = number(rest, 1, 31)?;
+    let (month, day) = if first > 12 { (second, first) } else { (first, second) };
+    if month > 12 {
+        return fail(input);
+    }
+    let (rest, year) = match rest {
+        [b'/', after @ ..] => match year(after) {
+            Ok((rest, year)) => (rest, Some(year)),
+            Err(_) => {
+                let (rest, year) = number(after, 0, 99)?;
+                (rest, Some(2000 + i16::from(year)))
+            }
+        },
+        _ => (rest, None),
+    };
+    let (rest, _) = one_byte(rest, b"- ,")?;
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    let (rest, (hour, minute, second)) = time_of_day(rest)?;
+    let (rest, nanos) = fraction(rest)?;
+    let (rest, hour) = match rest {
+        [b' ', half @ (b'A' | b'P' | b'a' | b'p'), b'M' | b'm', after @ ..] if (1..=12).contains(&hour) => {
+            (after, hour % 12 + if half.eq_ignore_ascii_case(&b'p') { 12 } else { 0 })
+        }
+        _ => (rest, hour),
+    };
+    boundary(rest)?;
+    Ok((rest, Stamp::Civil(Civil { year, month, day, hour, minute, second, nanos, zone: Zone::Unsaid })))
 }
 
 /// Seconds, milliseconds, microseconds or nanoseconds, told apart by their number of digits.
@@ -608,6 +643,11 @@ mod tests {
             ("epoch in nanoseconds", "1587230269052907555", "2020-04-18T17:17:49.052907555Z"),
             ("access log", "26/Dec/2016:16:16:29 +0200", "2016-12-26T14:16:29Z"),
             ("named", "18-Apr-2023 05:02:05.123", "2023-04-18T05:02:05.123Z"),
+            ("month/day", "09/04-21:45:37.536335", "2025-09-04T21:45:37.536335Z"),
+            ("month/day/year", "09/04/23-21:45:37.5", "2023-09-04T21:45:37.5Z"),
+            ("half of the day", "6/5/2013 10:00:32 PM", "2013-06-05T22:00:32Z"),
+            ("midnight", "6/5/2013 12:00:32 AM", "2013-06-05T00:00:32Z"),
+            ("day/month/year", "25/6/2013 10:00:32", "2013-06-25T10:00:32Z"),
             ("leap second", "2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
             ("finer part apart", "2021-01-16 00:38:18.515.1538", "2021-01-16T00:38:18.515Z"),
         ] {

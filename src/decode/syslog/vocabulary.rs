@@ -5,7 +5,7 @@
 //! apart, and date and time that stand apart, are put together in [`Names::finish`].
 
 use super::stamp::stamp;
-use super::{Header, Reference, value};
+use super::{Bodies, Header, Reference, value};
 use crate::decode::{Extra, FieldId, Fields, Group, Span, Value};
 use crate::input::Nanos;
 use hashbrown::HashMap;
@@ -79,6 +79,8 @@ pub(super) enum Form {
 pub(super) struct Names<'a> {
     message: &'a [u8],
     reference: &'a Reference,
+    /// Which decoders of bodies are asked.
+    pub(super) bodies: Bodies,
     header_stamp: Option<(Nanos, bool)>,
     body_stamp: Option<Nanos>,
     /// The pair that told the event's time, kept where the header's stamp is preferred.
@@ -87,8 +89,8 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(message: &'a [u8], reference: &'a Reference) -> Self {
-        Names { message, reference, header_stamp: None, body_stamp: None, stamped: None, pending: Vec::new() }
+    pub(super) fn new(message: &'a [u8], reference: &'a Reference, bodies: Bodies) -> Self {
+        Names { message, reference, bodies, header_stamp: None, body_stamp: None, stamped: None, pending: Vec::new() }
     }
 
     /// Whether the header told the time.
@@ -269,7 +271,10 @@ impl<'a> Names<'a> {
         }
         let written = match form {
             Form::Word => value(self.message, text, out),
-            Form::Email if memchr::memchr(b'@', trimmed).is_some() => value(self.message, text, out),
+            Form::Email if memchr::memchr(b'@', trimmed).is_some() => {
+                let bare = trimmed.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(trimmed);
+                value(self.message, &reslice(text, bare), out)
+            }
             Form::Name if number(trimmed).is_none() => value(self.message, text, out),
             Form::Address => match address(trimmed) {
                 Some(address) => Value::Ip(address),
@@ -395,7 +400,7 @@ impl<'a> Names<'a> {
         decode: impl for<'s> FnOnce(&'s [u8], &mut Names<'s>, &mut Fields),
     ) {
         fn shorter<'s>(names: &Names<'s>) -> Names<'s> {
-            Names::new(names.message, names.reference)
+            Names::new(names.message, names.reference, names.bodies)
         }
         let mut inner = shorter(self);
         decode(text, &mut inner, out);
@@ -639,6 +644,15 @@ fn digest(text: &[u8]) -> Option<FieldId> {
     }
 }
 
+/// `mail.example[192.0.2.1]:25`, as mail servers write a peer: name, address, what follows.
+fn named_address(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let open = memchr::memchr(b'[', text).filter(|at| *at > 0)?;
+    let close = open + memchr::memchr(b']', &text[open..])?;
+    let inside = &text[open + 1..close];
+    let inside = inside.strip_prefix(b"IPv6:").unwrap_or(inside);
+    address(inside).map(|_| (text[..open].trim_ascii_end(), inside, &text[close + 1..]))
+}
+
 fn endpoint(
     message: &[u8],
     out: &mut Fields,
@@ -648,6 +662,17 @@ fn endpoint(
     text: &Text<'_>,
 ) -> bool {
     let whole = text.trim_ascii();
+    if let Some((host, inside, after)) = named_address(whole) {
+        if is_name(host) && !is_nothing(host) && out.find(name).is_none() {
+            let written = value(message, &reslice(text, host), out);
+            out.push(name, written);
+        }
+        let told = after.strip_prefix(b":").and_then(number).filter(|port| *port <= 0xffff);
+        if let Some(told) = told.filter(|_| out.find(port).is_none()) {
+            out.push(port, Value::Unsigned(told));
+        }
+        return address(inside).inspect(|address| out.push(ip, Value::Ip(*address))).is_some();
+    }
     let (host, number) = host_and_port(whole);
     let known = match address(host) {
         Some(address) => {
@@ -894,7 +919,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "remoteipaddress", "remotehost", "actoripaddress", "calleripaddress", "httprequestclientip",
         "sourceaddr", "hostsrc", "fromip", "fromaddr", "ipfrom", "attackeraddress", "srcendpoint", "senderip",
         "srchostaddress", "visitorip", "truesourceip", "connectingip", "originatingip", "ipsource",
-        "externalip", "actorip", "requesterip", "clientpublicip", "xforwardedforip",
+        "actorip", "requesterip", "clientpublicip", "xforwardedforip", "publicip",
     ]),
     (FieldId::SourcePort, Form::Port, &[
         "spt", "sport", "srcport", "sourceport", "clientport", "csport", "remoteport", "locport", "cltsport", "idorigp", "cport",
