@@ -125,7 +125,7 @@ fn named<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
 /// What no decoder knows: pairs, and where they tell no endpoint, columns or sentences.
 fn generic<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     kv::decode(text, names, out);
-    if out.find(FieldId::SourceIp).is_none() && out.find(FieldId::DestinationIp).is_none() {
+    if !names.has_endpoint(out) {
         let _ = columns::connection(text, names, out) || sentence::decode(text, names, out);
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
     if app == b"filterlog" {
         return filterlog(text, names, out);
     }
-    w3c(text, names, out) || snort(text, names, out)
+    w3c(text, names, out) || snort(text, names, out) || barracuda(text, names, out) || pulse(text, names, out)
 }
 
 /// The columns of a line with commas; quotes hold commas and doubled quotes.
@@ -290,7 +290,12 @@ fn w3c<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
         behind = after;
     }
     if let [agent, after @ ..] = behind {
-        names.word(out, FieldId::UserAgentOriginal, agent);
+        // IIS writes a blank as `+`.
+        let plain: Vec<u8> = agent.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        if *agent != b"-" {
+            let plain = out.text(&plain);
+            out.push(FieldId::UserAgentOriginal, plain);
+        }
         behind = after;
     }
     // Status, substatus and the code of Windows are the first three numbers in a row.
@@ -342,6 +347,9 @@ fn snort<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let end = memmem::find(rest, b" [").or_else(|| memmem::find(rest, b" {")).unwrap_or(rest.len());
     let title = rest[..end].trim_ascii();
     names.word(out, FieldId::RuleName, title.strip_prefix(b"\"").and_then(|title| title.strip_suffix(b"\"")).unwrap_or(title));
+    if let Some(arrow) = memmem::find(rest, b" -> ").filter(|_| memchr(b'\n', rest).is_some()) {
+        return full(rest, arrow, names, out);
+    }
     let Some(open) = memchr(b'{', rest) else { return true };
     let flow = &rest[open + 1..];
     let Some(close) = memchr(b'}', flow) else { return true };
@@ -354,8 +362,116 @@ fn snort<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     true
 }
 
+/// The alert of several lines: stamp and endpoints in one, the transport at the start of the next.
+fn full<'a>(text: &'a [u8], arrow: usize, names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let line = memchr::memrchr(b'\n', &text[..arrow]).map_or(0, |at| at + 1);
+    let head = &text[line..arrow];
+    let from = head.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let behind = &text[arrow + 4..];
+    let end = behind.iter().position(|byte| matches!(byte, b' ' | b'\n')).unwrap_or(behind.len());
+    if !names.is_timed() {
+        names.word_stamp(out, head.get(..head.len() - from.len()).unwrap_or_default().trim_ascii());
+    }
+    names.source(out, from);
+    names.destination(out, &behind[..end]);
+    if let Some(next) = memchr(b'\n', behind).and_then(|at| behind.get(at + 1..)) {
+        let end = memchr(b' ', next).unwrap_or(next.len());
+        if transport(&next[..end]) {
+            names.transport(out, &next[..end]);
+        }
+    }
+    true
+}
+
 /// `1:2100498:7`
 const SIGNATURE_MAX: usize = 40;
+
+/// Words parted by blanks; those in quotes or brackets hold some.
+fn words(text: &[u8]) -> Vec<Text<'_>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim_ascii_start();
+    while !rest.is_empty() && found.len() < COLUMNS_MAX {
+        let close = match rest.first() {
+            Some(b'"') => Some(b'"'),
+            Some(b'[') => Some(b']'),
+            _ => None,
+        };
+        if let Some(at) = close.and_then(|close| memchr(close, &rest[1..])) {
+            found.push(Cow::Borrowed(&rest[1..=at]));
+            rest = rest[at + 2..].trim_ascii_start();
+            continue;
+        }
+        let end = memchr(b' ', rest).unwrap_or(rest.len());
+        found.push(Cow::Borrowed(&rest[..end]));
+        rest = rest[end..].trim_ascii_start();
+    }
+    found
+}
+
+/// The access, web and network firewall logs of Barracuda's gateways.
+fn barracuda<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let kind = text.get(..3).unwrap_or_default();
+    if !matches!(kind, b"TR " | b"WF " | b"NF ") {
+        return false;
+    }
+    let columns = words(text);
+    let at = |at: usize| columns.get(at).map_or(&[][..], |column| column.as_ref());
+    match kind {
+        b"TR " if address(at(1)).is_some() && address(at(3)).is_some() => {
+            let layout = [
+                "", "dst", "dst_port", "src", "src_port", "user", "certificate_user", "http_method", "tls", "http_host",
+                "http_version", "http_status", "bytes_sent", "bytes_received", "cache_hit", "time_taken", "server", "server_port",
+            ];
+            feed(&layout, &columns, names, out);
+            // How many columns stand between is a matter of the version; path, query and referrer follow.
+            if let Some(path) = columns.iter().skip(layout.len()).position(|column| column.first() == Some(&b'/')) {
+                let rest = columns.get(layout.len() + path..).unwrap_or_default();
+                feed(&["url", "url_query", "referer", "cookie", "user_agent"], rest, names, out);
+            }
+            true
+        }
+        b"WF " if address(at(3)).is_some() => {
+            let layout = ["", "level", "attack_name", "src", "src_port", "rule_name", "rule_type"];
+            // Newer ones have the address and port of the service, too.
+            if address(at(5)).is_some() {
+                let layout = ["", "level", "attack_name", "src", "src_port", "dst", "dst_port", "rule_name", "rule_type"];
+                feed(&layout, &columns, names, out);
+            } else {
+                feed(&layout, &columns, names, out);
+            }
+            if let Some(method) = columns.iter().position(|column| is_method(column)) {
+                feed(&["http_method", "url"], columns.get(method..).unwrap_or_default(), names, out);
+            }
+            true
+        }
+        b"NF " if address(at(3)).is_some() => {
+            feed(&["", "level", "proto", "src", "src_port", "dst", "dst_port", "action", "rule_name"], &columns, names, out);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// `2021-10-19 10:20:40 - node - [10.0.0.1] user(realm)[roles] - text` of Pulse Connect Secure.
+fn pulse<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let Some(open) = memmem::find(text.get(..PULSE_MAX.min(text.len())).unwrap_or_default(), b" - [") else {
+        return false;
+    };
+    let inside = &text[open + 4..];
+    let Some(close) = memchr(b']', inside) else { return false };
+    let rest = inside[close + 1..].trim_ascii_start();
+    let (Some(realm), Some(said)) = (memchr(b'(', rest), memmem::find(rest, b" - ")) else { return false };
+    if address(&inside[..close]).is_none() || realm > said {
+        return false;
+    }
+    names.source(out, &inside[..close]);
+    names.user(out, FieldId::UserName, &rest[..realm]);
+    names.say(out, &Cow::Borrowed(&rest[said + 3..]));
+    true
+}
+
+/// A stamp and the name of a node.
+const PULSE_MAX: usize = 96;
 
 fn transport(word: &[u8]) -> bool {
     [b"tcp".as_slice(), b"udp", b"icmp", b"icmp6", b"icmpv6", b"ipv6-icmp", b"igmp", b"gre", b"esp", b"sctp", b"pim", b"ospf"]

@@ -58,7 +58,7 @@ fn suffix(path: &str) -> Option<(FieldId, Form)> {
     let (before, last) = path.rsplit_once('.')?;
     let parent = before.rsplit('.').next().unwrap_or(before);
     let both = path.get(before.len() - parent.len()..)?;
-    if let Some(found) = known(both.as_bytes()).filter(|(_, form)| sure(*form)) {
+    if let Some(found) = known(both.as_bytes()) {
         return Some(found);
     }
     let bare = BARE.iter().any(|name| last.eq_ignore_ascii_case(name));
@@ -163,6 +163,9 @@ fn sure(form: Form) -> bool {
             | Form::Port
             | Form::Digest
             | Form::Target
+            | Form::Request
+            | Form::Peer(_)
+            | Form::SureSite
             | Form::User(_)
             | Form::Mac
             | Form::Email

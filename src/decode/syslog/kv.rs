@@ -270,12 +270,22 @@ fn value_at(text: &[u8], at: usize) -> (Text<'_>, usize) {
 /// Pairs with a separator between them; a quoted value may hold it.
 fn separated<'a>(text: &'a [u8], separator: u8, equals: u8, each: &mut impl FnMut(&'a [u8], Text<'a>)) {
     let mut rest = text;
+    let mut is_first = true;
     for _ in 0..PAIRS_MAX {
         if rest.is_empty() {
             return;
         }
         let (part, after) = next_part(rest, separator, equals);
         rest = after;
+        // `conn log: Users: joe, Source IP: …`: the pair stands behind the last colon with a blank.
+        let part = match memchr::memmem::rfind(part, b": ") {
+            Some(at) if equals == b':' && is_first => match memchr::memmem::rfind(&part[..at], b": ") {
+                Some(before) if is_phrase(part[before + 2..at].trim_ascii()) => &part[before + 2..],
+                _ => part,
+            },
+            _ => part,
+        };
+        is_first = false;
         let Some(at) = memchr(equals, part) else {
             // Symantec writes the transport and the direction without a key.
             match part.trim_ascii().to_ascii_lowercase().as_slice() {

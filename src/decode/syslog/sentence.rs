@@ -42,6 +42,8 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let mut last: Option<Side> = None;
     let mut user: Option<FieldId> = None;
     let mut url = false;
+    // `User <joe> IP <10.0.0.1>`: the address is where the user is.
+    let (mut told_user, mut of_user) = (false, false);
     let mut words = text
         .split(|byte| matches!(byte, b' ' | b',' | b'[' | b']' | b'\t' | b';' | b'"'))
         .filter(|word| !word.is_empty())
@@ -56,7 +58,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             user = None;
             let name = name_of(bare);
             if is_user(name) {
-                names.user(out, field, name);
+                told_user = names.user(out, field, name);
                 continue;
             }
         }
@@ -94,6 +96,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             Some(Role::Address) if value.is_none() => {
                 if side.is_none() && out.find(FieldId::SourceIp).is_none() {
                     side = Some(Side::Source);
+                    of_user = told_user;
                 }
                 continue;
             }
@@ -171,6 +174,13 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         }
         last = Some(told_side);
         side = None;
+    }
+    if of_user
+        && out.find(FieldId::SourceIp).is_some()
+        && out.find(FieldId::SourceUserName).is_none()
+        && let Some(user) = out.find(FieldId::UserName)
+    {
+        out.push(FieldId::SourceUserName, user);
     }
     found | requested
 }

@@ -67,12 +67,32 @@ pub(super) enum Form {
     Said,
     /// An interface's name; iptables says `IN=` and `OUT=`.
     Interface,
+    /// An address or port of the side that reports, or of its peer: which is the source depends on the
+    /// direction of the connection.
+    Peer(Peer),
+    /// `GET /path HTTP/1.1`, or else a target.
+    Request,
+    /// How it ended; ECS knows `success` and `failure`.
+    Outcome,
     /// An address inside brackets behind a word: `https(10.0.0.1)`.
     Inside,
     /// Digests with their names: `SHA1=…,MD5=…`.
     Digests,
     /// A program by name or by path; a path is its executable, whose last part is its name.
     Program,
+}
+
+/// What a value of [`Form::Peer`] is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The address of the side that reports.
+    LocalIp,
+    /// Its port.
+    LocalPort,
+    /// The address of the other side.
+    RemoteIp,
+    /// Its port.
+    RemotePort,
 }
 
 /// Collects the values of one message.
@@ -85,8 +105,11 @@ pub(super) struct Names<'a> {
     body_stamp: Option<Nanos>,
     /// The pair that told the event's time, kept where the header's stamp is preferred.
     stamped: Option<(Group, Text<'a>, Text<'a>)>,
-    pending: Vec<(Form, Option<Group>, Text<'a>, Text<'a>)>,
+    pending: Vec<Pending<'a>>,
 }
+
+/// A value that is judged when all are known: form, group, key and text.
+type Pending<'a> = (Form, Option<Group>, Text<'a>, Text<'a>);
 
 impl<'a> Names<'a> {
     pub(super) fn new(message: &'a [u8], reference: &'a Reference, bodies: Bodies) -> Self {
@@ -96,6 +119,13 @@ impl<'a> Names<'a> {
     /// Whether the header told the time.
     pub(super) fn is_timed(&self) -> bool {
         self.header_stamp.is_some()
+    }
+
+    /// Whether an endpoint is known, or will be when all values are.
+    pub(super) fn has_endpoint(&self, out: &Fields) -> bool {
+        out.find(FieldId::SourceIp).is_some()
+            || out.find(FieldId::DestinationIp).is_some()
+            || self.pending.iter().any(|(form, ..)| matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp)))
     }
 
     /// Notes the stamp of the header.
@@ -211,6 +241,20 @@ impl<'a> Names<'a> {
         }
         let free = |out: &Fields, field| out.find(field).is_none();
         match form {
+            Form::Peer(peer) => {
+                let fits = match peer {
+                    Peer::LocalIp | Peer::RemoteIp => {
+                        address(host_and_port(trimmed).0).is_some() || named_address(trimmed).is_some()
+                    }
+                    Peer::LocalPort | Peer::RemotePort => number(trimmed).is_some_and(|port| port <= 0xffff),
+                };
+                if !fits || self.pending.iter().any(|(other, ..)| *other == form) {
+                    return false;
+                }
+                self.pending.push((form, group, key.clone(), text.clone()));
+                return true;
+            }
+            Form::Request => return self.request(out, group, key, text),
             Form::SureSite
             | Form::Site
             | Form::WeakSite
@@ -281,6 +325,10 @@ impl<'a> Names<'a> {
                 None => return false,
             },
             Form::Endpoint(port, name) => return endpoint(self.message, out, field, port, name, text),
+            Form::Outcome => match outcome(trimmed) {
+                Some(outcome) => Value::Static(outcome),
+                None => value(self.message, text, out),
+            },
             Form::Inside => match inside(trimmed).and_then(address) {
                 Some(address) => Value::Ip(address),
                 None => return false,
@@ -362,8 +410,10 @@ impl<'a> Names<'a> {
                 self.body_stamp = self.instant(clock.3.trim_ascii());
             }
         }
+        self.peers(&pending, out);
         for (form, group, key, text) in &pending {
             let used = match form {
+                Form::Peer(_) => continue,
                 Form::Target => true,
                 Form::Site => is_site(form) || (!has_host && self.host(out, text)),
                 Form::SureSite | Form::WeakSite => is_site(form),
@@ -379,8 +429,60 @@ impl<'a> Names<'a> {
         self.who_connected(out);
     }
 
-    /// Of a connection, the user is who opened it.
+    /// Decides which of two peers is the source: the one that asks. Inbound it is the remote one; where
+    /// no direction is told, the one whose port is not a service's; else the one that reports.
+    fn peers(&mut self, pending: &[Pending<'a>], out: &mut Fields) {
+        let told = |peer| pending.iter().find(|(form, ..)| *form == Form::Peer(peer));
+        let port = |peer| told(peer).and_then(|(.., text)| number(text.trim_ascii()));
+        let service = |port: Option<u64>| port.is_some_and(|port| port > 0 && port < 1024);
+        let both = told(Peer::LocalIp).is_some() && told(Peer::RemoteIp).is_some();
+        let inbound = match out.find(FieldId::NetworkDirection) {
+            Some(Value::Static("inbound" | "ingress")) => true,
+            Some(Value::Static("outbound" | "egress")) => false,
+            _ => service(port(Peer::LocalPort)) && !service(port(Peer::RemotePort)),
+        };
+        let remote_is_source = told(Peer::LocalIp).is_none() || (both && inbound);
+        for (form, group, key, text) in pending {
+            let Form::Peer(peer) = form else { continue };
+            let is_source = matches!(peer, Peer::RemoteIp | Peer::RemotePort) == remote_is_source;
+            let (field, form) = match (peer, is_source) {
+                (Peer::LocalIp | Peer::RemoteIp, true) => (FieldId::SourceIp, SOURCE),
+                (Peer::LocalIp | Peer::RemoteIp, false) => (FieldId::DestinationIp, DESTINATION),
+                (_, true) => (FieldId::SourcePort, Form::Port),
+                (_, false) => (FieldId::DestinationPort, Form::Port),
+            };
+            if let (false, Some(group)) = (self.put(out, *group, field, form, key, text), group) {
+                self.keep(out, *group, key, text);
+            }
+        }
+    }
+
+    /// A request line, or the target alone.
+    fn request(&mut self, out: &mut Fields, group: Option<Group>, key: &Text<'a>, text: &Text<'a>) -> bool {
+        let trimmed = text.trim_ascii();
+        let mut words = trimmed.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        let (method, target, version) = (words.next(), words.next(), words.next());
+        if let (Some(method), Some(target)) = (method, target)
+            && super::columns::is_method(method)
+        {
+            let piece = reslice(text, method);
+            self.put(out, None, FieldId::HttpRequestMethod, Form::Name, key, &piece);
+            if let Some(version) = version.and_then(|version| version.strip_prefix(b"HTTP/")) {
+                let piece = reslice(text, version);
+                self.put(out, None, FieldId::HttpVersion, Form::Word, key, &piece);
+            }
+            let piece = reslice(text, target);
+            return self.put(out, None, FieldId::UrlOriginal, Form::Target, key, &piece);
+        }
+        self.put(out, group, FieldId::UrlOriginal, Form::Target, key, text)
+    }
+
+    /// Of a connection, the user is who opened it; who opened it is the user of the event.
     fn who_connected(&self, out: &mut Fields) {
+        if let (Some(user), None) = (out.find(FieldId::SourceUserName), out.find(FieldId::UserName)) {
+            out.push(FieldId::UserName, user);
+            return;
+        }
         let has = |field| out.find(field).is_some();
         if has(FieldId::SourceIp)
             && has(FieldId::DestinationIp)
@@ -484,7 +586,7 @@ fn split_url(message: &[u8], out: &mut Fields) {
     let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
     // Without a scheme a dot must tell that a host comes first; `index.html` has no path behind it.
     let known = address(bare).is_some()
-        || (is_name(host) && (scheme.is_some() || (path < text.len() && memchr::memchr(b'.', host).is_some())));
+        || (is_name(host) && (scheme.is_some() || is_domain(host, path == text.len())));
     if !known {
         return;
     }
@@ -505,6 +607,13 @@ fn split_url(message: &[u8], out: &mut Fields) {
             out.push(field, value);
         }
     }
+}
+
+/// Whether a name without a scheme can be a host: a dot in it, and, where no path follows, an end that
+/// domains have (`index.html` has none).
+fn is_domain(host: &[u8], alone: bool) -> bool {
+    let dotted = host.split_first().is_some_and(|(first, rest)| *first != b'.' && rest.contains(&b'.'));
+    dotted && (!alone || psl::suffix(host).is_some_and(|suffix| suffix.is_known()))
 }
 
 /// What stands in brackets at the end: `https(10.0.0.1)`.
@@ -844,6 +953,17 @@ fn direction(text: &[u8]) -> Option<&'static str> {
     }
 }
 
+fn outcome(text: &[u8]) -> Option<&'static str> {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()));
+    if is(&["success", "succeeded", "successful", "ok", "pass", "passed", "audit_success", "true", "yes"]) {
+        Some("success")
+    } else if is(&["failure", "failed", "fail", "error", "audit_failure", "false", "no"]) {
+        Some("failure")
+    } else {
+        None
+    }
+}
+
 /// The field and form of a key, by its letters and digits alone: `src_ip`, `srcip` and `Src-IP` are
 /// one.
 pub(super) fn known(key: &[u8]) -> Option<(FieldId, Form)> {
@@ -872,6 +992,7 @@ pub(super) fn form_of(field: FieldId) -> Form {
         FieldId::Timestamp => Form::Stamp,
         FieldId::EventStart | FieldId::EventEnd => Form::Time,
         FieldId::Message => Form::Said,
+        FieldId::EventOutcome => Form::Outcome,
         FieldId::HttpResponseStatusCode | FieldId::SyslogFacilityCode | FieldId::SyslogSeverityCode => {
             Form::Count
         }
@@ -909,35 +1030,45 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::SourceIp, SOURCE, &[
         "src", "srcip", "sourceip", "sourceaddress", "srcaddr", "srcaddress", "saddr", "sip", "cip", "csip",
         "clientip", "client", "clientaddr", "clientaddress", "clientipaddress", "clientipaddr", "ipclient",
-        "remoteaddress", "remoteaddr", "remoteip", "locip", "station", "cltsip", "rhost", "sourceipaddress", "srcipaddr", "srcip6",
+        "station", "cltsip", "rhost", "sourceipaddress", "srcipaddr", "srcip6",
         "srcipv6", "sourceipv6", "attackerip", "ipsrc", "ipaddrsrc", "idorigh", "originatorip", "callerip",
         "sourceipv4", "srcipv4", "ipv4src", "ipv6src", "ipv4srcaddr", "ipv6srcaddr", "userip", "useraddr",
-        "useripaddress", "localhostip", "localip", "cltip", "xforwardedfor", "sourcehostip",
+        "useripaddress", "cltip", "xforwardedfor", "sourcehostip",
         "initiatorip", "srchostip", "originip", "orighost", "sourcetranslatedip", "foreignip", "addr", "loginip",
         "userhostaddress", "peerip", "connectionip", "requestip", "srcadr", "clienthost", "clientiptxt", "pubip",
         "assignedsrcip", "callingstationip", "ipaddress", "ip", "clientipv4", "clientipv6",
-        "remoteipaddress", "remotehost", "actoripaddress", "calleripaddress", "httprequestclientip",
+        "actoripaddress", "calleripaddress", "httprequestclientip",
         "sourceaddr", "hostsrc", "fromip", "fromaddr", "ipfrom", "attackeraddress", "srcendpoint", "senderip",
         "srchostaddress", "visitorip", "truesourceip", "connectingip", "originatingip", "ipsource",
-        "actorip", "requesterip", "clientpublicip", "xforwardedforip", "publicip",
+        "actorip", "requesterip", "clientpublicip", "xforwardedforip", "publicip", "auditrecordstation", "sourcenetworkaddress",
     ]),
+    (FieldId::SourceIp, Form::Peer(Peer::LocalIp), &[
+        "localip", "localhostip", "localaddress", "localaddr", "locip", "localhost", "localipaddress", "local", "localipv4",
+        "localinterfaceip", "localaddressip4", "localendpoint",
+    ]),
+    (FieldId::SourcePort, Form::Peer(Peer::LocalPort), &["localport", "locport"]),
+    (FieldId::DestinationIp, Form::Peer(Peer::RemoteIp), &[
+        "remoteip", "remotehostip", "remoteaddress", "remoteaddr", "remip", "remotehost", "remoteipaddress", "remote", "remoteipv4",
+        "remoteinterfaceip", "remoteaddressip4", "remoteendpoint",
+    ]),
+    (FieldId::DestinationPort, Form::Peer(Peer::RemotePort), &["remoteport", "remport"]),
     (FieldId::SourcePort, Form::Port, &[
-        "spt", "sport", "srcport", "sourceport", "clientport", "csport", "remoteport", "locport", "cltsport", "idorigp", "cport",
-        "srcprt", "sourceportnumber", "origport", "srcpt", "localport", "portsrc", "initiatorport", "ipsrcport",
+        "spt", "sport", "srcport", "sourceport", "clientport", "csport", "cltsport", "idorigp", "cport",
+        "srcprt", "sourceportnumber", "origport", "srcpt", "portsrc", "initiatorport", "ipsrcport",
         "l4srcport", "ipport", "clientsrcport", "sourceportno", "fromport", "attackerport", "cltport", "srcportnum", "usersrcport",
     ]),
     (FieldId::DestinationIp, DESTINATION, &[
         "dst", "dstip", "destip", "destinationip", "destinationaddress", "destaddr", "dstaddr", "dstaddress",
-        "destaddress", "daddr", "dip", "remip", "srvdip", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
+        "destaddress", "daddr", "dip", "srvdip", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
         "destinationipaddress", "dstip6", "dstipv6", "destinationipv6", "dstipv4", "victimip", "ipdst",
-        "ipaddrdst", "idresph", "responderip", "remotehostip", "cdip", "sdip", "destinationipv4", "ipv4dst",
-        "ipv6dst", "resphost", "localaddress", "vip", "destipaddr", "vserverip", "rip", "desthostip", "toip", "toaddr", "ipdest", "ipdestination", "victimaddress",
+        "ipaddrdst", "idresph", "responderip", "cdip", "sdip", "destinationipv4", "ipv4dst",
+        "ipv6dst", "resphost", "vip", "destipaddr", "vserverip", "rip", "desthostip", "toip", "toaddr", "ipdest", "ipdestination", "victimaddress",
         "dstendpoint", "originserverip", "upstreamip", "destipv4", "destipv6", "destinationaddr", "recipientip",
-        "responseip", "dstipaddr", "dstipaddress", "desip",
+        "relay", "responseip", "dstipaddr", "dstipaddress", "desip",
         "dsthostip", "listenip",
     ]),
     (FieldId::DestinationPort, Form::Port, &[
-        "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "remport", "srvdport", "sdport", "idrespp",
+        "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "srvdport", "sdport", "idrespp",
         "targetport", "dstprt", "destinationportnumber", "respport", "portdst", "vserverport", "responderport",
         "ipdstport", "l4dstport", "service", "toport", "victimport", "destinationportno", "dstportnum", "desport",
     ]),
@@ -969,13 +1100,13 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     ]),
     (FieldId::SourceDomain, Form::Name, &[
         "shost", "srchost", "sourcehost", "srcname", "sourcehostname", "clienthostname", "srchostname", "clientname",
-        "srcdomain", "workstationname", "sourceworkstation", "sourcedomainname",
+        "srcdomain", "workstationname", "sourceworkstation", "sourcedomainname", "callercomputername",
     ]),
     (FieldId::DestinationDomain, Form::Name, &[
         "dhost", "dsthost", "desthost", "destinationhost", "destinationhostname", "dsthostname", "destname", "dstname",
         "desthostname", "remotehostname", "dstdomain", "targethost", "targethostname", "destinationdomain", "serverhostname",
     ]),
-    (FieldId::NetworkTransport, Form::Protocol, &["proto", "protocol", "ipproto", "ipprotocol", "transportprotocol", "protocolid", "networkprotocol", "protoname", "protocolname", "l4protocol", "layer4protocol", "trproto"]),
+    (FieldId::NetworkTransport, Form::Protocol, &["proto", "protocol", "ipproto", "ipprotocol", "transportprotocol", "protocolid", "networkprotocol", "protoname", "protocolname", "l4protocol", "layer4protocol", "trproto", "transproto"]),
     (FieldId::NetworkApplication, Form::Name, &["appname", "application", "applicationname", "app"]),
     (FieldId::NetworkProtocol, Form::Name, &["applicationprotocol", "appproto", "l7protocol"]),
     (FieldId::NetworkDirection, Form::Direction, &["direction", "dir", "trafficdirection", "networkdirection", "devicedirection", "ifdir", "conndirection"]),
@@ -999,7 +1130,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "user", "username", "usrname", "account", "accountname", "acct", "login", "loginname", "usr", "uname", "xauthuser", "userid",
         "csusername", "unauthuser", "usernameoriginal", "logonname", "perpetrator", "adminname", "administrator",
         "principal", "users", "userprincipalname", "actor", "actorname", "loginuser", "authuser", "remoteuser", "accountid", "loginid",
-        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator",
+        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator", "auditrecordissuer", "logonaccount",
     ]),
     (FieldId::SourceUserName, Form::User(FieldId::UserDomain), &["suser", "srcuser", "sourceuser", "sourceusername", "srcusername", "fromuser", "subjectusername"]),
     (FieldId::DestinationUserName, Form::User(FieldId::UserDomain), &["duser", "dstuser", "destuser", "destinationuser", "destinationusername", "dstusername", "targetusername", "targetuser"]),
@@ -1008,7 +1139,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::UserEmail, Form::Word, &["useremail", "usremail"]),
     (FieldId::GroupName, Form::Word, &["group", "groupname", "usergroup"]),
     (FieldId::EventAction, Form::Word, &["action", "act", "eventaction", "actiontaken", "fwaction", "policyaction", "operation", "disposition", "logsubtype"]),
-    (FieldId::EventOutcome, Form::Word, &["outcome", "result", "res"]),
+    (FieldId::EventOutcome, Form::Outcome, &["outcome", "result", "res", "eventoutcome", "resultstatus"]),
     (FieldId::EventCode, Form::Word, &["eventid", "logid", "messageid", "msgid", "signatureid", "sigid", "eventcode"]),
     (FieldId::EventStart, Form::Time, &["starttime", "eventstart", "start", "sessionstarttime", "firstpacketsecond"]),
     (FieldId::EventEnd, Form::Time, &["endtime", "eventend", "end", "lastpacketsecond"]),
@@ -1022,20 +1153,21 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::ObserverVendor, Form::Word, &["devicevendor", "vendor"]),
     (FieldId::ObserverProduct, Form::Word, &["deviceproduct", "product"]),
     (FieldId::ObserverVersion, Form::Word, &["deviceversion", "productversion"]),
+    (FieldId::UrlOriginal, Form::Request, &["request", "requestline", "httprequest", "requestheader", "httprequestline"]),
     (FieldId::UrlOriginal, Form::Target, &[
-        "url", "requesturl", "uri", "request", "requesturi", "csuri", "csuristem", "csuripath", "urlpath", "httpurl",
+        "url", "requesturl", "uri", "requesturi", "csuri", "csuristem", "csuripath", "urlpath", "httpurl",
         "httpuri", "fullurl", "eurl", "requestpath", "uristem", "path2url", "href", "targeturl", "requestedurl",
         "websiteurl", "urloriginal", "resource", "clientrequesturi", "clientrequestpath", "fullrequesturl", "destinationurl", "desturl",
         "linkurl", "clickedurl", "threaturl", "malwareurl", "downloadurl", "urlfull", "accessedurl", "weburl", "requestedurlpath",
     ]),
     (FieldId::UrlQuery, Form::Query, &["csuriquery", "uriquery", "querystring", "urlquery"]),
-    (FieldId::UrlDomain, Form::SureSite, &["httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost", "clientrequesthost", "hostheader", "hosthdr"]),
+    (FieldId::UrlDomain, Form::SureSite, &["httphost", "cshost", "urlhost", "urldomain", "httphostname", "vhost", "requesthost", "headershost", "clientrequesthost", "hostheader", "hosthdr"]),
     (FieldId::UrlDomain, Form::Site, &["host", "hostname"]),
     (FieldId::UrlDomain, Form::WeakSite, &["domain", "site", "website", "fqdn", "domainname", "server"]),
     (FieldId::HttpRequestMethod, Form::Name, &["requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "verb", "httpverb", "clientrequestmethod", "reqmethod", "requestverb"]),
     (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode", "edgeresponsestatus", "originresponsestatus", "responsestatus", "httpcode", "httpresponsestatus", "responsestatuscode"]),
     (FieldId::HttpRequestReferrer, Form::Word, &["referer", "referrer", "csreferer", "httpreferer", "refererurl", "requestcontext", "httprefer", "httpreferrer", "httprefererurl"]),
-    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent", "clientrequestuseragent", "useragentstring", "httprequestuseragent"]),
+    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent", "clientrequestuseragent", "useragentstring", "headersuseragent", "httprequestuseragent"]),
     (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried", "dnsreq", "dnsqueryname", "dnsqname", "requestname", "dnsdomain", "queryhost", "querydomain", "dnshostname", "dnsname"]),
     (FieldId::DnsQuestionType, Form::Word, &["qtype", "qtypename", "dnsquerytype", "querytype", "rrtype", "dnsrrtype", "dnsrecordtype"]),
     (FieldId::TlsServerName, Form::Word, &["sni", "servername", "tlssni", "sslservername", "tlsservername"]),

@@ -111,7 +111,7 @@ const VALUE_MAX: usize = 32_767;
 
 /// What Windows and Sysmon call what ECS has a name for.
 const LABELS: &[&[u8]] = &[
-    b"Source Network Address:", b"Source Address:", b"Client Address:", b"Network Address:", b"SourceIp:", b"Source IP:",
+    b"Source Network Address:", b"Source Address:", b"Client Address:", b"SourceIp:", b"Source IP:",
     b"Source Port:", b"Client Port:", b"SourcePort:", b"Destination Address:", b"DestinationIp:", b"Destination Port:",
     b"DestinationPort:", b"DestinationHostname:", b"Protocol:", b"Account Name:", b"User Name:", b"Account Domain:", b"User:",
     b"Workstation Name:", b"Source Workstation:", b"New Process Name:", b"Process Name:", b"Application Name:", b"Image:",
