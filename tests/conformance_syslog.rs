@@ -202,7 +202,10 @@ impl Sources {
             let differ = |name: &str, want: &Value| {
                 if shown {
                     let have = got.get(name).unwrap_or(&Value::Null);
-                    println!("{bodies:?}\t{source}\t{name}\t{have}\t{want}\t{}", String::from_utf8_lossy(line));
+                    println!(
+                        "{bodies:?}\t{source}\t{name}\t{have}\t{want}\t{}",
+                        String::from_utf8_lossy(line)
+                    );
                 }
             };
             let columns = match bodies {
@@ -387,7 +390,11 @@ fn syslog_report() -> String {
 }
 
 fn row(report: &mut String, source: &str, tally: &Tally) {
-    let _ = write!(report, "| {source} | {} | {} | {}/{} |", tally.lines, tally.headless, tally.kept, tally.lines);
+    let _ = write!(
+        report,
+        "| {source} | {} | {} | {}/{} |",
+        tally.lines, tally.headless, tally.kept, tally.lines
+    );
     let [vendors, generic] = &tally.bodies;
     let bodies = [&vendors.wanted, &vendors.fields, &generic.wanted, &generic.fields];
     for (equal, compared) in tally.columns.iter().chain(bodies) {

@@ -9,7 +9,7 @@ use super::throttle::{Tally, cut};
 use super::{
     Alert, Contribution, Directory, Evidence, Hit, Indicator, Inform, MAX_CLIENTS, Organization, Scope, ecs,
 };
-use crate::decode::{self, FieldId, Fields, Value as Decoded};
+use crate::decode::{self, FieldId, Fields, Value as Decoded, charset};
 use crate::detect::indicator::{Kind, Throttle};
 use crate::detect::{Match, RuleSet, Side};
 use crate::input::Nanos;
@@ -322,7 +322,7 @@ impl Composer {
     fn alert_event(&self, hit: &Hit, evidence: &Decoding<'_>) -> Map<String, Value> {
         let mut event = self.event(evidence.fields, evidence.bytes, hit.received, hit.peer);
         if matches!(hit.evidence, Evidence::Syslog { .. }) && !event.contains_key("message") {
-            event.insert("message".to_owned(), String::from_utf8_lossy(evidence.bytes).into());
+            event.insert("message".to_owned(), charset::text(evidence.bytes).into());
         }
         ecs::strip(&mut event);
         event
@@ -385,7 +385,7 @@ impl Decoding<'_> {
     }
 
     fn text(&self, id: FieldId) -> Option<String> {
-        let text = String::from_utf8_lossy(self.fields.bytes(self.bytes, self.fields.find(id)?));
+        let text = charset::text(self.fields.bytes(self.bytes, self.fields.find(id)?));
         (!text.is_empty()).then(|| text.into_owned())
     }
 }
@@ -501,7 +501,7 @@ fn indicator(hit: &Hit, bytes: &[u8], resolved: &Resolved, facts: &Facts) -> Ind
         (Evidence::Flow { .. }, Some(address)) => address.to_string(),
         _ if text.is_empty() => resolved.value.clone(),
         _ => {
-            let text = String::from_utf8_lossy(text.get(..MAX_ATOMIC).unwrap_or(text));
+            let text = charset::text(text.get(..MAX_ATOMIC).unwrap_or(text));
             text.trim_end_matches('\u{fffd}').to_owned()
         }
     };

@@ -46,8 +46,9 @@ impl Encoding {
     }
 }
 
-/// JSON allows DEL, the C1 controls and direction marks unescaped, a terminal obeys them.
-fn escape_json(line: &[u8], out: &mut Vec<u8>) {
+/// Appends a text of JSON with what commands a terminal escaped: JSON allows DEL, the C1 controls and
+/// direction marks as they are.
+pub fn escape_json(line: &[u8], out: &mut Vec<u8>) {
     let Ok(text) = std::str::from_utf8(line) else { return };
     let mut done = 0;
     for (at, character) in text.char_indices() {
@@ -62,7 +63,7 @@ fn escape_json(line: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether a terminal or a reader could be deceived by it: controls and direction overrides.
-pub(super) fn commands_terminal(character: char) -> bool {
+pub fn commands_terminal(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

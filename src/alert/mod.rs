@@ -20,7 +20,7 @@ mod throttle;
 pub use compose::{Agent, Composer};
 pub use directory::{Constituent, Directory, Listener, Sector, Source, UnknownConstituent};
 pub use ecs::{AlertError, SCHEMA};
-pub use encode::Encoding;
+pub use encode::{Encoding, commands_terminal, escape_json};
 pub use human::{human, terminal_safe};
 pub use raise::{Alerter, Overflow, SetSummary, client, throttle};
 

@@ -3,7 +3,7 @@
 use super::offline::{self, Job, Place};
 use super::scan::put_place;
 use super::{DecodeArgs, terminal};
-use crate::alert::{Composer, Directory};
+use crate::alert::{Composer, Directory, escape_json};
 use crate::decode::Fields;
 use crate::decode::flow::{DecodeError, Record};
 use crate::decode::syslog::{self, Reference};
@@ -115,7 +115,7 @@ impl Decode {
         }
         put_place(&mut event, place);
         // A map of strings, numbers and maps always has a JSON form.
-        out.extend(serde_json::to_vec(&Value::Object(event)).unwrap_or_default());
+        escape_json(&serde_json::to_vec(&Value::Object(event)).unwrap_or_default(), out);
         out.push(b'\n');
     }
 }

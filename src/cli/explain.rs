@@ -1,8 +1,9 @@
 //! `roje explain`: why a line alerts, or why it does not.
 
 use super::{ExplainArgs, OutputFormat, loading, terminal};
+use crate::alert::escape_json;
 use crate::decode::syslog::{self, Reference};
-use crate::decode::{Fields, ecs};
+use crate::decode::{Fields, charset, ecs};
 use crate::detect::indicator::Mode;
 use crate::detect::{self, EntryRef, Match, Matcher, Observable, RuleSet, Validity};
 use crate::input::now;
@@ -25,7 +26,14 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let explanation = explain(&generation.rules, &line, &time);
     let mut out = std::io::stdout().lock();
     match args.format {
-        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?,
+        OutputFormat::Json => {
+            let mut json = Vec::new();
+            for line in serde_json::to_vec_pretty(&explanation)?.split(|byte| *byte == b'\n') {
+                escape_json(line, &mut json);
+                json.push(b'\n');
+            }
+            out.write_all(&json)?;
+        }
         OutputFormat::Text => out.write_all(text(&explanation, terminal::colour_out()).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
@@ -110,7 +118,7 @@ fn explain_match(rules: &RuleSet, line: &[u8], matched: &Match) -> Value {
         "type": matched.kind.name(),
         "value": rules.value(matched.value),
         "offset": matched.span.start,
-        "matched": String::from_utf8_lossy(span),
+        "matched": charset::text(span),
         "side": match matched.side {
             detect::Side::Source => "source",
             detect::Side::Destination => "destination",

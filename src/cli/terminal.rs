@@ -1,5 +1,6 @@
 //! What people see: colour on a terminal only, tables that line up, errors in one voice.
 
+use crate::alert::commands_terminal;
 use crate::diagnostic::Diagnostic;
 use crate::rules::Problem;
 use std::io::{IsTerminal, Write};
@@ -48,7 +49,7 @@ pub fn escape(text: &str) -> String {
     for character in text.chars() {
         match character {
             '\n' | '\t' => escaped.push(character),
-            _ if character.is_control() => escaped.extend(character.escape_default()),
+            _ if commands_terminal(character) => escaped.extend(character.escape_default()),
             _ => escaped.push(character),
         }
     }

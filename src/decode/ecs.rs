@@ -1,10 +1,12 @@
 //! Writes [`Fields`] as JSON in the Elastic Common Schema.
 //!
 //! Dotted names nest. A field that was written once is a scalar, written again it is an array;
-//! `host.ip` is always an array, for ECS says so and consumers index it as one. Text is lossy UTF-8.
+//! `host.ip` is always an array, for ECS says so and consumers index it as one. Text is UTF-8; what was
+//! written in a code page is converted, what cannot be read is marked ([`Charset`]).
 //! `cef`, `leef`, `json` and `kv` are flat objects of strings (type `flattened`), so the dots of
 //! their keys stay; `flow` keeps the types of its values.
 
+use super::charset::{self, Charset};
 use super::{Extra, FieldId, Fields, Group, Value};
 use crate::input::Nanos;
 use base64::Engine;
@@ -19,22 +21,23 @@ pub fn ecs_version() -> &'static str {
 
 /// Writes every value of one message, or of one flow record, into `out`.
 pub fn to_json(fields: &Fields, message: &[u8], out: &mut Map<String, Json>) {
+    let charset = Charset::of(message);
     for (id, value) in fields.entries() {
-        let json = to_value(fields, message, *value);
+        let json = to_value(fields, message, charset, *value);
         let json = if *id == FieldId::HostIp { Json::Array(vec![json]) } else { json };
         insert(out, id.name(), json);
     }
     for extra in fields.extras() {
-        extras(fields, message, extra, out);
+        extras(fields, message, charset, extra, out);
     }
 }
 
 /// Writes `event.original`, and the bytes themselves where they are not UTF-8.
 pub fn original(bytes: &[u8], out: &mut Map<String, Json>) {
-    let text = String::from_utf8_lossy(bytes);
-    let lossy = matches!(text, std::borrow::Cow::Owned(_));
+    let text = charset::text(bytes);
+    let other = matches!(text, std::borrow::Cow::Owned(_));
     insert(out, "event.original", Json::String(text.into_owned()));
-    if lossy {
+    if other {
         insert(out, "roje.original_base64", Json::String(STANDARD.encode(bytes)));
     }
 }
@@ -75,8 +78,8 @@ fn add(out: &mut Map<String, Json>, key: String, json: Json) {
     }
 }
 
-fn extras(fields: &Fields, message: &[u8], extra: &Extra, out: &mut Map<String, Json>) {
-    let text = |value| lossy(fields.bytes(message, value));
+fn extras(fields: &Fields, message: &[u8], charset: Charset, extra: &Extra, out: &mut Map<String, Json>) {
+    let text = |value| charset.text(fields.bytes(message, value)).into_owned();
     let key = text(extra.key);
     let (name, flat) = match extra.group {
         Group::StructuredData => ("log.syslog.structured_data", false),
@@ -94,7 +97,7 @@ fn extras(fields: &Fields, message: &[u8], extra: &Extra, out: &mut Map<String, 
     if key.is_empty() {
         return;
     }
-    let json = to_value(fields, message, extra.value);
+    let json = to_value(fields, message, charset, extra.value);
     let json = if flat { Json::String(as_text(json)) } else { json };
     add(object, key, json);
 }
@@ -121,10 +124,10 @@ fn as_text(json: Json) -> String {
     }
 }
 
-fn to_value(fields: &Fields, message: &[u8], value: Value) -> Json {
+fn to_value(fields: &Fields, message: &[u8], charset: Charset, value: Value) -> Json {
     match value {
         Value::Raw(_) | Value::Text(_) | Value::Static(_) => {
-            Json::String(lossy(fields.bytes(message, value)))
+            Json::String(charset.text(fields.bytes(message, value)).into_owned())
         }
         Value::Unsigned(number) => number.into(),
         Value::Signed(number) => number.into(),
@@ -137,10 +140,6 @@ fn to_value(fields: &Fields, message: &[u8], value: Value) -> Json {
         Value::Time(instant) => Json::String(time(instant)),
         Value::Flag(truth) => truth.into(),
     }
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// RFC 3339 in UTC with milliseconds, which ECS consumers expect, or as many digits more as needed.

@@ -4,6 +4,7 @@
 //! that is a span of the message, a span of scratch text, or a scalar. Nothing here does I/O,
 //! reads a clock or logs.
 
+pub mod charset;
 pub mod ecs;
 pub mod flow;
 pub mod syslog;

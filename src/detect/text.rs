@@ -14,8 +14,10 @@
 
 use super::blocks::{ByteSet, members};
 use super::lexis::{border_after, border_before, char_at, char_before, escape, is_word, joins};
+use encoding_rs::{WINDOWS_1250, WINDOWS_1252};
 use hashbrown::HashMap;
 use std::sync::LazyLock;
+use unicode_normalization::UnicodeNormalization;
 
 /// A pattern to search for.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +59,14 @@ impl TextIndex {
     pub fn new<'a>(patterns: impl Iterator<Item = Pattern<'a>>) -> TextIndex {
         let mut index = TextIndex::default();
         for pattern in patterns {
-            for text in variants(pattern.text) {
-                let (group, anchor) = match anchor(&text, pattern.anywhere) {
+            for form in forms(pattern.text, pattern.nocase) {
+                let text = &form.text;
+                let (group, anchor) = match anchor(text, pattern.anywhere) {
                     Some(at) if text.len() - at >= HEAD => (&mut index.words, at),
                     Some(at) => (&mut index.short, at),
                     None => (&mut index.anywhere, 0),
                 };
-                group.push(Pattern { text: &text, ..pattern }, anchor);
+                group.push(&pattern, &form, anchor);
             }
         }
         for group in [&mut index.words, &mut index.short, &mut index.anywhere] {
@@ -151,26 +154,112 @@ impl TextIndex {
     }
 }
 
-/// The pattern as written, and as JSON escapes it.
-fn variants(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut all = vec![text.to_vec()];
-    let escaped = |what: &[u8]| {
-        let mut out = Vec::with_capacity(text.len() + 8);
-        for byte in text {
-            if what.contains(byte) {
-                out.push(b'\\');
-            }
-            out.push(*byte);
+/// Bytes by which a pattern may stand in a message.
+struct Form {
+    text: Vec<u8>,
+    /// In a code page of one byte for each letter: then so is what stands around it.
+    single_byte: bool,
+}
+
+/// The pattern as written, in what other bytes senders write its letters, and as JSON escapes it.
+fn forms(text: &[u8], nocase: bool) -> Vec<Form> {
+    let mut all = vec![Form { text: text.to_vec(), single_byte: false }];
+    if let Ok(text) = std::str::from_utf8(text)
+        && !text.is_ascii()
+    {
+        for text in cases(text, nocase) {
+            national(&text, &mut all);
         }
-        out
-    };
-    if text.contains(&b'\\') {
-        all.push(escaped(b"\\"));
     }
-    if text.contains(&b'"') {
-        all.push(escaped(b"\\\""));
+    for at in 0..all.len() {
+        let Form { ref text, single_byte } = all[at];
+        let escaped: Vec<Vec<u8>> = [b"\\".as_slice(), b"\\\""]
+            .into_iter()
+            .filter(|what| text.contains(what.last().unwrap_or(&0)))
+            .map(|what| with_backslash(text, what))
+            .collect();
+        all.extend(escaped.into_iter().map(|text| Form { text, single_byte }));
     }
+    all.sort_by(|one, other| one.text.cmp(&other.text));
+    all.dedup_by(|one, other| one.text == other.text);
     all
+}
+
+fn with_backslash(text: &[u8], what: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 8);
+    for byte in text {
+        if what.contains(byte) {
+            out.push(b'\\');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
+/// Where case does not count, each of the first letters that are not ASCII in both cases; ASCII is
+/// folded while searching. Of more letters, all or none are capitals.
+fn cases(text: &str, nocase: bool) -> Vec<String> {
+    let mut all = vec![text.to_owned()];
+    if !nocase {
+        return all;
+    }
+    let turn = |text: &str, which: &dyn Fn(usize) -> bool| {
+        let mut letters = 0;
+        let mut turned = String::with_capacity(text.len());
+        for character in text.chars() {
+            if character.is_ascii() {
+                turned.push(character);
+            } else if which(letters) {
+                turned.extend(character.to_uppercase());
+                letters += 1;
+            } else {
+                turned.extend(character.to_lowercase());
+                letters += 1;
+            }
+        }
+        turned
+    };
+    let letters = text.chars().filter(|character| !character.is_ascii()).count();
+    for combination in 0..1usize << letters.min(CASED_MAX) {
+        all.push(turn(text, &|letter| letter < CASED_MAX && combination >> letter & 1 == 1));
+    }
+    all.push(turn(text, &|_| true));
+    all
+}
+
+/// Eight combinations: a word of Albanian has seldom more than three letters that are not ASCII.
+const CASED_MAX: usize = 3;
+
+/// Composed and decomposed letters (NFC, NFD), the code pages of Windows, which hold Latin-1's
+/// letters, and the escapes of JSON.
+fn national(text: &str, all: &mut Vec<Form>) {
+    let composed: String = text.nfc().collect();
+    let mut push = |text: Vec<u8>, single_byte| all.push(Form { text, single_byte });
+    push(text.as_bytes().to_vec(), false);
+    push(text.nfd().collect::<String>().into_bytes(), false);
+    for page in [WINDOWS_1252, WINDOWS_1250] {
+        let (bytes, _, unmappable) = page.encode(&composed);
+        if !unmappable {
+            push(bytes.into_owned(), true);
+        }
+    }
+    let escaped = |upper: bool| {
+        let mut out = String::with_capacity(composed.len() + 16);
+        for character in composed.chars() {
+            let mut units = [0; 2];
+            match character.is_ascii() {
+                true => out.push(character),
+                false => out.extend(character.encode_utf16(&mut units).iter().map(|unit| match upper {
+                    true => format!("\\u{unit:04X}"),
+                    false => format!("\\u{unit:04x}"),
+                })),
+            }
+        }
+        out.into_bytes()
+    };
+    push(escaped(false), false);
+    push(escaped(true), false);
+    push(composed.into_bytes(), false);
 }
 
 /// Where in the pattern a word begins, in every message that holds it: the last place that leaves a
@@ -293,11 +382,12 @@ struct Stored {
     left: bool,
     right: bool,
     anywhere: bool,
+    single_byte: bool,
 }
 
 impl Group {
-    fn push(&mut self, pattern: Pattern<'_>, anchor: usize) {
-        let text = pattern.text;
+    fn push(&mut self, pattern: &Pattern<'_>, form: &Form, anchor: usize) {
+        let (written, text) = (pattern.text, &form.text);
         let exact = (!pattern.nocase).then_some(self.exact.len() as u32);
         if exact.is_some() {
             self.exact.extend_from_slice(text);
@@ -312,8 +402,9 @@ impl Group {
             anchor: anchor as u32,
             exact,
             value: pattern.value,
-            left: edge(text.first(), char_at(text, 0)),
-            right: edge(text.last(), char_before(text, text.len())),
+            left: edge(written.first(), char_at(written, 0)),
+            right: edge(written.last(), char_before(written, written.len())),
+            single_byte: form.single_byte,
             anywhere: pattern.anywhere,
         });
         self.folded.extend(text.iter().map(u8::to_ascii_lowercase));
@@ -382,8 +473,12 @@ impl Group {
         {
             return;
         }
-        let bordered = (!pattern.left || border_before(message, start))
-            && (!pattern.right || border_after(message, end));
+        let joined = |at: Option<usize>| {
+            pattern.single_byte
+                && at.and_then(|at| message.get(at)).is_some_and(|byte| is_single_letter(*byte))
+        };
+        let bordered = (!pattern.left || (border_before(message, start) && !joined(start.checked_sub(1))))
+            && (!pattern.right || (border_after(message, end) && !joined(Some(end))));
         if bordered || pattern.anywhere {
             each(Found { value: pattern.value, start, end, bordered });
         }
@@ -404,6 +499,11 @@ impl Stored {
         let start = self.folded as usize;
         &folded[start + self.anchor as usize..start + self.length as usize]
     }
+}
+
+/// A letter in the code pages of Windows; the two signs among them are × and ÷.
+fn is_single_letter(byte: u8) -> bool {
+    matches!(byte, 0x8a | 0x8c | 0x8e | 0x9a | 0x9c | 0x9e | 0xc0..=0xd6 | 0xd8..=0xf6 | 0xf8..=0xff)
 }
 
 /// Letters, digits and `_`.
@@ -429,17 +529,23 @@ mod tests {
     fn plain(patterns: &[(Vec<u8>, bool, bool)], message: &[u8]) -> Vec<Found> {
         let mut all = Vec::new();
         for (value, (text, nocase, anywhere)) in patterns.iter().enumerate() {
+            let forms = forms(text, *nocase);
             let automaton = AhoCorasick::builder()
                 .ascii_case_insensitive(*nocase)
                 .match_kind(MatchKind::Standard)
-                .build(variants(text))
+                .build(forms.iter().map(|form| &form.text))
                 .unwrap();
             for found in automaton.find_overlapping_iter(message) {
                 let (start, end) = (found.start(), found.end());
+                let single_byte = forms[found.pattern().as_usize()].single_byte;
+                let letter = |at: Option<usize>| {
+                    single_byte
+                        && at.and_then(|at| message.get(at)).is_some_and(|byte| is_single_letter(*byte))
+                };
                 let first = char_at(text, 0).map_or(is_word(text[0]), joins);
                 let last = char_before(text, text.len()).map_or(is_word(text[text.len() - 1]), joins);
-                let bordered =
-                    (!first || border_before(message, start)) && (!last || border_after(message, end));
+                let bordered = (!first || (border_before(message, start) && !letter(start.checked_sub(1))))
+                    && (!last || (border_after(message, end) && !letter(Some(end))));
                 if bordered || *anywhere {
                     all.push(Found { value: value as u32, start, end, bordered });
                 }
@@ -486,6 +592,37 @@ mod tests {
         ] {
             let found = fast(&[(pattern.as_bytes().to_vec(), nocase, anywhere)], message.as_bytes());
             assert_eq!(!found.is_empty(), hit, "{name}");
+        }
+    }
+
+    #[test]
+    fn national_letters() {
+        let word = "vjedhës çelësash";
+        for (name, pattern, nocase, message, hit) in [
+            ("as written", word, true, "a vjedhës çelësash b".as_bytes(), true),
+            ("decomposed", word, true, "a vjedhe\u{308}s c\u{327}ele\u{308}sash b".as_bytes(), true),
+            ("decomposed pattern", "vjedhe\u{308}s", true, "vjedhës".as_bytes(), true),
+            ("windows", word, true, b"a vjedh\xebs \xe7el\xebsash b", true),
+            ("windows, capitals", word, true, b"A VJEDH\xcbS \xc7EL\xcbSASH", true),
+            ("one capital", word, true, "Vjedhës Çelësash".as_bytes(), true),
+            ("capitals", word, true, "VJEDHËS ÇELËSASH".as_bytes(), true),
+            ("case counts", "Çelës", false, "çelës".as_bytes(), false),
+            ("windows 1250", "ključ", true, b"klju\xe8", true),
+            ("not in this page", "ключ evil", true, b"\xea\xeb\xfe\xf7 evil", false),
+            ("json", word, true, br"{'a':'vjedh\u00ebs \u00e7el\u00EBsash'}", true),
+            ("json, lower", word, true, br"{'a':'vjedh\u00ebs \u00e7el\u00ebsash'}", true),
+            ("json, upper", word, true, br"{'a':'vjedh\u00EBs \u00E7el\u00EBsash'}", true),
+            ("border on the right", "pagesë", true, b"pages\xeb.", true),
+            ("no border on the right", "pagesë", true, b"pages\xebn", false),
+            ("letter on the right", "pages\u{eb}", true, b"pages\xeb\xeb", false),
+            ("letter on the left", "ëndërr", true, b"\xe7\xebnd\xebrr", false),
+            ("border on the left", "ëndërr", true, b" \xebnd\xebrr", true),
+        ] {
+            let pattern = if nocase { pattern.to_ascii_lowercase() } else { pattern.to_owned() };
+            let patterns = [(pattern.into_bytes(), nocase, false)];
+            let found = fast(&patterns, message);
+            assert_eq!(!found.is_empty(), hit, "{name}");
+            assert_eq!(found, plain(&patterns, message), "{name}");
         }
     }
 

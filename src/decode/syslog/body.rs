@@ -1,7 +1,10 @@
 //! What stands behind the header: tells the bodies apart and hands them to their decoders.
 
 use super::vocabulary::Names;
-use super::{Bodies, Header, Shape, access, cef, cisco, columns, dns, haproxy, json, kv, leef, linux, sentence, squid, text_of, weberror, windows, xml};
+use super::{
+    Bodies, Header, Shape, access, cef, cisco, columns, dns, haproxy, json, kv, leef, linux, sentence, squid,
+    text_of, weberror, windows, xml,
+};
 use crate::decode::{FieldId, Fields};
 use memchr::memmem;
 

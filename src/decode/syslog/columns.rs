@@ -4,8 +4,8 @@
 //! IIS) name their columns, and the vocabulary does the rest. Of a line in no known layout, a column
 //! that is a transport and two addresses beside each other are a connection.
 
-use super::vocabulary::{Names, Text, address, number};
 use super::stamp::stamp;
+use super::vocabulary::{Names, Text, address, number};
 use crate::decode::{FieldId, Fields, Group, Value};
 use memchr::{memchr, memmem};
 use std::borrow::Cow;
@@ -136,15 +136,29 @@ fn panos<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
             let misc = if column(4) == b"url" { "url" } else { "file_name" };
             session().chain([misc]).chain(THREAT.iter().copied()).collect()
         }
-        b"DECRYPTION" | b"GTP" | b"SCTP" | b"TUNNEL" | b"START" | b"END" | b"DROP" | b"DENY" => session().collect(),
+        b"DECRYPTION" | b"GTP" | b"SCTP" | b"TUNNEL" | b"START" | b"END" | b"DROP" | b"DENY" => {
+            session().collect()
+        }
         b"SYSTEM" => vec!["vsys", "event_id", "object", "", "", "module", "level", "message"],
         b"CONFIG" => vec!["host", "vsys", "action", "administrator", "client", "result", "path"],
         b"USERID" => vec!["vsys", "src", "user", "data_source", "event_id"],
         b"HIPMATCH" | b"HIP-MATCH" => vec!["src_user", "vsys", "machine_name", "os", "src", "hip"],
-        b"AUTHENTICATION" => vec!["vsys", "src", "user", "normalized_user", "object", "policy", "repeat_count"],
+        b"AUTHENTICATION" => {
+            vec!["vsys", "src", "user", "normalized_user", "object", "policy", "repeat_count"]
+        }
         b"GLOBALPROTECT" => vec![
-            "vsys", "event_id", "stage", "auth_method", "tunnel_type", "src_user", "src_region", "machine_name", "public_ip",
-            "public_ipv6", "private_ip", "private_ipv6",
+            "vsys",
+            "event_id",
+            "stage",
+            "auth_method",
+            "tunnel_type",
+            "src_user",
+            "src_region",
+            "machine_name",
+            "public_ip",
+            "public_ipv6",
+            "private_ip",
+            "private_ipv6",
         ],
         _ => Vec::new(),
     };
@@ -154,26 +168,84 @@ fn panos<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
 
 /// What every log of sessions has behind the seven common columns.
 const SESSION: [&str; 24] = [
-    "src", "dst", "nat_src", "nat_dst", "rule_name", "src_user", "dst_user", "app", "vsys", "from_zone", "to_zone",
-    "inbound_interface", "outbound_interface", "log_set", "", "session_id", "repeat_count", "src_port", "dst_port",
-    "nat_src_port", "nat_dst_port", "flags", "proto", "action",
+    "src",
+    "dst",
+    "nat_src",
+    "nat_dst",
+    "rule_name",
+    "src_user",
+    "dst_user",
+    "app",
+    "vsys",
+    "from_zone",
+    "to_zone",
+    "inbound_interface",
+    "outbound_interface",
+    "log_set",
+    "",
+    "session_id",
+    "repeat_count",
+    "src_port",
+    "dst_port",
+    "nat_src_port",
+    "nat_dst_port",
+    "flags",
+    "proto",
+    "action",
 ];
 
 const TRAFFIC: [&str; 17] = [
-    "bytes", "bytes_sent", "bytes_received", "packets", "start", "elapsed", "category", "", "sequence_number",
-    "action_flags", "src_location", "dst_location", "", "packets_sent", "packets_received", "session_end_reason", "",
+    "bytes",
+    "bytes_sent",
+    "bytes_received",
+    "packets",
+    "start",
+    "elapsed",
+    "category",
+    "",
+    "sequence_number",
+    "action_flags",
+    "src_location",
+    "dst_location",
+    "",
+    "packets_sent",
+    "packets_received",
+    "session_end_reason",
+    "",
 ];
 
 const THREAT: [&str; 20] = [
-    "threat_name", "category", "severity", "direction", "sequence_number", "action_flags", "src_location", "dst_location",
-    "", "content_type", "pcap_id", "file_hash", "cloud", "url_index", "user_agent", "file_type", "x_forwarded_for", "referer",
-    "sender", "subject",
+    "threat_name",
+    "category",
+    "severity",
+    "direction",
+    "sequence_number",
+    "action_flags",
+    "src_location",
+    "dst_location",
+    "",
+    "content_type",
+    "pcap_id",
+    "file_hash",
+    "cloud",
+    "url_index",
+    "user_agent",
+    "file_type",
+    "x_forwarded_for",
+    "referer",
+    "sender",
+    "subject",
 ];
 
 /// `30,09/20/21,09:16:15,DNS Update Request,172.28.43.169,a.example,0A0B0C0D0E0F,user,…`
 fn dhcp<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let columns = csv(text);
-    feed(&["event_id", "date", "time", "message", "", "computer_name", "src_mac", "user"], &columns, names, out);
+    feed(
+        &["event_id", "date", "time", "message", "", "computer_name", "src_mac", "user"],
+        &columns,
+        names,
+        out,
+    );
     if let Some(client) = columns.get(4).map(|client| client.trim_ascii()).and_then(address) {
         // The client is whom the lease is about; it reports nothing itself.
         out.push(FieldId::HostIp, Value::Ip(client));
@@ -186,7 +258,12 @@ fn dhcp<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
 fn filterlog<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let columns = csv(text);
     let at = |at: usize| columns.get(at).map_or(&[][..], |text| text.trim_ascii());
-    feed(&["rule_id", "sub_rule", "anchor", "tracker", "interface", "reason", "action", "direction"], &columns, names, out);
+    feed(
+        &["rule_id", "sub_rule", "anchor", "tracker", "interface", "reason", "action", "direction"],
+        &columns,
+        names,
+        out,
+    );
     names.put(
         out,
         None,
@@ -196,7 +273,10 @@ fn filterlog<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
         &columns.get(4).cloned().unwrap_or_default(),
     );
     let (layout, from): (&[&str], usize) = match at(8) {
-        b"4" => (&["tos", "ecn", "ttl", "id", "offset", "flags", "protocol_id", "proto", "length", "src", "dst"], 9),
+        b"4" => (
+            &["tos", "ecn", "ttl", "id", "offset", "flags", "protocol_id", "proto", "length", "src", "dst"],
+            9,
+        ),
         b"6" => (&["class", "flow_label", "hop_limit", "proto", "protocol_id", "length", "src", "dst"], 9),
         _ => return false,
     };
@@ -206,7 +286,12 @@ fn filterlog<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
     let Some(rest) = rest.get(layout.len()..) else { return true };
     let transport = out.find(FieldId::NetworkTransport);
     if matches!(transport, Some(Value::Static("tcp" | "udp" | "sctp"))) {
-        feed(&["src_port", "dst_port", "data_length", "tcp_flags", "sequence", "acknowledgement", "window"], rest, names, out);
+        feed(
+            &["src_port", "dst_port", "data_length", "tcp_flags", "sequence", "acknowledgement", "window"],
+            rest,
+            names,
+            out,
+        );
     }
     true
 }
@@ -257,14 +342,31 @@ const W3C_WORDS: usize = 32;
 
 pub(super) fn is_method(word: &[u8]) -> bool {
     const METHODS: [&[u8]; 18] = [
-        b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"PATCH", b"TRACE", b"PROPFIND", b"REPORT",
-        b"RPC_IN_DATA", b"RPC_OUT_DATA", b"DEBUG", b"SEARCH", b"MKCOL", b"MOVE", b"LOCK",
+        b"GET",
+        b"POST",
+        b"HEAD",
+        b"PUT",
+        b"DELETE",
+        b"OPTIONS",
+        b"CONNECT",
+        b"PATCH",
+        b"TRACE",
+        b"PROPFIND",
+        b"REPORT",
+        b"RPC_IN_DATA",
+        b"RPC_OUT_DATA",
+        b"DEBUG",
+        b"SEARCH",
+        b"MKCOL",
+        b"MOVE",
+        b"LOCK",
     ];
     METHODS.contains(&word)
 }
 
 fn w3c<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
-    if let Some([client, client_port, server, server_port, version, method, target, status]) = w3c_error(text) {
+    if let Some([client, client_port, server, server_port, version, method, target, status]) = w3c_error(text)
+    {
         let layout = ["src", "src_port", "dst", "dst_port", "", "http_method", "url", "http_status"];
         let values = [client, client_port, server, server_port, version, method, target, status];
         feed(&layout, &values.map(Cow::Borrowed), names, out);
@@ -280,7 +382,8 @@ fn w3c<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     if let Some(site) = site {
         names.word(out, FieldId::HostName, site);
     }
-    let rest: Vec<Text<'a>> = words.get(method..).unwrap_or_default().iter().map(|word| Cow::Borrowed(*word)).collect();
+    let rest: Vec<Text<'a>> =
+        words.get(method..).unwrap_or_default().iter().map(|word| Cow::Borrowed(*word)).collect();
     feed(&["http_method", "url", "url_query", "dst_port", "user", "src"], &rest, names, out);
     let mut behind = words.get(method + 6..).unwrap_or_default();
     if let [version, after @ ..] = behind
@@ -300,7 +403,9 @@ fn w3c<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     }
     // Status, substatus and the code of Windows are the first three numbers in a row.
     let is_number = |word: &&[u8]| number(word).is_some();
-    let Some(status) = behind.windows(2).position(|pair| pair.iter().all(|word| is_number(word))) else { return true };
+    let Some(status) = behind.windows(2).position(|pair| pair.iter().all(|word| is_number(word))) else {
+        return true;
+    };
     names.count(out, FieldId::HttpResponseStatusCode, behind[status]);
     for word in &behind[..status] {
         if memmem::find(word, b"://").is_some() {
@@ -326,8 +431,19 @@ fn snort<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
         if !is_transport || columns.len() < 9 {
             return false;
         }
-        let layout =
-            ["generator", "signature_id", "revision", "message", "proto", "src", "src_port", "dst", "dst_port", "src_mac", "dst_mac"];
+        let layout = [
+            "generator",
+            "signature_id",
+            "revision",
+            "message",
+            "proto",
+            "src",
+            "src_port",
+            "dst",
+            "dst_port",
+            "src_mac",
+            "dst_mac",
+        ];
         feed(&layout, &columns, names, out);
         if let Some(id) = columns.get(1).cloned() {
             names.put(out, None, FieldId::RuleId, super::vocabulary::Form::Word, &Cow::Borrowed(b""), &id);
@@ -336,9 +452,14 @@ fn snort<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     }
     let bare = bare.strip_prefix(b"[**] ").unwrap_or(bare);
     let Some(inside) = bare.strip_prefix(b"[") else { return false };
-    let Some(close) = memchr(b']', inside.get(..SIGNATURE_MAX.min(inside.len())).unwrap_or_default()) else { return false };
+    let Some(close) = memchr(b']', inside.get(..SIGNATURE_MAX.min(inside.len())).unwrap_or_default()) else {
+        return false;
+    };
     let mut parts = inside[..close].split(|byte| *byte == b':');
-    let (Some(generator), Some(signature), Some(revision)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let (Some(generator), Some(signature), Some(revision)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
     if [generator, signature, revision].into_iter().any(|part| number(part).is_none()) {
         return false;
     }
@@ -346,7 +467,11 @@ fn snort<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let rest = inside[close + 1..].trim_ascii_start();
     let end = memmem::find(rest, b" [").or_else(|| memmem::find(rest, b" {")).unwrap_or(rest.len());
     let title = rest[..end].trim_ascii();
-    names.word(out, FieldId::RuleName, title.strip_prefix(b"\"").and_then(|title| title.strip_suffix(b"\"")).unwrap_or(title));
+    names.word(
+        out,
+        FieldId::RuleName,
+        title.strip_prefix(b"\"").and_then(|title| title.strip_suffix(b"\"")).unwrap_or(title),
+    );
     if let Some(arrow) = memmem::find(rest, b" -> ").filter(|_| memchr(b'\n', rest).is_some()) {
         return full(rest, arrow, names, out);
     }
@@ -419,12 +544,30 @@ fn barracuda<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
     match kind {
         b"TR " if address(at(1)).is_some() && address(at(3)).is_some() => {
             let layout = [
-                "", "dst", "dst_port", "src", "src_port", "user", "certificate_user", "http_method", "tls", "http_host",
-                "http_version", "http_status", "bytes_sent", "bytes_received", "cache_hit", "time_taken", "server", "server_port",
+                "",
+                "dst",
+                "dst_port",
+                "src",
+                "src_port",
+                "user",
+                "certificate_user",
+                "http_method",
+                "tls",
+                "http_host",
+                "http_version",
+                "http_status",
+                "bytes_sent",
+                "bytes_received",
+                "cache_hit",
+                "time_taken",
+                "server",
+                "server_port",
             ];
             feed(&layout, &columns, names, out);
             // How many columns stand between is a matter of the version; path, query and referrer follow.
-            if let Some(path) = columns.iter().skip(layout.len()).position(|column| column.first() == Some(&b'/')) {
+            if let Some(path) =
+                columns.iter().skip(layout.len()).position(|column| column.first() == Some(&b'/'))
+            {
                 let rest = columns.get(layout.len() + path..).unwrap_or_default();
                 feed(&["url", "url_query", "referer", "cookie", "user_agent"], rest, names, out);
             }
@@ -434,7 +577,17 @@ fn barracuda<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
             let layout = ["", "level", "attack_name", "src", "src_port", "rule_name", "rule_type"];
             // Newer ones have the address and port of the service, too.
             if address(at(5)).is_some() {
-                let layout = ["", "level", "attack_name", "src", "src_port", "dst", "dst_port", "rule_name", "rule_type"];
+                let layout = [
+                    "",
+                    "level",
+                    "attack_name",
+                    "src",
+                    "src_port",
+                    "dst",
+                    "dst_port",
+                    "rule_name",
+                    "rule_type",
+                ];
                 feed(&layout, &columns, names, out);
             } else {
                 feed(&layout, &columns, names, out);
@@ -445,7 +598,12 @@ fn barracuda<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
             true
         }
         b"NF " if address(at(3)).is_some() => {
-            feed(&["", "level", "proto", "src", "src_port", "dst", "dst_port", "action", "rule_name"], &columns, names, out);
+            feed(
+                &["", "level", "proto", "src", "src_port", "dst", "dst_port", "action", "rule_name"],
+                &columns,
+                names,
+                out,
+            );
             true
         }
         _ => false,
@@ -474,9 +632,22 @@ fn pulse<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
 const PULSE_MAX: usize = 96;
 
 fn transport(word: &[u8]) -> bool {
-    [b"tcp".as_slice(), b"udp", b"icmp", b"icmp6", b"icmpv6", b"ipv6-icmp", b"igmp", b"gre", b"esp", b"sctp", b"pim", b"ospf"]
-        .iter()
-        .any(|known| word.eq_ignore_ascii_case(known))
+    [
+        b"tcp".as_slice(),
+        b"udp",
+        b"icmp",
+        b"icmp6",
+        b"icmpv6",
+        b"ipv6-icmp",
+        b"igmp",
+        b"gre",
+        b"esp",
+        b"sctp",
+        b"pim",
+        b"ospf",
+    ]
+    .iter()
+    .any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// Of a line in no known layout: a transport, and two addresses beside each other or beside their

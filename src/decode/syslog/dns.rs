@@ -19,7 +19,9 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
 /// `client 10.0.0.1#5 (abc.com): rpz QNAME NXDOMAIN rewrite abc.com/A/IN via …`
 fn bind<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let rest = [b"query: ".as_slice(), b"query failed"].into_iter().find_map(|word| {
-        memmem::find(text, word).and_then(|at| text.get(at + word.len()..)).map(|rest| (rest, word == b"query: "))
+        memmem::find(text, word)
+            .and_then(|at| text.get(at + word.len()..))
+            .map(|rest| (rest, word == b"query: "))
     });
     let slashed = || {
         text.split(|byte| matches!(byte, b' ' | b'\''))
@@ -93,7 +95,8 @@ fn unbound<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool 
         _ => text,
     };
     let mut words = text.split(|byte| *byte == b' ');
-    let (Some(client), Some(name), Some(kind), Some(b"IN")) = (words.next(), words.next(), words.next(), words.next())
+    let (Some(client), Some(name), Some(kind), Some(b"IN")) =
+        (words.next(), words.next(), words.next(), words.next())
     else {
         return false;
     };
@@ -124,7 +127,11 @@ fn coredns<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool 
     };
     names.source(out, client);
     names.word(out, FieldId::DnsQuestionType, kind);
-    names.word(out, FieldId::DnsQuestionName, name.strip_suffix(b".").filter(|name| !name.is_empty()).unwrap_or(name));
+    names.word(
+        out,
+        FieldId::DnsQuestionName,
+        name.strip_suffix(b".").filter(|name| !name.is_empty()).unwrap_or(name),
+    );
     names.transport(out, transport);
     true
 }

@@ -5,7 +5,7 @@
 
 use super::PAIRS_MAX;
 use super::vocabulary::{Form, Names, Text, form_of, known};
-use crate::decode::{FieldId, Fields, Group};
+use crate::decode::{FieldId, Fields, Group, charset};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -68,14 +68,44 @@ fn suffix(path: &str) -> Option<(FieldId, Form)> {
 
 /// Names that say nothing without their object's.
 const BARE: [&str; 12] = [
-    "ip", "addr", "address", "ipaddress", "ip_address", "ipaddr", "account", "user", "hash", "url", "localaddress", "to",
+    "ip",
+    "addr",
+    "address",
+    "ipaddress",
+    "ip_address",
+    "ipaddr",
+    "account",
+    "user",
+    "hash",
+    "url",
+    "localaddress",
+    "to",
 ];
 
 /// Objects that are the one who does something.
 const ACTIVE: [&str; 22] = [
-    "actor", "attacker", "caller", "client", "connection", "context", "event_data", "eventdata", "file", "initiator",
-    "login", "object", "origin", "params", "process", "remote", "request", "requester", "session", "subject",
-    "target_file", "user",
+    "actor",
+    "attacker",
+    "caller",
+    "client",
+    "connection",
+    "context",
+    "event_data",
+    "eventdata",
+    "file",
+    "initiator",
+    "login",
+    "object",
+    "origin",
+    "params",
+    "process",
+    "remote",
+    "request",
+    "requester",
+    "session",
+    "subject",
+    "target_file",
+    "user",
 ];
 
 /// Decodes text that carries a body of its own: a line that a collector wrapped, JSON inside JSON.
@@ -88,8 +118,20 @@ fn inner(path: &str, text: &Text<'static>, names: &Names<'_>, out: &mut Fields) 
 
 /// Names under which collectors put what they received.
 const CARRIERS: [&str; 14] = [
-    "message", "msg", "log", "raw", "_raw", "rawdata", "original", "event", "payload", "rawmessage", "raw_message",
-    "full_message", "rawevent", "xml",
+    "message",
+    "msg",
+    "log",
+    "raw",
+    "_raw",
+    "rawdata",
+    "original",
+    "event",
+    "payload",
+    "rawmessage",
+    "raw_message",
+    "full_message",
+    "rawevent",
+    "xml",
 ];
 
 /// Shorter text holds no address and its name.
@@ -98,8 +140,8 @@ const CARRIED_MIN: usize = 10;
 /// The object; of a text that goes on behind it, what comes first.
 fn parsed(text: &[u8]) -> Option<Value> {
     // serde_json stops at 128 levels, and what it builds is bounded by the message.
-    let lossy = String::from_utf8_lossy(text);
-    let mut stream = serde_json::Deserializer::from_str(&lossy).into_iter::<Value>();
+    let readable = charset::text(text);
+    let mut stream = serde_json::Deserializer::from_str(&readable).into_iter::<Value>();
     stream.next()?.ok()
 }
 

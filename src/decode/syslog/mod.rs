@@ -640,7 +640,9 @@ mod tests {
                 let have = json
                     .pointer(pointer)
                     .map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
-                if have.as_deref() != Some(*want) { wrong.push(format!("{name}: {pointer} is {have:?}, not {want:?}, of {json}")); }
+                if have.as_deref() != Some(*want) {
+                    wrong.push(format!("{name}: {pointer} is {have:?}, not {want:?}, of {json}"));
+                }
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -73,7 +73,9 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         }
         // `user=x`, `IP:10.0.0.1`, `Username:admin`: the word and its value in one.
         let (key, value) = match bare.iter().position(|byte| matches!(byte, b'=' | b':')) {
-            Some(at) if role(&bare[..at]).is_some() && at + 1 < bare.len() => (&bare[..at], Some(&bare[at + 1..])),
+            Some(at) if role(&bare[..at]).is_some() && at + 1 < bare.len() => {
+                (&bare[..at], Some(&bare[at + 1..]))
+            }
             _ => (bare, None),
         };
         match role(key) {
@@ -104,7 +106,9 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             Some(Role::Local) => side = Some(if built_inbound { Side::Destination } else { Side::Source }),
             // The translated address; the local one follows.
             Some(Role::Global) => side = None,
-            Some(Role::Side(told)) => side = Some(if turn && matches!(key, b"for" | b"to" | b"from") { told.other() } else { told }),
+            Some(Role::Side(told)) => {
+                side = Some(if turn && matches!(key, b"for" | b"to" | b"from") { told.other() } else { told })
+            }
             Some(Role::Address) => side = side.or(Some(Side::Source)),
             Some(Role::Transport) => {
                 names.transport(out, key);
@@ -119,8 +123,10 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
                 continue;
             }
             Some(Role::Port) => {
-                let port = value.or(words.peek().copied()).map(|port| port.strip_suffix(b":").unwrap_or(port));
-                let digits = port.map(|port| &port[..port.iter().take_while(|byte| byte.is_ascii_digit()).count()]);
+                let port =
+                    value.or(words.peek().copied()).map(|port| port.strip_suffix(b":").unwrap_or(port));
+                let digits =
+                    port.map(|port| &port[..port.iter().take_while(|byte| byte.is_ascii_digit()).count()]);
                 let field = match last {
                     Some(Side::Source) => FieldId::SourcePort,
                     Some(Side::Destination) => FieldId::DestinationPort,
@@ -167,7 +173,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             continue;
         }
         // An arrow behind an endpoint makes it a source.
-        let arrow = matches!(words.peek(), Some(&(b"->" | b"-->" | b"=>" | b"<->")));
+        let arrow = match words.peek() {
+            Some(&(b"->" | b"-->" | b"=>" | b"<->")) => true,
+            Some(&b"to") => words.clone().nth(1).is_some_and(|next| endpoint(next).is_some()),
+            _ => false,
+        };
         let Some(told_side) = side.or(arrow.then_some(Side::Source)) else { continue };
         if write(told_side, told, names, out) {
             found = true;
@@ -234,10 +244,10 @@ fn role(word: &[u8]) -> Option<Role> {
     lower.copy_from_slice(word);
     lower.make_ascii_lowercase();
     Some(match &*lower {
-        b"from" | b"src" | b"source" | b"for" | b"client" | b"srcip" | b"sourceip" | b"peer" | b"rhost" | b"remote"
-        | b"attacker" | b"initiator" | b"saddr" => Role::Side(Side::Source),
-        b"to" | b"dst" | b"dest" | b"destination" | b"->" | b"-->" | b"=>" | b"<->" | b"dstip" | b"destip"
-        | b"destinationip" | b"daddr" | b"responder" | b"victim" => Role::Side(Side::Destination),
+        b"from" | b"src" | b"source" | b"for" | b"client" | b"srcip" | b"sourceip" | b"peer" | b"rhost"
+        | b"remote" | b"attacker" | b"initiator" | b"saddr" => Role::Side(Side::Source),
+        b"to" | b"dst" | b"dest" | b"destination" | b"->" | b"-->" | b"=>" | b"<->" | b"dstip"
+        | b"destip" | b"destinationip" | b"daddr" | b"responder" | b"victim" => Role::Side(Side::Destination),
         b"faddr" => Role::Foreign,
         b"laddr" => Role::Local,
         b"gaddr" => Role::Global,
@@ -245,7 +255,9 @@ fn role(word: &[u8]) -> Option<Role> {
         b"user" | b"username" | b"uname" | b"login" | b"account" => Role::User(FieldId::UserName),
         b"url" | b"uri" => Role::Url,
         b"port" => Role::Port,
-        b"tcp" | b"udp" | b"icmp" | b"gre" | b"esp" | b"igmp" | b"sctp" | b"icmpv6" | b"ipv6-icmp" => Role::Transport,
+        b"tcp" | b"udp" | b"icmp" | b"gre" | b"esp" | b"igmp" | b"sctp" | b"icmpv6" | b"ipv6-icmp" => {
+            Role::Transport
+        }
         b"deny" | b"denied" => Role::Action("deny"),
         b"permitted" | b"est-allowed" => Role::Action("allow"),
         b"=" | b"by" | b"on" | b"at" | b"interface" | b":" | b"-" | b"is" | b"the" => Role::Filler,
@@ -278,10 +290,50 @@ const NAME_MAX: usize = 256;
 
 /// Words that follow `user`, `login` or `account` in sentences and are no name.
 const NO_NAMES: [&[u8]; 44] = [
-    b"entry", b"acl", b"session", b"profile", b"from", b"has", b"is", b"was", b"authentication", b"login", b"accounting",
-    b"logged", b"priv", b"name", b"requested", b"to", b"in", b"on", b"at", b"for", b"not", b"failed", b"failure",
-    b"successful", b"succeeded", b"success", b"unknown", b"account", b"with", b"by", b"and", b"of", b"the", b"id",
-    b"group", b"password", b"access", b"agent", b"attempt", b"attempted", b"disconnected", b"database", b"locked", b"ip",
+    b"entry",
+    b"acl",
+    b"session",
+    b"profile",
+    b"from",
+    b"has",
+    b"is",
+    b"was",
+    b"authentication",
+    b"login",
+    b"accounting",
+    b"logged",
+    b"priv",
+    b"name",
+    b"requested",
+    b"to",
+    b"in",
+    b"on",
+    b"at",
+    b"for",
+    b"not",
+    b"failed",
+    b"failure",
+    b"successful",
+    b"succeeded",
+    b"success",
+    b"unknown",
+    b"account",
+    b"with",
+    b"by",
+    b"and",
+    b"of",
+    b"the",
+    b"id",
+    b"group",
+    b"password",
+    b"access",
+    b"agent",
+    b"attempt",
+    b"attempted",
+    b"disconnected",
+    b"database",
+    b"locked",
+    b"ip",
 ];
 
 /// Writes an endpoint to a side; `false` if there is none, or the side is known.
@@ -327,7 +379,8 @@ fn brackets<'a>(inside: &'a [u8], side: Side, names: &mut Names<'a>, out: &mut F
 
 /// A URL as it stands behind `URL` or by itself: `https://…`, `192.0.2.1:/app`, `mirror:http://…`.
 fn accessed<'a>(word: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
-    let word = word.strip_prefix(b"(").or(word.strip_prefix(b"<")).or(word.strip_prefix(b"'")).unwrap_or(word);
+    let word =
+        word.strip_prefix(b"(").or(word.strip_prefix(b"<")).or(word.strip_prefix(b"'")).unwrap_or(word);
     let end = word.iter().position(|byte| matches!(byte, b'>' | b'\'')).unwrap_or(word.len());
     let mut word = &word[..end];
     while let [head @ .., b'.' | b')' | b','] = word {

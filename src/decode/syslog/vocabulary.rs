@@ -113,7 +113,15 @@ type Pending<'a> = (Form, Option<Group>, Text<'a>, Text<'a>);
 
 impl<'a> Names<'a> {
     pub(super) fn new(message: &'a [u8], reference: &'a Reference, bodies: Bodies) -> Self {
-        Names { message, reference, bodies, header_stamp: None, body_stamp: None, stamped: None, pending: Vec::new() }
+        Names {
+            message,
+            reference,
+            bodies,
+            header_stamp: None,
+            body_stamp: None,
+            stamped: None,
+            pending: Vec::new(),
+        }
     }
 
     /// Whether the header told the time.
@@ -125,7 +133,10 @@ impl<'a> Names<'a> {
     pub(super) fn has_endpoint(&self, out: &Fields) -> bool {
         out.find(FieldId::SourceIp).is_some()
             || out.find(FieldId::DestinationIp).is_some()
-            || self.pending.iter().any(|(form, ..)| matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp)))
+            || self
+                .pending
+                .iter()
+                .any(|(form, ..)| matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp)))
     }
 
     /// Notes the stamp of the header.
@@ -179,7 +190,12 @@ impl<'a> Names<'a> {
         let [ip, own_port, nat_ip, nat_port] = if is_source {
             [FieldId::SourceIp, FieldId::SourcePort, FieldId::SourceNatIp, FieldId::SourceNatPort]
         } else {
-            [FieldId::DestinationIp, FieldId::DestinationPort, FieldId::DestinationNatIp, FieldId::DestinationNatPort]
+            [
+                FieldId::DestinationIp,
+                FieldId::DestinationPort,
+                FieldId::DestinationNatIp,
+                FieldId::DestinationNatPort,
+            ]
         };
         let mut push = |own, field, value| {
             if out.find(own).is_some_and(|own| own != value) && out.find(field).is_none() {
@@ -201,7 +217,14 @@ impl<'a> Names<'a> {
 
     /// Writes a transport, by name or number.
     pub(super) fn transport(&mut self, out: &mut Fields, text: &'a [u8]) -> bool {
-        self.put(out, None, FieldId::NetworkTransport, Form::Protocol, &Cow::Borrowed(b""), &Cow::Borrowed(text))
+        self.put(
+            out,
+            None,
+            FieldId::NetworkTransport,
+            Form::Protocol,
+            &Cow::Borrowed(b""),
+            &Cow::Borrowed(text),
+        )
     }
 
     /// Writes a request's target, a URL or its path.
@@ -316,7 +339,8 @@ impl<'a> Names<'a> {
         let written = match form {
             Form::Word => value(self.message, text, out),
             Form::Email if memchr::memchr(b'@', trimmed).is_some() => {
-                let bare = trimmed.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(trimmed);
+                let bare =
+                    trimmed.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(trimmed);
                 value(self.message, &reslice(text, bare), out)
             }
             Form::Name if number(trimmed).is_none() => value(self.message, text, out),
@@ -580,7 +604,8 @@ fn split_url(message: &[u8], out: &mut Fields) {
     let scheme = memchr::memmem::find(text, b"://")
         .filter(|at| *at > 0 && text[..*at].iter().all(u8::is_ascii_alphanumeric));
     let start = scheme.map_or(0, |at| at + 3);
-    let path = text[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(text.len(), |at| start + at);
+    let path =
+        text[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(text.len(), |at| start + at);
     let host_from = memchr::memrchr(b'@', &text[start..path]).map_or(start, |at| start + at + 1);
     let host = site_name(&text[host_from..path]);
     let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);

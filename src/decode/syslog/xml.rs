@@ -5,7 +5,7 @@
 
 use super::PAIRS_MAX;
 use super::vocabulary::{Form, Names, Text};
-use crate::decode::{FieldId, Fields, Group};
+use crate::decode::{FieldId, Fields, Group, charset};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use std::borrow::Cow;
@@ -19,8 +19,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     if !matches!(body, [b'<', b'A'..=b'Z' | b'a'..=b'z' | b'?', ..]) {
         return false;
     }
-    let lossy = String::from_utf8_lossy(body);
-    let pairs = pairs(&lossy);
+    let pairs = pairs(&charset::text(body));
     if pairs.len() < 2 {
         return false;
     }
@@ -115,7 +114,9 @@ fn pair(key: String, value: String, names: &mut Names<'_>, out: &mut Fields) {
     let own = match key.as_str() {
         "TimeCreated.SystemTime" => Some((FieldId::Timestamp, Form::Stamp)),
         "Provider.Name" => Some((FieldId::EventProvider, Form::Word)),
-        "Execution.ProcessID" | "Execution.ThreadID" | "Correlation.ActivityID" | "EventRecordID" => return kept(key, value, names, out),
+        "Execution.ProcessID" | "Execution.ThreadID" | "Correlation.ActivityID" | "EventRecordID" => {
+            return kept(key, value, names, out);
+        }
         "EventID" => Some((FieldId::EventCode, Form::Word)),
         "Computer" => Some((FieldId::HostName, Form::Name)),
         _ => None,
