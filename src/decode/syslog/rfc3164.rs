@@ -170,8 +170,22 @@ fn place(word: &[u8], rest: &[u8]) -> Place {
     if word == b"last" && rest.starts_with(b" message repeated ") {
         return Place::Nowhere;
     }
-    // One word alone is what was said, not who said it.
-    if rest.iter().all(u8::is_ascii_whitespace) { Place::Nowhere } else { Place::Host }
+    // One word alone is what was said, not who said it; so is the first word of a sentence.
+    let said = rest.iter().all(u8::is_ascii_whitespace) || begins_sentence(word, skip_blanks(rest));
+    if said { Place::Nowhere } else { Place::Host }
+}
+
+/// Whether a word and what follows are a sentence rather than a host and its message: `Failed password
+/// for root`, `Connection closed`, `User joe logged in`. The word is written as sentences begin, no
+/// tag follows it, and the next words are small.
+fn begins_sentence(word: &[u8], rest: &[u8]) -> bool {
+    let capitalised = matches!(word, [b'A'..=b'Z', tail @ ..] if tail.len() >= 2 && tail.iter().all(u8::is_ascii_lowercase));
+    if !capitalised || tag_length(rest).is_some() {
+        return false;
+    }
+    let end = rest.iter().position(|byte| *byte <= b' ').unwrap_or(rest.len());
+    let next = &rest[..end];
+    next.len() >= 2 && next.iter().all(u8::is_ascii_lowercase)
 }
 
 /// `host:` before a Cisco mnemonic or, where it is an address or a full name, before a tag.

@@ -417,7 +417,10 @@ impl<'a> Names<'a> {
         let told = |form| pending.iter().find(|(other, ..)| *other == form);
         let target = told(Form::Target);
         let sure = told(Form::SureSite);
-        let site = sure.or(told(Form::Site).or(told(Form::WeakSite)).filter(|_| target.is_some()));
+        // A name without a dot is the device's, though a URL is told.
+        let whole = |pending: &&Pending<'a>| pending.3.iter().any(|byte| matches!(byte, b'.' | b':'));
+        let site = told(Form::Site).filter(whole).or(told(Form::WeakSite).filter(whole));
+        let site = sure.or(site.filter(|_| target.is_some()));
         let is_site = |form: &Form| site.is_some_and(|(other, ..)| other == form);
         if let (None, Some((.., text))) = (target, site) {
             let written = value(self.message, text, out);
