@@ -20,7 +20,11 @@ pub(super) fn decode<'a>(
     if code.starts_with(b"43000") {
         return kv::decode(text, names, out);
     }
-    sentence::decode(text, names, out);
+    // Huawei's are pairs: `(l):IPVer=4,Protocol=tcp,SourceIP=…`.
+    let pairs = kv::begins(text, 2) && kv::decode(text, names, out);
+    if !pairs || !names.has_endpoint(out) {
+        sentence::decode(text, names, out);
+    }
     true
 }
 

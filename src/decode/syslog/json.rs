@@ -35,7 +35,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let mut deep = Vec::new();
     for (path, text) in left {
         match known(path.as_bytes()).or_else(|| known(unwrapped(&path)?.as_bytes())) {
-            Some((field, form)) if put(field, form, &path, &text, names, out) => {}
+            Some((field, form)) if put(field, form, &path, &text, names, out) => {
+                if form == Form::Said {
+                    inner(&path, &text, names, out);
+                }
+            }
             _ => deep.push((path, text)),
         }
     }
@@ -63,7 +67,23 @@ fn suffix(path: &str) -> Option<(FieldId, Form)> {
     }
     let bare = BARE.iter().any(|name| last.eq_ignore_ascii_case(name));
     let active = ACTIVE.iter().any(|name| parent.eq_ignore_ascii_case(name));
-    known(last.as_bytes()).filter(|(_, form)| sure(*form) && (active || !bare))
+    known(last.as_bytes()).filter(|(field, form)| (sure(*form) && (active || !bare)) || telling(*field, last))
+}
+
+/// Whether a name says by itself what its value is, whatever the object.
+fn telling(field: FieldId, name: &str) -> bool {
+    let long = name.len() > "command".len();
+    long && matches!(
+        field,
+        FieldId::FileName
+            | FieldId::FilePath
+            | FieldId::ProcessCommandLine
+            | FieldId::UserAgentOriginal
+            | FieldId::DnsQuestionName
+            | FieldId::EmailSubject
+            | FieldId::HttpRequestMethod
+            | FieldId::HttpResponseStatusCode
+    )
 }
 
 /// Names that say nothing without their object's.
@@ -176,8 +196,10 @@ fn unwrapped(path: &str) -> Option<&str> {
     WRAPPERS.contains(&wrapper).then_some(rest)
 }
 
-const WRAPPERS: [&str; 9] =
-    ["event", "data", "result", "record", "fields", "_source", "payload", "properties", "transaction"];
+const WRAPPERS: [&str; 16] = [
+    "event", "data", "result", "record", "fields", "_source", "payload", "properties", "transaction", "Records", "records",
+    "detail", "entry", "alert", "details", "attributes",
+];
 
 fn ecs(path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields) -> bool {
     match FieldId::from_name(path) {

@@ -83,6 +83,11 @@ fn dialect(text: &[u8]) -> Option<Dialect> {
     {
         return Some(dialect);
     }
+    // The export of journald has a line for each.
+    let lines = || text.split(|byte| *byte == b'\n').take(COLON_PARTS).filter(|line| key_at(line).is_some()).count();
+    if memchr(b'\n', text).is_some() && lines() >= 2 {
+        return Some(Dialect::Separated(b'\n'));
+    }
     if let Some(separator) = [b',', b';'].into_iter().find(|separator| spaced(text, *separator)) {
         return Some(Dialect::Separated(separator));
     }
@@ -262,6 +267,12 @@ fn value_at(text: &[u8], at: usize) -> (Text<'_>, usize) {
     let mut value = &rest[..end];
     // A comma or semicolon that ends a word is punctuation.
     while let [head @ .., b',' | b';'] = value {
+        value = head;
+    }
+    // The bracket that closes a group of pairs: `[Originator@6876 opID=x user=root]`.
+    if let [head @ .., b']'] = value
+        && memchr(b'[', head).is_none()
+    {
         value = head;
     }
     (Cow::Borrowed(value), at + end)

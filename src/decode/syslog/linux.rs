@@ -4,6 +4,7 @@ use super::dns;
 use super::vocabulary::{Names, number};
 use crate::decode::{FieldId, Fields, Value};
 use memchr::{memchr, memmem};
+use std::borrow::Cow;
 
 /// Decodes a message by the name of the daemon; the values of PAM are pairs and left to `kv`.
 pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
@@ -14,6 +15,7 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
     match program {
         b"sshd" | b"sshd-session" | b"dropbear" => sshd(text, names, out),
         b"sudo" => sudo(text, names, out),
+        b"dhcpd" | b"dhcpd3" | b"dnsmasq-dhcp" if text.starts_with(b"DHCP") => dhcp(text, names, out),
         b"named" | b"unbound" | b"dnsmasq" | b"pdns_recursor" => dns::daemon(text, names, out),
         _ => false,
     }
@@ -86,6 +88,24 @@ fn sshd<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     }
     found
 }
+
+/// `DHCPACK on 10.0.0.1 to 00:1b:44:11:3a:b7 (pc7) via eth0`, `DHCPREQUEST for 10.0.0.1 from …`,
+/// `DHCPACK(eth0) 10.0.0.1 00:1b:44:11:3a:b7 pc7`: the client, by both of its addresses.
+fn dhcp<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    out.push(FieldId::NetworkProtocol, Value::Static("dhcp"));
+    names.transport(out, b"udp");
+    for word in text.split(|byte| matches!(byte, b' ' | b'(' | b')')).filter(|word| !word.is_empty()) {
+        if super::vocabulary::address(word).is_some() {
+            names.source(out, word);
+        } else if word.len() == MAC_LENGTH {
+            names.also(out, b"src_mac", &Cow::Borrowed(word));
+        }
+    }
+    true
+}
+
+/// `00:1b:44:11:3a:b7`
+const MAC_LENGTH: usize = 17;
 
 /// `vagrant : TTY=pts/0 ; PWD=/home ; USER=root ; COMMAND=/bin/ls`
 fn sudo<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {

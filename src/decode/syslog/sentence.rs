@@ -43,7 +43,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let mut user: Option<FieldId> = None;
     let mut url = false;
     // `User <joe> IP <10.0.0.1>`: the address is where the user is.
-    let (mut told_user, mut of_user) = (false, false);
+    let (mut told_user, mut of_user, mut operator) = (false, false, false);
     let mut words = text
         .split(|byte| matches!(byte, b' ' | b',' | b'[' | b']' | b'\t' | b';' | b'"'))
         .filter(|word| !word.is_empty())
@@ -57,10 +57,28 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             }
             user = None;
             let name = name_of(bare);
-            if is_user(name) {
+            // `root@192.0.2.55` tells where from, too.
+            let at = memchr(b'@', name).filter(|at| address(&name[at + 1..]).is_some());
+            let (name, host) = at.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])));
+            if is_user(name) && role(bare).is_none() {
                 told_user = names.user(out, field, name);
+                if let Some(host) = host {
+                    found |= names.source(out, host);
+                    last = Some(Side::Source);
+                }
                 continue;
             }
+        }
+        // `by joe on vty0 (10.0.0.1)`
+        if bare == b"by"
+            && let (Some(name), Some(b"on"), Some(line)) =
+                (words.peek().copied(), words.clone().nth(1), words.clone().nth(2))
+            && [b"vty".as_slice(), b"tty", b"con", b"ssh", b"web", b"http"].iter().any(|kind| line.starts_with(kind))
+            && is_user(name)
+        {
+            told_user = names.user(out, FieldId::UserName, name);
+            operator = true;
+            continue;
         }
         if url {
             url = false;
@@ -147,8 +165,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         });
         // `(10.0.0.1/80)` behind an endpoint is its translation, `(LOCAL\user)` who is there.
         if let Some(open) = told.strip_prefix(b"(") {
-            if let Some(side) = last {
-                brackets(open, side, names, out);
+            let inner = open.strip_suffix(b")").unwrap_or(open);
+            match last {
+                Some(side) => brackets(open, side, names, out),
+                None if operator && address(inner).is_some() => found |= names.source(out, inner),
+                None => {}
             }
             continue;
         }
@@ -244,10 +265,11 @@ fn role(word: &[u8]) -> Option<Role> {
     lower.copy_from_slice(word);
     lower.make_ascii_lowercase();
     Some(match &*lower {
-        b"from" | b"src" | b"source" | b"for" | b"client" | b"srcip" | b"sourceip" | b"peer" | b"rhost"
+        b"from" | b"src" | b"source" | b"for" | b"client" | b"client_ip" | b"clientip" | b"src_ip" | b"source_ip" | b"remote_ip" | b"srcip" | b"sourceip" | b"peer" | b"rhost"
         | b"remote" | b"attacker" | b"initiator" | b"saddr" => Role::Side(Side::Source),
         b"to" | b"dst" | b"dest" | b"destination" | b"->" | b"-->" | b"=>" | b"<->" | b"dstip"
-        | b"destip" | b"destinationip" | b"daddr" | b"responder" | b"victim" => Role::Side(Side::Destination),
+        | b"destip" | b"destinationip" | b"daddr" | b"responder" | b"victim" | b"dst_ip"
+        | b"dest_ip" | b"vserver" | b"server" => Role::Side(Side::Destination),
         b"faddr" => Role::Foreign,
         b"laddr" => Role::Local,
         b"gaddr" => Role::Global,
@@ -282,14 +304,14 @@ fn name_of(word: &[u8]) -> &[u8] {
 
 /// Whether a word behind `user` can be a name: sentences go on with many others.
 fn is_user(name: &[u8]) -> bool {
-    !name.is_empty() && !NO_NAMES.iter().any(|word| word.eq_ignore_ascii_case(name)) && name.len() <= NAME_MAX
+    name.iter().any(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80) && !NO_NAMES.iter().any(|word| word.eq_ignore_ascii_case(name)) && name.len() <= NAME_MAX
 }
 
 /// Mail addresses and names of directories are shorter.
 const NAME_MAX: usize = 256;
 
 /// Words that follow `user`, `login` or `account` in sentences and are no name.
-const NO_NAMES: [&[u8]; 44] = [
+const NO_NAMES: [&[u8]; 52] = [
     b"entry",
     b"acl",
     b"session",
@@ -334,6 +356,14 @@ const NO_NAMES: [&[u8]; 44] = [
     b"database",
     b"locked",
     b"ip",
+    b"incorrect",
+    b"ok",
+    b"invalid",
+    b"as",
+    b"via",
+    b"rejected",
+    b"accepted",
+    b"event",
 ];
 
 /// Writes an endpoint to a side; `false` if there is none, or the side is known.

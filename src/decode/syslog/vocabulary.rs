@@ -93,11 +93,16 @@ pub(super) enum Peer {
     RemoteIp,
     /// Its port.
     RemotePort,
+    /// An address of which nothing more is said; the source where nothing else is.
+    Somebody,
+    /// The mail server that a message came from, or, where a recipient is told, went to.
+    Relay,
 }
 
 /// Collects the values of one message.
 pub(super) struct Names<'a> {
-    message: &'a [u8],
+    /// The message whose values are collected.
+    pub(super) message: &'a [u8],
     reference: &'a Reference,
     /// Which decoders of bodies are asked.
     pub(super) bodies: Bodies,
@@ -136,7 +141,7 @@ impl<'a> Names<'a> {
             || self
                 .pending
                 .iter()
-                .any(|(form, ..)| matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp)))
+                .any(|(form, ..)| matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp | Peer::Somebody | Peer::Relay)))
     }
 
     /// Notes the stamp of the header.
@@ -266,7 +271,7 @@ impl<'a> Names<'a> {
         match form {
             Form::Peer(peer) => {
                 let fits = match peer {
-                    Peer::LocalIp | Peer::RemoteIp => {
+                    Peer::LocalIp | Peer::RemoteIp | Peer::Somebody | Peer::Relay => {
                         address(host_and_port(trimmed).0).is_some() || named_address(trimmed).is_some()
                     }
                     Peer::LocalPort | Peer::RemotePort => number(trimmed).is_some_and(|port| port <= 0xffff),
@@ -337,6 +342,8 @@ impl<'a> Names<'a> {
             return false;
         }
         let written = match form {
+            // `msgid=<1@example>` is a mail's.
+            Form::Word if field == FieldId::EventCode && trimmed.first() == Some(&b'<') => return false,
             Form::Word => value(self.message, text, out),
             Form::Email if memchr::memchr(b'@', trimmed).is_some() => {
                 let bare =
@@ -469,14 +476,21 @@ impl<'a> Names<'a> {
             _ => service(port(Peer::LocalPort)) && !service(port(Peer::RemotePort)),
         };
         let remote_is_source = told(Peer::LocalIp).is_none() || (both && inbound);
-        for (form, group, key, text) in pending {
+        let somebody = |pending: &&Pending<'a>| pending.0 == Form::Peer(Peer::Somebody);
+        let known = pending.iter().filter(|pending| !somebody(pending));
+        for (form, group, key, text) in known.chain(pending.iter().filter(somebody)) {
             let Form::Peer(peer) = form else { continue };
-            let is_source = matches!(peer, Peer::RemoteIp | Peer::RemotePort) == remote_is_source;
+            let is_source = match peer {
+                Peer::Somebody => true,
+                Peer::Relay => out.find(FieldId::EmailToAddress).is_none(),
+                Peer::RemoteIp | Peer::RemotePort => remote_is_source,
+                Peer::LocalIp | Peer::LocalPort => !remote_is_source,
+            };
             let (field, form) = match (peer, is_source) {
-                (Peer::LocalIp | Peer::RemoteIp, true) => (FieldId::SourceIp, SOURCE),
-                (Peer::LocalIp | Peer::RemoteIp, false) => (FieldId::DestinationIp, DESTINATION),
-                (_, true) => (FieldId::SourcePort, Form::Port),
-                (_, false) => (FieldId::DestinationPort, Form::Port),
+                (Peer::LocalPort | Peer::RemotePort, true) => (FieldId::SourcePort, Form::Port),
+                (Peer::LocalPort | Peer::RemotePort, false) => (FieldId::DestinationPort, Form::Port),
+                (_, true) => (FieldId::SourceIp, SOURCE),
+                (_, false) => (FieldId::DestinationIp, DESTINATION),
             };
             if let (false, Some(group)) = (self.put(out, *group, field, form, key, text), group) {
                 self.keep(out, *group, key, text);
@@ -810,7 +824,13 @@ fn endpoint(
         }
         return address(inside).inspect(|address| out.push(ip, Value::Ip(*address))).is_some();
     }
-    let (host, number) = host_and_port(whole);
+    let (mut host, mut number) = host_and_port(whole);
+    // Words behind an address belong to what follows the pairs.
+    if let Some(space) = memchr::memchr(b' ', whole)
+        && address(host_and_port(&whole[..space]).0).is_some()
+    {
+        (host, number) = host_and_port(&whole[..space]);
+    }
     let known = match address(host) {
         Some(address) => {
             out.push(ip, Value::Ip(address));
@@ -876,6 +896,10 @@ fn is_name(text: &[u8]) -> bool {
 
 fn user(message: &[u8], out: &mut Fields, name: FieldId, domain: FieldId, text: &Text<'_>) -> bool {
     let trimmed = text.trim_ascii();
+    let trimmed = trimmed.strip_prefix(b"<").and_then(|name| name.strip_suffix(b">")).unwrap_or(trimmed);
+    if trimmed.is_empty() {
+        return false;
+    }
     match memchr::memchr(b'\\', trimmed) {
         Some(at) if at > 0 && at + 1 < trimmed.len() => {
             let skip = 1 + usize::from(trimmed.get(at + 1) == Some(&b'\\'));
@@ -1062,11 +1086,11 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "srcipv6", "sourceipv6", "attackerip", "ipsrc", "ipaddrsrc", "idorigh", "originatorip", "callerip",
         "sourceipv4", "srcipv4", "ipv4src", "ipv6src", "ipv4srcaddr", "ipv6srcaddr", "userip", "useraddr",
         "useripaddress", "cltip", "xforwardedfor", "sourcehostip",
-        "initiatorip", "srchostip", "originip", "orighost", "sourcetranslatedip", "foreignip", "addr", "loginip",
+        "initiatorip", "srchostip", "originip", "orighost", "sourcetranslatedip", "foreignip", "loginip",
         "userhostaddress", "peerip", "connectionip", "requestip", "srcadr", "clienthost", "clientiptxt", "pubip",
-        "assignedsrcip", "callingstationip", "ipaddress", "ip", "clientipv4", "clientipv6",
+        "assignedsrcip", "callingstationip", "clientipv4", "clientipv6",
         "actoripaddress", "calleripaddress", "httprequestclientip",
-        "sourceaddr", "hostsrc", "fromip", "fromaddr", "ipfrom", "attackeraddress", "srcendpoint", "senderip",
+        "sourceaddr", "hostsrc", "fromip", "fromaddr", "ipfrom", "attackeraddress", "rip", "realip", "xrealip", "sourceipv4address", "threatsourceip", "requestclientip", "origip", "srcendpoint", "senderip",
         "srchostaddress", "visitorip", "truesourceip", "connectingip", "originatingip", "ipsource",
         "actorip", "requesterip", "clientpublicip", "xforwardedforip", "publicip", "auditrecordstation", "sourcenetworkaddress",
     ]),
@@ -1080,25 +1104,27 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "remoteinterfaceip", "remoteaddressip4", "remoteendpoint",
     ]),
     (FieldId::DestinationPort, Form::Peer(Peer::RemotePort), &["remoteport", "remport"]),
+    (FieldId::SourceIp, Form::Peer(Peer::Somebody), &["addr", "ipaddress", "ip", "ipv4", "ipv6", "address", "ipaddr", "ipv4address", "ipv6address"]),
+    (FieldId::DestinationIp, Form::Peer(Peer::Relay), &["relay"]),
     (FieldId::SourcePort, Form::Port, &[
         "spt", "sport", "srcport", "sourceport", "clientport", "csport", "cltsport", "idorigp", "cport",
         "srcprt", "sourceportnumber", "origport", "srcpt", "portsrc", "initiatorport", "ipsrcport",
-        "l4srcport", "ipport", "clientsrcport", "sourceportno", "fromport", "attackerport", "cltport", "srcportnum", "usersrcport",
+        "l4srcport", "ipport", "clientsrcport", "sourceportno", "fromport", "rport", "attackerport", "cltport", "srcportnum", "usersrcport",
     ]),
     (FieldId::DestinationIp, DESTINATION, &[
         "dst", "dstip", "destip", "destinationip", "destinationaddress", "destaddr", "dstaddr", "dstaddress",
         "destaddress", "daddr", "dip", "srvdip", "serverip", "serveraddress", "serveraddr", "targetip", "targetaddress",
         "destinationipaddress", "dstip6", "dstipv6", "destinationipv6", "dstipv4", "victimip", "ipdst",
         "ipaddrdst", "idresph", "responderip", "cdip", "sdip", "destinationipv4", "ipv4dst",
-        "ipv6dst", "resphost", "vip", "destipaddr", "vserverip", "rip", "desthostip", "toip", "toaddr", "ipdest", "ipdestination", "victimaddress",
+        "ipv6dst", "resphost", "vip", "destipaddr", "vserverip", "desthostip", "toip", "lip", "targetipv4", "targetipv6", "destinationipv4address", "toaddr", "ipdest", "ipdestination", "victimaddress",
         "dstendpoint", "originserverip", "upstreamip", "destipv4", "destipv6", "destinationaddr", "recipientip",
-        "relay", "responseip", "dstipaddr", "dstipaddress", "desip",
+        "responseip", "dstipaddr", "dstipaddress", "desip",
         "dsthostip", "listenip",
     ]),
     (FieldId::DestinationPort, Form::Port, &[
         "dpt", "dport", "dstport", "destport", "destinationport", "serverport", "cdport", "srvdport", "sdport", "idrespp",
         "targetport", "dstprt", "destinationportnumber", "respport", "portdst", "vserverport", "responderport",
-        "ipdstport", "l4dstport", "service", "toport", "victimport", "destinationportno", "dstportnum", "desport",
+        "ipdstport", "l4dstport", "service", "toport", "lport", "victimport", "destinationportno", "dstportnum", "desport",
     ]),
     (FieldId::SourceNatIp, SOURCE_NAT, &[
         "transip", "transrcip", "xlatesrc", "natsrc", "srcnat", "natsourceaddress", "natsrcip", "srcxlatedip",
@@ -1158,7 +1184,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "user", "username", "usrname", "account", "accountname", "acct", "login", "loginname", "usr", "uname", "xauthuser", "userid",
         "csusername", "unauthuser", "usernameoriginal", "logonname", "perpetrator", "adminname", "administrator",
         "principal", "users", "userprincipalname", "actor", "actorname", "loginuser", "authuser", "remoteuser", "accountid", "loginid",
-        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator", "auditrecordissuer", "logonaccount",
+        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator", "actoralternateid", "actoremail", "principalemail", "actoruseremail", "auditrecordissuer", "logonaccount",
     ]),
     (FieldId::SourceUserName, Form::User(FieldId::UserDomain), &["suser", "srcuser", "sourceuser", "sourceusername", "srcusername", "fromuser", "subjectusername"]),
     (FieldId::DestinationUserName, Form::User(FieldId::UserDomain), &["duser", "dstuser", "destuser", "destinationuser", "destinationusername", "dstusername", "targetusername", "targetuser"]),
@@ -1200,7 +1226,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::DnsQuestionType, Form::Word, &["qtype", "qtypename", "dnsquerytype", "querytype", "rrtype", "dnsrrtype", "dnsrecordtype"]),
     (FieldId::TlsServerName, Form::Word, &["sni", "servername", "tlssni", "sslservername", "tlsservername"]),
     (FieldId::TlsJa3, Form::Word, &["ja3", "ja3hash", "tlsja3hash"]),
-    (FieldId::FileName, Form::Word, &["fname", "filename", "file", "attachment", "attachmentname", "objectname"]),
+    (FieldId::FileName, Form::Word, &["fname", "filename", "file", "attachment", "attachmentname", "objectname", "fileinfofilename", "attachmentfilename"]),
     (FieldId::FilePath, Form::Word, &["filepath", "filefullpath", "targetfilename", "targetfile", "pathname"]),
     (FieldId::FileSize, Form::Count, &["fsize", "filesize"]),
     (FieldId::FileHashSha256, Form::Digest, &[
@@ -1208,7 +1234,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "md5hash", "sha1hash", "sha256hash", "checksum", "fileinfomd5", "fileinfosha1", "fileinfosha256", "digest",
         "filehashmd5", "filehashsha1", "filehashsha256", "trendmicrodsfilemd5", "trendmicrodsfilesha1",
         "trendmicrodsfilesha256", "analyticscksum", "threathash", "filesum", "processhash", "hashmd5", "hashsha1",
-        "hashsha256", "md5sum", "sha1sum", "sha256sum", "sha512sum", "sha256hashdata", "md5hashdata", "sha1hashdata", "hashvalue", "filehashvalue",
+        "hashsha256", "sha256string", "md5string", "sha1string", "targethash", "sha256digest", "md5digest", "md5sum", "sha1sum", "sha256sum", "sha512sum", "sha256hashdata", "md5hashdata", "sha1hashdata", "hashvalue", "filehashvalue",
         "filehashsha512", "filesha", "contenthash", "attachmenthash", "attachmentsha256", "attachmentmd5", "samplehash", "sha2",
         "malwarehash", "applicationhash", "processsha256", "processmd5", "processsha1", "parentsha256", "threatsha256", "threatmd5",
         "imagehash", "oldfilehash", "filechecksum", "shasum", "archivesha256", "parenthash", "objecthash",
@@ -1216,7 +1242,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::FileHashSha256, Form::Digests, &["hashes", "filehashes"]),
     (FieldId::HostName, Form::Name, &["computername", "computer", "machinename", "agenthostname", "endpointname", "hostcomputername", "endpointhostname"]),
     (FieldId::SourceIp, Form::Inside, &["ui"]),
-    (FieldId::ProcessName, Form::Program, &["processname", "procname", "comm", "process", "program", "appexename", "newprocessname", "image", "processimage", "imagefilename"]),
+    (FieldId::ProcessName, Form::Program, &["syslogidentifier", "processname", "procname", "comm", "process", "program", "appexename", "newprocessname", "image", "processimage", "imagefilename"]),
     (FieldId::ProcessPid, Form::Count, &["pid", "processid", "procid"]),
     (FieldId::ProcessExecutable, Form::Word, &["exe", "processpath", "executable", "applicationpath", "imagepath", "exepath"]),
     (FieldId::ProcessCommandLine, Form::Word, &["commandline", "cmdline", "cmd", "command", "processcommandline", "proctitle"]),
@@ -1227,7 +1253,9 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::Timestamp, Form::Stamp, &[
         "timestamp", "ts", "eventtime", "datetime", "devtime", "rt", "receipttime", "timegenerated", "devicetime", "isotimestamp",
         "eventtimestamp", "logtime", "timecreated", "utctime", "generatedtime", "createtime", "creattime", "logdate",
-        "timeiso8601", "eventdate", "createdat", "occurredat",
+        "timeiso8601", "eventdate", "createdat", "occurredat", "creationtime", "published", "eventcreationtime",
+        "edgestarttimestamp", "realtimetimestamp", "gmttime", "detectiontime", "occured", "occurred", "systemtime", "receivedtime",
+        "eventdatetime", "activitydatetime", "starttimestamp", "generatedat", "detectedat",
     ]),
     (FieldId::Timestamp, Form::Date, &["date"]),
     (FieldId::Timestamp, Form::Clock, &["time"]),
