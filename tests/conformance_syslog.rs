@@ -217,7 +217,9 @@ impl Sources {
             for ((name, fields), counts) in COLUMNS.iter().zip(columns) {
                 let Some(want) = fields.iter().find_map(|field| expected.get(*field)) else { continue };
                 // A host that the line does not name comes from the configuration or the agent there.
-                if *name == "host" && memchr::memmem::find(&lower, scalar(want).to_ascii_lowercase().as_bytes()).is_none() {
+                if *name == "host"
+                    && memchr::memmem::find(&lower, scalar(want).to_ascii_lowercase().as_bytes()).is_none()
+                {
                     continue;
                 }
                 let have = fields.iter().find_map(|field| got.get(*field));

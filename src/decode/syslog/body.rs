@@ -89,7 +89,8 @@ pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'
 pub(super) fn nested<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     let said = out.find(FieldId::Message);
     // Who said it may stand beside it, as with journald.
-    let app = out.find(FieldId::ProcessName).map(|app| out.bytes(names.message, app).to_vec()).unwrap_or_default();
+    let app =
+        out.find(FieldId::ProcessName).map(|app| out.bytes(names.message, app).to_vec()).unwrap_or_default();
     any(&app, text.trim_ascii(), names, out);
     if let Some(said) = said {
         out.set(FieldId::Message, said);

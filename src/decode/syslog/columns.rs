@@ -52,7 +52,11 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
     if app == b"filterlog" {
         return filterlog(text, names, out);
     }
-    w3c(text, names, out) || snort(text, names, out) || barracuda(text, names, out) || pulse(text, names, out) || proxy(text, names, out)
+    w3c(text, names, out)
+        || snort(text, names, out)
+        || barracuda(text, names, out)
+        || pulse(text, names, out)
+        || proxy(text, names, out)
 }
 
 /// The columns of a line with commas; quotes hold commas and doubled quotes.
@@ -637,13 +641,17 @@ fn proxy<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let columns = words(text);
     let Some(method) = columns.iter().position(|column| is_method(column)) else { return false };
     let scheme = |at: usize| {
-        columns.get(at).is_some_and(|word| matches!(word.as_ref(), b"http" | b"https" | b"tcp" | b"ssl" | b"ftp" | b"rtsp"))
+        columns.get(at).is_some_and(|word| {
+            matches!(word.as_ref(), b"http" | b"https" | b"tcp" | b"ssl" | b"ftp" | b"rtsp")
+        })
     };
     let Some(scheme) = (method + 1..method + 3).find(|at| scheme(*at)) else { return false };
     if columns.get(scheme + 2).is_none_or(|port| number(port).is_none()) {
         return false;
     }
-    let Some(client) = columns[..method].iter().position(|column| address(column).is_some()) else { return false };
+    let Some(client) = columns[..method].iter().position(|column| address(column).is_some()) else {
+        return false;
+    };
     feed(&["src", "user"], columns.get(client..).unwrap_or_default(), names, out);
     feed(&["http_method"], columns.get(method..).unwrap_or_default(), names, out);
     let layout = ["", "http_host", "dst_port", "url", "url_query", "extension", "user_agent"];

@@ -197,8 +197,22 @@ fn unwrapped(path: &str) -> Option<&str> {
 }
 
 const WRAPPERS: [&str; 16] = [
-    "event", "data", "result", "record", "fields", "_source", "payload", "properties", "transaction", "Records", "records",
-    "detail", "entry", "alert", "details", "attributes",
+    "event",
+    "data",
+    "result",
+    "record",
+    "fields",
+    "_source",
+    "payload",
+    "properties",
+    "transaction",
+    "Records",
+    "records",
+    "detail",
+    "entry",
+    "alert",
+    "details",
+    "attributes",
 ];
 
 fn ecs(path: &str, text: &Text<'static>, names: &mut Names<'_>, out: &mut Fields) -> bool {

@@ -84,7 +84,8 @@ fn dialect(text: &[u8]) -> Option<Dialect> {
         return Some(dialect);
     }
     // The export of journald has a line for each.
-    let lines = || text.split(|byte| *byte == b'\n').take(COLON_PARTS).filter(|line| key_at(line).is_some()).count();
+    let lines =
+        || text.split(|byte| *byte == b'\n').take(COLON_PARTS).filter(|line| key_at(line).is_some()).count();
     if memchr(b'\n', text).is_some() && lines() >= 2 {
         return Some(Dialect::Separated(b'\n'));
     }

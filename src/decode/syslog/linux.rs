@@ -15,7 +15,9 @@ pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out:
     match program {
         b"sshd" | b"sshd-session" | b"dropbear" => sshd(text, names, out),
         b"sudo" => sudo(text, names, out),
-        b"dhcpd" | b"dhcpd3" | b"dnsmasq-dhcp" if text.starts_with(b"DHCP") => dhcp(text, names, out),
+        b"dhcpd" | b"dhcpd3" | b"dnsmasq-dhcp" | b"dhclient" | b"dhcp6c" | b"dhcp6s" => {
+            dhcp(text, names, out)
+        }
         b"named" | b"unbound" | b"dnsmasq" | b"pdns_recursor" => dns::daemon(text, names, out),
         _ => false,
     }
@@ -94,6 +96,9 @@ fn sshd<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
 fn dhcp<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     out.push(FieldId::NetworkProtocol, Value::Static("dhcp"));
     names.transport(out, b"udp");
+    if !text.starts_with(b"DHCP") {
+        return false;
+    }
     for word in text.split(|byte| matches!(byte, b' ' | b'(' | b')')).filter(|word| !word.is_empty()) {
         if super::vocabulary::address(word).is_some() {
             names.source(out, word);

@@ -60,7 +60,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             // `root@192.0.2.55` tells where from, too.
             let at = memchr(b'@', name).filter(|at| address(&name[at + 1..]).is_some());
             let (name, host) = at.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])));
-            if is_user(name) && role(bare).is_none() {
+            if is_user(name) && matches!(role(bare), None | Some(Role::User(_))) {
                 told_user = names.user(out, field, name);
                 if let Some(host) = host {
                     found |= names.source(out, host);
@@ -69,16 +69,20 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
                 continue;
             }
         }
-        // `by joe on vty0 (10.0.0.1)`
+        // `by joe on vty0 (10.0.0.1)`, `by joe on 10.0.0.1@pts/0`
         if bare == b"by"
             && let (Some(name), Some(b"on"), Some(line)) =
                 (words.peek().copied(), words.clone().nth(1), words.clone().nth(2))
-            && [b"vty".as_slice(), b"tty", b"con", b"ssh", b"web", b"http"].iter().any(|kind| line.starts_with(kind))
             && is_user(name)
         {
-            told_user = names.user(out, FieldId::UserName, name);
-            operator = true;
-            continue;
+            let host = line.split(|byte| *byte == b'@').next().unwrap_or(line);
+            let remote = address(host).is_some();
+            if remote || LINES.iter().any(|kind| line.starts_with(kind)) {
+                told_user = names.user(out, FieldId::UserName, name);
+                operator = true;
+                found |= remote && names.source(out, host);
+                continue;
+            }
         }
         if url {
             url = false;
@@ -203,6 +207,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         if write(told_side, told, names, out) {
             found = true;
         }
+        bracketed_port(text, told, told_side, out);
         last = Some(told_side);
         side = None;
     }
@@ -240,6 +245,9 @@ fn client(text: &[u8]) -> Option<&[u8]> {
 /// The longest messages name both endpoints within their first sentences.
 const WORDS_MAX: usize = 96;
 
+/// Lines on which operators work.
+const LINES: [&[u8]; 6] = [b"vty", b"tty", b"con", b"ssh", b"web", b"http"];
+
 /// What a word says of those behind it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -265,11 +273,12 @@ fn role(word: &[u8]) -> Option<Role> {
     lower.copy_from_slice(word);
     lower.make_ascii_lowercase();
     Some(match &*lower {
-        b"from" | b"src" | b"source" | b"for" | b"client" | b"client_ip" | b"clientip" | b"src_ip" | b"source_ip" | b"remote_ip" | b"srcip" | b"sourceip" | b"peer" | b"rhost"
-        | b"remote" | b"attacker" | b"initiator" | b"saddr" => Role::Side(Side::Source),
+        b"from" | b"src" | b"source" | b"for" | b"client" | b"client_ip" | b"clientip" | b"src_ip"
+        | b"source_ip" | b"remote_ip" | b"srcip" | b"sourceip" | b"peer" | b"rhost" | b"remote"
+        | b"attacker" | b"initiator" | b"saddr" => Role::Side(Side::Source),
         b"to" | b"dst" | b"dest" | b"destination" | b"->" | b"-->" | b"=>" | b"<->" | b"dstip"
-        | b"destip" | b"destinationip" | b"daddr" | b"responder" | b"victim" | b"dst_ip"
-        | b"dest_ip" | b"vserver" | b"server" => Role::Side(Side::Destination),
+        | b"destip" | b"destinationip" | b"daddr" | b"responder" | b"victim" | b"dst_ip" | b"dest_ip"
+        | b"vserver" | b"server" => Role::Side(Side::Destination),
         b"faddr" => Role::Foreign,
         b"laddr" => Role::Local,
         b"gaddr" => Role::Global,
@@ -304,7 +313,9 @@ fn name_of(word: &[u8]) -> &[u8] {
 
 /// Whether a word behind `user` can be a name: sentences go on with many others.
 fn is_user(name: &[u8]) -> bool {
-    name.iter().any(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80) && !NO_NAMES.iter().any(|word| word.eq_ignore_ascii_case(name)) && name.len() <= NAME_MAX
+    name.iter().any(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80)
+        && !NO_NAMES.iter().any(|word| word.eq_ignore_ascii_case(name))
+        && name.len() <= NAME_MAX
 }
 
 /// Mail addresses and names of directories are shorter.
@@ -390,6 +401,23 @@ fn write<'a>(side: Side, word: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         brackets(&word[open + 1..], side, names, out);
     }
     true
+}
+
+/// `10.0.0.1[500]`: the port of an endpoint, as strongSwan writes it.
+fn bracketed_port(text: &[u8], word: &[u8], side: Side, out: &mut Fields) {
+    let field = match side {
+        Side::Source => FieldId::SourcePort,
+        Side::Destination => FieldId::DestinationPort,
+    };
+    let end = (word.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize).wrapping_add(word.len());
+    let inside = text.get(end..).and_then(|rest| rest.strip_prefix(b"[")).unwrap_or_default();
+    let digits = inside.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if inside.get(digits) == Some(&b']')
+        && let Some(port) = number(&inside[..digits]).filter(|port| *port <= 0xffff)
+        && out.find(field).is_none()
+    {
+        out.push(field, Value::Unsigned(port));
+    }
 }
 
 /// `10.4.0.5/80)`, `LOCAL\joe)`, `10.4.0.5/80)(LOCAL\joe)` behind the endpoint of a side.

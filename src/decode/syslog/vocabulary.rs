@@ -138,10 +138,9 @@ impl<'a> Names<'a> {
     pub(super) fn has_endpoint(&self, out: &Fields) -> bool {
         out.find(FieldId::SourceIp).is_some()
             || out.find(FieldId::DestinationIp).is_some()
-            || self
-                .pending
-                .iter()
-                .any(|(form, ..)| matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp | Peer::Somebody | Peer::Relay)))
+            || self.pending.iter().any(|(form, ..)| {
+                matches!(form, Form::Peer(Peer::LocalIp | Peer::RemoteIp | Peer::Somebody | Peer::Relay))
+            })
     }
 
     /// Notes the stamp of the header.
