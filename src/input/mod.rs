@@ -1,7 +1,7 @@
 //! Receives bytes and cuts them into messages: sockets for `run`, files for `scan` and `decode`.
 //!
 //! An input hands each [`Message`] to a callback and knows nothing of what becomes of it.
-//! [`udp::Receiver`] and [`tcp::serve`] read sockets that [`listen`] describes; [`file::Source`]
+//! [`udp::Receiver`] and [`stream::serve`] read sockets that [`listen`] describes; [`file::Source`]
 //! and [`pcap::Capture`] read files; [`framing::Framer`] cuts every stream of bytes, wherever it
 //! came from, by one rule. [`send`] is the other end, for exercises and load tests.
 
@@ -11,7 +11,7 @@ pub mod listen;
 mod passed;
 pub mod pcap;
 pub mod send;
-pub mod tcp;
+pub mod stream;
 pub mod udp;
 
 use std::net::{IpAddr, SocketAddr};

@@ -5,7 +5,7 @@ use crate::config::{Config, Input, Listen};
 use crate::decode::flow::{Sender, Senders};
 use crate::input::framing::Delimiters;
 use crate::input::listen::Passed;
-use crate::input::{Format, Message, Stop, tcp, udp};
+use crate::input::{Format, Message, Stop, stream, udp};
 use crate::worker::{InputPolicy, Shared, Worker};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -37,13 +37,13 @@ pub struct OpenInput {
     /// What the kernel dropped, one for each socket.
     pub drops: Vec<Arc<udp::KernelDrops>>,
     /// What a TCP listener counts.
-    pub connections: Option<Arc<tcp::TcpStats>>,
+    pub connections: Option<Arc<stream::Stats>>,
     sockets: Sockets,
 }
 
 enum Sockets {
     Udp(Vec<udp::Socket>),
-    Tcp { listeners: Vec<TcpListener>, options: tcp::Options },
+    Tcp { listeners: Vec<TcpListener>, options: stream::Options },
 }
 
 /// Opens every input of a configuration, those that the service manager passed first.
@@ -106,14 +106,14 @@ fn open_one(
         }
         Listen::Tcp(_) => {
             let given = passed.take_tcp(&input.name, address).into_iter().next();
-            let first = given.map_or_else(|| tcp::bind(address), Ok)?;
+            let first = given.map_or_else(|| stream::bind(address), Ok)?;
             opened.address = first.local_addr()?;
             opened.scheme = "tcp";
             let mut listeners = vec![first];
             for _ in 1..workers {
                 listeners.push(listeners[0].try_clone()?);
             }
-            let options = tcp::Options {
+            let options = stream::Options {
                 max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
                 max_connections: input.max_connections as u64,
                 idle_timeout: Some(input.idle_timeout),
@@ -250,9 +250,9 @@ fn datagrams(mut worker: Worker, mut receiver: udp::Receiver, stop: &Stop) {
 fn connections(
     worker: Worker,
     listener: TcpListener,
-    options: tcp::Options,
+    options: stream::Options,
     stop: Stop,
-    stats: Arc<tcp::TcpStats>,
+    stats: Arc<stream::Stats>,
 ) -> std::io::Result<()> {
     let progress = worker.progress();
     let alive = async move {
@@ -266,7 +266,7 @@ fn connections(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         tokio::select! {
-            result = tcp::serve(listener, options, Connections(worker), stop, stats) => result,
+            result = stream::serve(listener, options, Connections(worker), stop, stats) => result,
             () = alive => Ok(()),
         }
     })
@@ -275,7 +275,7 @@ fn connections(
 /// A worker as the handler of TCP connections.
 struct Connections(Worker);
 
-impl tcp::Handler for Connections {
+impl stream::Handler for Connections {
     fn messages(&mut self, messages: &[Message<'_>]) {
         self.0.messages(messages);
     }

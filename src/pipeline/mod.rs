@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::detect::RuleSet;
 use crate::detect::indicator::{Mode, Severity};
 use crate::diagnostic::{Diagnostic, Level};
-use crate::input::{Stop, now, tcp, udp};
+use crate::input::{Stop, now, stream, udp};
 use crate::metrics::{Metrics, raise};
 use crate::output::{Delivery, OutputSpec, Release};
 use crate::rules::{self, Generation, Problem, Store};
@@ -111,7 +111,7 @@ struct InputState {
     scheme: &'static str,
     policy: Arc<ArcSwap<InputPolicy>>,
     drops: Vec<Arc<udp::KernelDrops>>,
-    connections: Option<Arc<tcp::TcpStats>>,
+    connections: Option<Arc<stream::Stats>>,
 }
 
 /// What a sensor received and what became of it, over its whole life.

@@ -87,7 +87,7 @@ impl Default for Options {
 /// What an input of streams counts of its connections; shared by its workers. Messages are the
 /// handler's to count.
 #[derive(Debug, Default)]
-pub struct TcpStats {
+pub struct Stats {
     /// Connections open now.
     pub connections: AtomicU64,
     /// Connections accepted.
@@ -125,7 +125,7 @@ pub fn run<H: Handler + 'static>(
     options: Options,
     handler: H,
     stop: Stop,
-    stats: Arc<TcpStats>,
+    stats: Arc<Stats>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(serve(listener, options, handler, stop, stats))
@@ -139,7 +139,7 @@ pub async fn serve<H: Handler + 'static>(
     options: Options,
     handler: H,
     stop: Stop,
-    stats: Arc<TcpStats>,
+    stats: Arc<Stats>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -186,7 +186,7 @@ struct Worker<H> {
     /// As it is at the start of a stream.
     framer: Framer,
     options: Options,
-    stats: Arc<TcpStats>,
+    stats: Arc<Stats>,
     stop: Stop,
     /// The handler holds something.
     held: Notify,
@@ -271,7 +271,7 @@ impl<H: Handler + 'static> Worker<H> {
 }
 
 /// Counts a connection as long as it lives.
-struct Open(Arc<TcpStats>);
+struct Open(Arc<Stats>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -514,7 +514,7 @@ mod tests {
     struct Server {
         address: SocketAddr,
         seen: Arc<Seen>,
-        stats: Arc<TcpStats>,
+        stats: Arc<Stats>,
         stop: Stop,
         threads: Vec<JoinHandle<io::Result<()>>>,
     }
@@ -549,7 +549,7 @@ mod tests {
             panic!("waited in vain: {what}: {:?}", self.stats);
         }
 
-        fn stop(self) -> (Vec<Entry>, Arc<TcpStats>) {
+        fn stop(self) -> (Vec<Entry>, Arc<Stats>) {
             self.stop.set();
             for thread in self.threads {
                 thread.join().unwrap().unwrap();
