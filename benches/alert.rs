@@ -46,6 +46,7 @@ fn hit(rules: &Arc<RuleSet>) -> Hit {
         evidence: Evidence::Syslog { bytes: LINE.into() },
         input: 0,
         peer: Some(([192, 0, 2, 10], 514).into()),
+        identity: None,
         received: NOW,
         last: NOW,
         count: 1,

@@ -279,7 +279,7 @@ fn scan(c: &mut Criterion) {
     let directory = Directory::new(vec![listener], Vec::new(), Vec::new()).expect("no sources");
     let agent = Agent { name: "bench".into(), version: "0".into() };
     let mut composer = Composer::new(agent, Arc::new(directory));
-    let reference = Reference { now: NOW, timezone: TimeZone::UTC, senders: Arc::default() };
+    let reference = Reference { now: NOW, timezone: TimeZone::UTC };
     let mut matcher = Matcher::default();
     let mut alerts = || {
         let mut count = 0;
@@ -297,6 +297,7 @@ fn scan(c: &mut Criterion) {
                         evidence: Evidence::Syslog { bytes: message.bytes.into() },
                         input: 0,
                         peer: None,
+                        identity: None,
                         received: NOW,
                         last: NOW,
                         count: 1,

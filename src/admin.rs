@@ -6,8 +6,9 @@
 //! | `/livez` | 200 while the process answers |
 //! | `/readyz` | 200 when every input listens and rules are loaded, else 503; lists stale sets and what outputs hold up |
 //! | `/rules` | what `roje rules --format json` prints, with hits |
+//! | `/sources?sort=messages&top=50` | what `roje sources --format json` prints |
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,6 +24,8 @@ pub trait Report: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// Whether it is ready, and what is amiss.
     fn readiness(&self) -> Readiness;
+    /// Who sends, as `roje sources --format json` prints it; none for an order that nobody knows.
+    fn sources(&self, sort: &str, top: usize) -> Option<Value>;
     /// The rule sets, as `roje rules --format json` prints them.
     fn rules(&self) -> Value;
 }
@@ -67,6 +70,7 @@ pub async fn serve<R: Report>(
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz::<R>))
         .route("/rules", get(rules::<R>))
+        .route("/sources", get(sources::<R>))
         .with_state(report);
     axum::serve(tokio::net::TcpListener::from_std(listener)?, routes).with_graceful_shutdown(stop).await
 }
@@ -91,6 +95,24 @@ async fn readyz<R: Report>(State(report): State<Arc<R>>) -> Response {
         "outputs": list(&readiness.outputs, "output"),
     });
     (status, Json(body)).into_response()
+}
+
+/// What is asked of `/sources`.
+#[derive(serde::Deserialize)]
+struct Wanted {
+    sort: Option<String>,
+    top: Option<usize>,
+}
+
+/// Senders told where nobody says how many.
+pub const TOP: usize = 50;
+
+async fn sources<R: Report>(State(report): State<Arc<R>>, Query(wanted): Query<Wanted>) -> Response {
+    let sort = wanted.sort.as_deref().unwrap_or("messages");
+    match report.sources(sort, wanted.top.unwrap_or(TOP)) {
+        Some(sources) => Json(sources).into_response(),
+        None => (StatusCode::BAD_REQUEST, "unknown order\n").into_response(),
+    }
 }
 
 async fn rules<R: Report>(State(report): State<Arc<R>>) -> Json<Value> {

@@ -17,6 +17,8 @@ pub mod output;
 
 pub mod metrics;
 
+pub mod sources;
+
 pub mod worker;
 
 pub mod pipeline;

@@ -104,6 +104,7 @@ metrics! {
     input_connections: IntGaugeVec = "roje_input_connections" ["input"] "Connections open now.";
     input_receive_buffer: IntGaugeVec = "roje_input_receive_buffer_bytes" ["input"] "Receive buffer granted by the kernel.";
     input_connections_closed: IntCounterVec = "roje_input_connections_closed_total" ["input", "reason"] "Connections that the sensor closed.";
+    tls_certificate_expiry: IntGaugeVec = "roje_tls_certificate_expiry_timestamp_seconds" ["input", "role"] "When the first certificate of a file ends, or a revocation list should have been replaced.";
     decoded: IntCounterVec = "roje_decoded_total" ["input", "format"] "Messages decoded.";
     decode_errors: IntCounterVec = "roje_decode_errors_total" ["input", "reason"] "Messages that could not be decoded; they are matched raw.";
     flow_records: IntCounterVec = "roje_flow_records_total" ["input"] "Flow records read, options records and counter samples included.";
@@ -119,6 +120,14 @@ metrics! {
     flow_replayed: IntCounterVec = "roje_flow_replayed_records_total" ["input"] "Records read when their template came after them.";
     flow_implausible_times: IntCounterVec = "roje_flow_implausible_times_total" ["input"] "Export times for which the receive time stands, and times of matched flows put within reason.";
     flow_missing_template: IntCounterVec = "roje_flow_missing_template_total" ["input"] "Sets whose template had not been seen.";
+    source_messages: IntCounterVec = "roje_source_messages_total" ["source"] "Messages of a declared source.";
+    source_errors: IntCounterVec = "roje_source_decode_errors_total" ["source"] "Messages of a declared source that could not be decoded.";
+    source_dropped: IntCounterVec = "roje_source_dropped_total" ["source"] "Messages of a declared source that were dropped.";
+    source_lost: IntCounterVec = "roje_source_lost_total" ["source"] "Units that the sequence numbers of a declared source say are missing.";
+    source_last_seen: IntGaugeVec = "roje_source_last_seen_timestamp_seconds" ["source"] "When a declared source was last heard.";
+    source_skew: IntGaugeVec = "roje_source_clock_skew_seconds" ["source"] "How far the clock of a declared source is ahead.";
+    source_format: IntGaugeVec = "roje_source_format" ["source", "format"] "1 for each format that a declared source sends now.";
+    source_silent: IntGaugeVec = "roje_source_silent" ["source"] "1 while a source with expect_every is silent.";
     matches: IntCounterVec = "roje_matches_total" ["ruleset", "severity"] "Indicator values found.";
     suppressed: IntCounterVec = "roje_suppressed_total" ["reason"] "Matches that raise no alert.";
     alerts: IntCounterVec = "roje_alerts_total" ["severity"] "Alerts raised: on disk, or in memory where the disk failed.";

@@ -11,8 +11,10 @@ use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
 use crate::detect::{GROUP, Match, Matcher, RuleSet, Suppression, Validity, ValueId};
+use crate::input::tls::Identity;
 use crate::input::{Format, Message, Nanos};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
+use crate::sources::{Count, Table};
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 use crossbeam_channel::{Sender, TrySendError};
 use ipnet::IpNet;
@@ -20,8 +22,8 @@ use jiff::tz::TimeZone;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Hits of one sender that a batch passes on in a flood. A worker reads several hundred batches a
 /// second, so that a flood still shows thousands of its hits one by one.
@@ -101,6 +103,7 @@ pub struct Worker {
     batch: Batch,
     tally: Tally,
     found: Found,
+    senders: Count,
     counters: InputMetrics,
     shared: Shared,
     progress: Arc<AtomicU64>,
@@ -126,6 +129,7 @@ impl Worker {
             stored: 0,
             tally: Tally::default(),
             found: Found::default(),
+            senders: Count::default(),
             counters,
             shared,
             progress: Arc::default(),
@@ -159,6 +163,11 @@ impl Worker {
         }
     }
 
+    /// What it counted of each sender.
+    pub fn senders(&self) -> Arc<Mutex<Table>> {
+        self.senders.table()
+    }
+
     /// Whether the sender may be heard; a connection is refused before it is read.
     pub fn admits(&mut self, peer: IpAddr) -> bool {
         self.policy.load().admits(peer)
@@ -166,8 +175,16 @@ impl Worker {
 
     /// Takes the rules and the policy in force; called once before each batch.
     pub fn begin(&mut self) {
+        self.begin_from(None);
+    }
+
+    /// The same for a batch from the holder of a client certificate.
+    pub fn begin_from(&mut self, identity: Option<&Arc<Identity>>) {
         if self.batch.begin(self.rules.load(), self.policy.load()) {
             self.flows.set_senders(self.batch.policy.senders.clone());
+        }
+        if self.batch.identity.as_ref().map(Arc::as_ptr) != identity.map(Arc::as_ptr) {
+            self.batch.identity = identity.cloned();
         }
         self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);
     }
@@ -198,22 +215,30 @@ impl Worker {
     }
 
     fn message(&mut self, message: &Message<'_>, suspect: bool) {
-        let Worker { batch, tally, matcher, found, .. } = self;
+        let Worker { batch, tally, matcher, found, senders, .. } = self;
         tally.messages += 1;
         tally.bytes += message.bytes.len() as u64;
         tally.truncated += u64::from(message.truncated);
-        let Batch { rules, policy, admitted, reference, hits, sequence } = batch;
+        let Batch { rules, policy, admitted, reference, hits, sequence, identity } = batch;
+        let identity = identity.as_ref();
+        senders.message(message.peer, identity, message.received);
         if !admits(policy, admitted, message.peer) {
             tally.denied += 1;
+            senders.dropped();
             return;
         }
         *sequence += 1;
-        let seen = Seen { rules, message, input: policy.index, sequence: *sequence };
+        let seen = Seen { rules, message, identity, input: policy.index, sequence: *sequence };
         let validity = Validity::At(message.received);
         reference.now = message.received;
         match policy.format {
             Format::Syslog => {
-                tally.syslog(syslog::shape(message.bytes));
+                let shape = syslog::shape(message.bytes);
+                tally.syslog(shape);
+                senders.decoded(shape.ok().map(syslog::Shape::name));
+                if senders.wants_time() {
+                    senders.stamp(message.bytes, message.received);
+                }
                 if suspect && matcher.look(rules, message.bytes, reference) {
                     let header = syslog::header(message.bytes).ok();
                     hits.line(seen, header.as_ref(), matcher, reference, found);
@@ -222,7 +247,9 @@ impl Worker {
             Format::Flow => {
                 // A flow listener is a UDP socket, whose datagrams have a sender.
                 let exporter = message.peer.unwrap_or(NO_EXPORTER);
+                let mut exported = None;
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
+                    exported = Some(record.exported());
                     *sequence += 1;
                     let seen = Seen { sequence: *sequence, ..seen };
                     matcher.record(rules, &record, validity, &mut |matched| {
@@ -230,6 +257,15 @@ impl Worker {
                     });
                 });
                 tally.flow(&decoded);
+                senders.decoded(decoded.as_ref().ok().map(|datagram| datagram.format));
+                if let Ok(datagram) = &decoded {
+                    senders.lost(datagram.sequence_gap);
+                }
+                // An sFlow agent tells no time but its own uptime: what it has is the receive time.
+                if let Some(exported) = exported.filter(|at| *at != message.received && senders.wants_time())
+                {
+                    senders.time(exported, message.received, true);
+                }
                 if decoded.is_err() && matcher.look(rules, message.bytes, reference) {
                     hits.line(seen, None, matcher, reference, found);
                 }
@@ -324,6 +360,7 @@ impl Worker {
             }
         }
         self.counters.flush(&mut self.tally);
+        self.senders.flush(self.batch.identity.as_ref());
         self.found.flush(&self.shared.metrics, &self.batch.rules);
     }
 }
@@ -335,6 +372,8 @@ struct Batch {
     reference: Reference,
     /// A sender that the policy admits: the last one, which most often sends the next message too.
     admitted: Option<IpAddr>,
+    /// Whose certificate came with the connection that the batch was read from.
+    identity: Option<Arc<Identity>>,
     sequence: u64,
     hits: Hits,
 }
@@ -343,7 +382,7 @@ impl Batch {
     fn new(worker: u16, rules: Arc<RuleSet>, policy: Arc<InputPolicy>) -> Batch {
         let reference = Reference { now: 0, timezone: policy.timezone.clone() };
         let hits = Hits { worker, ..Hits::default() };
-        Batch { rules, policy, reference, admitted: None, sequence: 0, hits }
+        Batch { rules, policy, reference, admitted: None, identity: None, sequence: 0, hits }
     }
 
     /// True if the policy is another one.
@@ -381,6 +420,7 @@ fn admits(policy: &InputPolicy, last: &mut Option<IpAddr>, peer: Option<SocketAd
 struct Seen<'a> {
     rules: &'a Arc<RuleSet>,
     message: &'a Message<'a>,
+    identity: Option<&'a Arc<Identity>>,
     input: u16,
     /// With the worker's number the identity of the message beside its receive time.
     sequence: u64,
@@ -487,6 +527,8 @@ impl Hits {
     fn same(&self, seen: Seen<'_>, header: Option<&Header>) -> u64 {
         let part = |span: Span| seen.message.bytes.get(span.start as usize..span.end as usize);
         let host = header.and_then(|header| header.host).and_then(part);
+        // Two holders of certificates may share an address.
+        let host = (host, seen.identity.map(|identity| identity.number()));
         if self.flooded {
             return self.hasher.hash_one(host);
         }
@@ -516,7 +558,7 @@ impl Hits {
         found: &mut Found,
         evidence: impl FnOnce() -> Evidence,
     ) {
-        let Seen { rules, message, input, sequence } = seen;
+        let Seen { rules, message, identity, input, sequence } = seen;
         let Some(&first) = matched.contributors.first() else { return };
         found.matched(first.set, rules.contributor(first).meta.severity, matched.suppressed);
         // What has status test is logged by the alert thread; the rest is only counted.
@@ -559,6 +601,7 @@ impl Hits {
             evidence,
             input,
             peer: message.peer,
+            identity: identity.cloned(),
             received: message.received,
             last: message.received,
             count: 1,

@@ -136,6 +136,12 @@ impl Composer {
         self.alert(hit, resolved, &facts, facts.touched.first().copied())
     }
 
+    /// The number of the source that a hit comes from.
+    pub(super) fn source(&self, hit: &Hit) -> Option<u16> {
+        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
+        self.directory.source_of(sender, hit.identity.as_deref())
+    }
+
     pub(super) fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -149,7 +155,7 @@ impl Composer {
         let sender = hit.peer.map(|peer| peer.ip().to_canonical());
         if let Evidence::Syslog { bytes } = &hit.evidence {
             self.fields.clear();
-            let reference = self.directory.reference(hit.input, sender, hit.received);
+            let reference = self.directory.reference(hit.input, self.source(hit), hit.received);
             // Undecodable messages are matched raw; whatever was read before the error stays.
             let _ = decode::syslog::decode(bytes, &reference, &mut self.fields);
         }
@@ -274,8 +280,9 @@ impl Composer {
             Some(address.to_canonical()) != facts.observed && self.belongs_to_another(address, index)
         };
         let mut names = Vec::new();
-        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
-        if sender.is_some_and(|sender| self.belongs_to_another(sender, index)) {
+        if self.comes_from_another(hit, index) {
+            // The names in its client certificate.
+            alert.event.remove("tls");
             for path in ["host.name", "log.syslog.hostname", "observer.name", "observer.hostname"] {
                 let name = ecs::find(&alert.event, path).and_then(Value::as_str);
                 names.extend(name.filter(|name| name.len() >= MIN_MASKED_NAME).map(str::to_owned));
@@ -303,7 +310,17 @@ impl Composer {
     fn belongs_to_another(&self, address: IpAddr, index: u16) -> bool {
         let other = |owner: Option<u16>| owner.is_some_and(|owner| owner != index);
         let network = self.directory.network_of(address);
-        other(network) || (network.is_none() && other(self.directory.owner_of(address)))
+        let source = self.directory.source_of(Some(address), None);
+        other(network)
+            || (network.is_none() && other(source.and_then(|source| self.directory.owner_of(source))))
+    }
+
+    /// Whether the sender of a hit is another constituent's.
+    fn comes_from_another(&self, hit: &Hit, index: u16) -> bool {
+        match hit.identity.as_ref().and(self.source(hit)).and_then(|source| self.directory.owner_of(source)) {
+            Some(owner) => owner != index,
+            None => hit.peer.is_some_and(|peer| self.belongs_to_another(peer.ip().to_canonical(), index)),
+        }
     }
 
     fn organization(&self, index: u16) -> Option<Organization> {
@@ -323,6 +340,9 @@ impl Composer {
         let mut event = self.event(evidence.fields, evidence.bytes, hit.received, hit.peer);
         if matches!(hit.evidence, Evidence::Syslog { .. }) && !event.contains_key("message") {
             event.insert("message".to_owned(), charset::text(evidence.bytes).into());
+        }
+        if let Some(identity) = &hit.identity {
+            ecs::put(&mut event, "tls.client.x509.alternative_names", json!(identity.names()));
         }
         ecs::strip(&mut event);
         event
@@ -421,7 +441,8 @@ fn facts(
             touched.push(index);
         }
     };
-    touch(sender.and_then(|sender| directory.owner_of(sender)));
+    let source = directory.source_of(sender, hit.identity.as_deref());
+    touch(source.and_then(|source| directory.owner_of(source)));
     decoded.iter().for_each(|address| touch(directory.network_of(*address)));
     // Text that no decoder takes apart has addresses too.
     let mut mentioned = None;
@@ -549,7 +570,7 @@ fn id(hit: &Hit, bytes: &[u8], resolved: &Resolved) -> String {
 }
 
 /// The first `bytes` of a digest, hexadecimal.
-fn hex(digest: &[u8], bytes: usize) -> String {
+pub(super) fn hex(digest: &[u8], bytes: usize) -> String {
     digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -645,6 +666,7 @@ pub(super) mod tests {
             },
             input: 0,
             peer: Some(SocketAddr::new(sender, 4739)),
+            identity: None,
             received: NOON,
             last: NOON,
             count: 1,

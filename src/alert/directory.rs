@@ -5,6 +5,7 @@
 
 use crate::decode::syslog::Reference;
 use crate::input::Nanos;
+use crate::input::tls::Identity;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
@@ -73,6 +74,10 @@ pub struct Source {
     pub name: String,
     /// The addresses it sends from.
     pub networks: Vec<IpNet>,
+    /// Names in its client certificate, beside its own.
+    pub certificates: Vec<String>,
+    /// Seconds of silence that are an alert.
+    pub expect_every: Option<u64>,
     /// Zone of its stamps that carry none.
     pub timezone: Option<TimeZone>,
     /// Name of the constituent it belongs to.
@@ -110,6 +115,8 @@ pub struct Directory {
     /// Constituent of each source.
     owners: Vec<Option<u16>>,
     senders: Prefixes,
+    /// Names of client certificates, in lower case, as host names are compared.
+    certificates: HashMap<String, u16>,
     constituents: Vec<Constituent>,
     networks: Prefixes,
 }
@@ -127,6 +134,9 @@ impl Directory {
         }
         for (index, source) in (0u16..).zip(&sources) {
             source.networks.iter().for_each(|network| directory.senders.insert(*network, index));
+            for name in &source.certificates {
+                directory.certificates.entry(name.to_lowercase()).or_insert(index);
+            }
             let owner = match &source.constituent {
                 None => None,
                 Some(name) => match (0u16..).zip(&constituents).find(|(_, one)| one.name == *name) {
@@ -141,14 +151,31 @@ impl Directory {
             };
             directory.owners.push(owner);
         }
+        // A name that a source lists goes before the name of another.
+        for (index, source) in (0u16..).zip(&sources) {
+            directory.certificates.entry(source.name.to_lowercase()).or_insert(index);
+        }
         directory.sources = sources;
         directory.constituents = constituents;
         Ok(directory)
     }
 
-    /// The source that sends from an address.
-    pub fn source(&self, sender: IpAddr) -> Option<&Source> {
-        self.sources.get(usize::from(self.source_index(sender)?))
+    /// The number of the source that sends: the one that its certificate names, else the one that its
+    /// address belongs to.
+    pub fn source_of(&self, sender: Option<IpAddr>, identity: Option<&Identity>) -> Option<u16> {
+        let named = |name: &String| self.certificates.get(&name.to_lowercase()).copied();
+        let certified = identity.and_then(|identity| identity.names().iter().find_map(named));
+        certified.or_else(|| self.senders.longest(sender?))
+    }
+
+    /// A source by its number.
+    pub fn source(&self, index: u16) -> Option<&Source> {
+        self.sources.get(usize::from(index))
+    }
+
+    /// Every source, in the order of their numbers.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// The constituent whose network an address is in.
@@ -157,8 +184,8 @@ impl Directory {
     }
 
     /// What stamps of a sender mean: the zone of its source, else of its input, else UTC.
-    pub fn reference(&self, input: u16, sender: Option<IpAddr>, received: Nanos) -> Reference {
-        let source = sender.and_then(|sender| self.source(sender));
+    pub fn reference(&self, input: u16, source: Option<u16>, received: Nanos) -> Reference {
+        let source = source.and_then(|index| self.source(index));
         let listener = self.listeners.get(usize::from(input));
         let timezone = source
             .and_then(|source| source.timezone.as_ref())
@@ -171,13 +198,9 @@ impl Directory {
         self.listeners.get(usize::from(input)).is_some_and(|listener| listener.exercise)
     }
 
-    pub(super) fn source_index(&self, sender: IpAddr) -> Option<u16> {
-        self.senders.longest(sender)
-    }
-
-    /// The constituent that a sender belongs to by its `[[source]]`.
-    pub(super) fn owner_of(&self, sender: IpAddr) -> Option<u16> {
-        self.owners.get(usize::from(self.source_index(sender)?)).copied().flatten()
+    /// The constituent that a source belongs to.
+    pub(super) fn owner_of(&self, source: u16) -> Option<u16> {
+        self.owners.get(usize::from(source)).copied().flatten()
     }
 
     pub(super) fn network_of(&self, address: IpAddr) -> Option<u16> {
@@ -255,12 +278,16 @@ pub(super) mod tests {
                 Source {
                     name: "edge-fw-2".into(),
                     networks: vec![network("10.1.2.3/32")],
+                    certificates: vec!["Fw2.Example".into()],
+                    expect_every: Some(600),
                     timezone: Some(TimeZone::UTC),
                     constituent: Some("Distribution operator".into()),
                 },
                 Source {
                     name: "relay".into(),
                     networks: vec![network("10.9.0.0/16")],
+                    certificates: Vec::new(),
+                    expect_every: None,
                     timezone: None,
                     constituent: None,
                 },
@@ -301,7 +328,10 @@ pub(super) mod tests {
     #[test]
     fn the_zone_is_the_source_s_then_the_input_s_then_utc() {
         let directory = directory();
-        let zone = |input, sender: &str| directory.reference(input, sender.parse().ok(), 5).timezone;
+        let zone = |input, sender: &str| {
+            let source = directory.source_of(sender.parse().ok(), None);
+            directory.reference(input, source, 5).timezone
+        };
         assert_eq!(zone(0, "10.1.2.3"), TimeZone::UTC);
         assert_eq!(zone(0, "10.9.1.1"), TimeZone::fixed(jiff::tz::offset(2)));
         assert_eq!(zone(1, "10.9.1.1"), TimeZone::UTC);
@@ -309,10 +339,38 @@ pub(super) mod tests {
         assert!(directory.exercise(1) && !directory.exercise(0) && !directory.exercise(9));
     }
 
+    fn source(name: &str) -> Source {
+        Source {
+            name: name.into(),
+            networks: vec![],
+            certificates: vec![],
+            expect_every: None,
+            timezone: None,
+            constituent: None,
+        }
+    }
+
+    #[test]
+    fn a_certificate_goes_before_an_address() {
+        let directory = directory();
+        for (name, sender, names, expected) in [
+            ("listed", Some("10.9.1.1"), &["fw2.example"][..], Some("edge-fw-2")),
+            ("its own name", None, &["other.example", "Relay"], Some("relay")),
+            ("of nobody", Some("10.9.1.1"), &["other.example"], Some("relay")),
+            ("no name", Some("10.1.2.3"), &[], Some("edge-fw-2")),
+            ("unknown", None, &["other.example"], None),
+        ] {
+            let identity = Identity::named(names.iter().map(|name| name.to_string()).collect());
+            let sender = sender.map(|sender| sender.parse().unwrap());
+            let found = directory.source_of(sender, identity.as_ref());
+            let found = found.and_then(|index| directory.source(index));
+            assert_eq!(found.map(|source| source.name.as_str()), expected, "{name}");
+        }
+    }
+
     #[test]
     fn a_source_of_nobody_is_refused() {
-        let source =
-            Source { name: "a".into(), networks: vec![], timezone: None, constituent: Some("b".into()) };
+        let source = Source { constituent: Some("b".into()), ..source("a") };
         let error = Directory::new(vec![], vec![source], vec![]).unwrap_err();
         assert_eq!(error.to_string(), "source \"a\" names the constituent \"b\", which is not configured");
     }

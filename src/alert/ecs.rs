@@ -113,6 +113,7 @@ impl Alert {
                 None => Scope::Match,
                 Some("indicator") => Scope::Repeats,
                 Some("set") => Scope::Set,
+                Some("silence") => Scope::Silence,
                 Some(_) => return Err(AlertError::Field("roje.summary")),
             },
             indicator: read_indicator(&json)?,
@@ -212,6 +213,7 @@ impl Alert {
             Scope::Match => {}
             Scope::Repeats => put(out, "roje.summary", json!("indicator")),
             Scope::Set => put(out, "roje.summary", json!("set")),
+            Scope::Silence => put(out, "roje.summary", json!("silence")),
         }
         if let Some(indicator) = &self.indicator {
             put(out, "roje.indicator.type", json!(indicator.kind.name()));

@@ -1,7 +1,7 @@
 //! An alert for a person at a terminal: a few aligned lines.
 
 use super::encode::commands_terminal;
-use super::{Alert, ecs};
+use super::{Alert, Scope, ecs};
 use crate::detect::indicator::Severity;
 use std::fmt::Write;
 
@@ -26,6 +26,10 @@ pub fn human(alert: &Alert, colour: bool) -> String {
         Some(indicator) => {
             let value = terminal_safe(&indicator.value, MAX_EVIDENCE);
             let _ = write!(out, "\n  indicator  {} {value}   set {sets}   TLP:{tlp}", indicator.kind.name());
+        }
+        None if alert.scope == Scope::Silence => {
+            let names = terminal_safe(&alert.clients.join(", "), MAX_EVIDENCE);
+            let _ = write!(out, "\n  silent     {names}   TLP:{tlp}");
         }
         None => {
             let _ = write!(out, "\n  summary    {} matches   set {sets}   TLP:{tlp}", alert.count);

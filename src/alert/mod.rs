@@ -15,6 +15,7 @@ mod human;
 mod mask;
 mod raise;
 mod reason;
+mod silence;
 mod throttle;
 
 pub use compose::{Agent, Composer};
@@ -23,12 +24,14 @@ pub use ecs::{AlertError, SCHEMA};
 pub use encode::{Encoding, commands_terminal, escape_json};
 pub use human::{human, terminal_safe};
 pub use raise::{Alerter, Overflow, SetSummary, client, throttle};
+pub use silence::Silences;
 
 use crate::decode::Fields;
 use crate::decode::flow::Flow;
 use crate::detect::indicator::{Kind, Severity, Tlp};
 use crate::detect::{Match, RuleSet, Side};
 use crate::input::Nanos;
+use crate::input::tls::Identity;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +78,8 @@ pub struct Hit {
     pub input: u16,
     /// Who sent it.
     pub peer: Option<SocketAddr>,
+    /// Who that is by a client certificate.
+    pub identity: Option<Arc<Identity>>,
     /// When the first was received.
     pub received: Nanos,
     /// When the last of the coalesced hits was received.
@@ -105,6 +110,8 @@ pub enum Scope {
     Repeats,
     /// Matches of one set that were only counted: overload, or the budget of alerts was used up.
     Set,
+    /// No match at all: sources of which something is expected are silent.
+    Silence,
 }
 
 /// One alert, owned and complete: it round-trips through ECS JSON ([`Alert::to_json`]).

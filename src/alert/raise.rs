@@ -282,7 +282,7 @@ impl Alerter {
             return;
         }
         let sender = hit.peer.map(|peer| peer.ip().to_canonical());
-        let source = sender.and_then(|sender| self.composer.directory().source_index(sender));
+        let source = self.composer.source(hit);
         let set = resolved.contributors.first().map_or("", |one| one.set.as_str());
         if !self.budget.admit(sender, source, set, now) {
             self.tally(resolved, key, seen, &facts, now, emit);

@@ -30,10 +30,12 @@ pub(super) fn reason(alert: &Alert) -> String {
             }
             listing(alert, indicator, &mut out);
         }
+        (_, Scope::Silence) => silence(alert, &mut out),
         _ => set_summary(alert, &mut out),
     }
     // Writing to a string cannot fail.
     match alert.scope {
+        Scope::Silence => {}
         Scope::Match if alert.count == 1 => {
             let _ = write!(out, "; first seen {}", time(alert.first_seen));
         }
@@ -164,6 +166,28 @@ fn set_summary(alert: &Alert, out: &mut String) {
     }
     clients(alert, out);
     out.push_str(" were counted without an alert each, because more came than the sensor tells singly");
+}
+
+/// Who is silent since when: "Source edge-fw-2 has been silent since …".
+fn silence(alert: &Alert, out: &mut String) {
+    let since = time(alert.first_seen);
+    let expected = alert.contributors.first().and_then(|one| one.description.as_deref()).unwrap_or_default();
+    let named: Vec<String> = alert.clients.iter().take(MAX_NAMED).map(|name| value(name)).collect();
+    let more = if alert.clients.len() > MAX_NAMED { ", …" } else { "" };
+    // Writing to a string cannot fail.
+    let _ = match alert.clients.as_slice() {
+        [one] => write!(out, "Source {} has been silent since {since} ({expected})", value(one)),
+        many => {
+            let at_least = if many.len() >= MAX_CLIENTS { "At least " } else { "" };
+            write!(
+                out,
+                "{at_least}{} sources fell silent together ({}{more}), the first after {since} ({expected}); \
+                 wiped hosts do not log",
+                many.len(),
+                named.join(", ")
+            )
+        }
+    };
 }
 
 /// What speaks against it: expired indicators, allow sets.

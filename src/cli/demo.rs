@@ -2,7 +2,7 @@
 
 use super::{DemoArgs, Exit, terminal};
 use crate::alert;
-use crate::config::{Config, Rules};
+use crate::config::{Config, Listen, Rules};
 use crate::input::listen::{Address, Transport};
 use crate::input::pcap::Capture;
 use crate::input::send::{Framing, Sender};
@@ -71,8 +71,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         StartError::NoRules(_) => anyhow::anyhow!("no rule set could be loaded"),
     })?;
     eprintln!("The sensor listens on loopback; sample traffic goes through its sockets.\n");
-    for (name, scheme, address) in sensor.inputs() {
-        eprintln!("  {name:12} {scheme}://{address}");
+    for (name, listen) in sensor.inputs() {
+        eprintln!("  {name:12} {listen}");
     }
     let metrics = sensor.metrics_address();
     if let Some(address) = metrics {
@@ -115,11 +115,13 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 /// Name, transport and address of each input.
 fn targets(sensor: &Sensor) -> Vec<(String, Transport, SocketAddr)> {
-    let target = |(name, scheme, address): (&str, &str, SocketAddr)| {
-        let transport = if scheme == "tcp" { Transport::Tcp } else { Transport::Udp };
-        (name.to_string(), transport, address)
+    let target = |(name, listen): (&str, &Listen)| match listen {
+        Listen::Udp(address) => Some((name.to_string(), Transport::Udp, *address)),
+        Listen::Tcp(address) => Some((name.to_string(), Transport::Tcp, *address)),
+        // The bundled configuration has no others.
+        _ => None,
     };
-    sensor.inputs().map(target).collect()
+    sensor.inputs().filter_map(target).collect()
 }
 
 fn configuration(folder: &Path) -> anyhow::Result<Config> {

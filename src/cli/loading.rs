@@ -1,11 +1,15 @@
-//! Rule sets for the verbs that work offline.
+//! Rule sets for the verbs that work offline, and what a running sensor tells.
 
 use super::{Exit, terminal};
 use crate::config::{Config, Rules};
 use crate::diagnostic::Level;
 use crate::input::now;
 use crate::rules::{EMBEDDED, Generation, Problem, Store};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Exit code of an offline verb that cannot do its work, as of grep.
 const TROUBLE: u8 = 2;
@@ -48,6 +52,23 @@ pub fn configuration(path: Option<&Path>) -> anyhow::Result<Config> {
         terminal::diagnostics(&mut std::io::stderr(), &problems, terminal::colour_err()).ok();
         anyhow::anyhow!("the configuration has errors").context(Exit(TROUBLE))
     })
+}
+
+/// How long the running sensor may take to answer on loopback.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest answer that is read.
+const MAX_ANSWER: u64 = 64 << 20;
+
+/// Asks the sensor that serves metrics at this address, if one runs.
+pub fn ask(address: SocketAddr, path: &str) -> Option<Value> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).ok()?;
+    let body = memchr::memmem::find(&answer, b"\r\n\r\n")?;
+    serde_json::from_slice(answer.get(body + 4..)?).ok()
 }
 
 /// Every problem of rule files.

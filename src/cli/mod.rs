@@ -13,6 +13,7 @@ mod rules;
 mod run;
 mod scan;
 mod send;
+mod sources;
 mod terminal;
 mod test;
 
@@ -38,7 +39,7 @@ pub fn main() -> ExitCode {
         Verb::Decode(args) => decode::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Send(args) => send::run(&args),
-        Verb::Sources(_) => Err(later("sources")),
+        Verb::Sources(args) => sources::run(&args),
         Verb::Import(_) => Err(later("import")),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Command::command(), "roje", &mut std::io::stdout());
@@ -95,9 +96,7 @@ enum Verb {
     Check(CheckArgs),
     Test(TestArgs),
     Rules(RulesArgs),
-    /// Show who sends to the running sensor (not supported in this version)
-    #[command(hide = true, disable_help_flag = true)]
-    Sources(Later),
+    Sources(SourcesArgs),
     Scan(ScanArgs),
     Decode(DecodeArgs),
     Explain(ExplainArgs),
@@ -220,6 +219,30 @@ pub struct RulesArgs {
     /// Rule files or directories [default: the running sensor, else the configuration in force]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// How they are printed: text or json
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
+    pub format: OutputFormat,
+}
+
+/// Show who sends to the running sensor: rate, last seen, decode errors, drops, clock skew
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje sources
+  roje sources --sort last-seen --top 20   who has been silent the longest
+  roje sources --sort skew                 whose clock or zone is off
+  roje sources --format json | jq '.sources[] | select(.decode_errors > 0)'
+
+Exit: 0, or 1 if no sensor answers on the address of its metrics.")]
+pub struct SourcesArgs {
+    /// Configuration file that tells where metrics are [default: /etc/roje/roje.toml if it exists, else built-in defaults]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Order: messages, rate, last-seen, errors, drops, skew or name
+    #[arg(long, value_name = "KEY", default_value = "messages", hide_default_value = true, value_parser = order)]
+    pub sort: String,
+    /// Show the first N
+    #[arg(long, value_name = "N", default_value_t = crate::admin::TOP)]
+    pub top: usize,
     /// How they are printed: text or json
     #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: OutputFormat,
@@ -366,6 +389,14 @@ impl TimeArgs {
 fn timezone(name: &str) -> Result<jiff::tz::TimeZone, String> {
     jiff::tz::TimeZone::get(name)
         .map_err(|_| format!("no time zone {name:?}; expected a name such as Europe/Tirane or UTC"))
+}
+
+fn order(name: &str) -> Result<String, String> {
+    let known = crate::pipeline::SORTS.map(|(known, _)| known);
+    match known.contains(&name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("no such order; expected one of: {}", known.join(", "))),
+    }
 }
 
 fn instant(text: &str) -> Result<jiff::Timestamp, String> {

@@ -5,21 +5,14 @@ use crate::detect::indicator::Kind;
 use crate::input::now;
 use crate::rules;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// How long the running sensor may take to answer on loopback.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The longest answer that is read.
-const MAX_ANSWER: u64 = 64 << 20;
 
 /// Shows rule sets: those named, or those of the running sensor, or those it would load.
 pub fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
     let running = match args.paths.is_empty() {
-        true => ask(loading::configuration(args.config.as_deref())?.metrics.listen),
+        true => loading::ask(loading::configuration(args.config.as_deref())?.metrics.listen, "/rules")
+            .filter(|report| report["sets"].is_array()),
         false => None,
     };
     let report = match running {
@@ -35,17 +28,6 @@ pub fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
         OutputFormat::Text => writeln!(out, "{}", text(&report))?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks the sensor that serves metrics at this address, if one runs.
-fn ask(address: SocketAddr) -> Option<Value> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET /rules HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).ok()?;
-    let body = memchr::memmem::find(&answer, b"\r\n\r\n")?;
-    serde_json::from_slice(answer.get(body + 4..)?).ok().filter(|report: &Value| report["sets"].is_array())
 }
 
 fn text(report: &Value) -> String {

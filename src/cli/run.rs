@@ -1,7 +1,7 @@
 //! `roje run`: the sensor.
 
 use super::{EX_CONFIG, RunArgs, terminal};
-use crate::config::{Config, DEFAULT_PATH, Rules};
+use crate::config::{Config, DEFAULT_PATH, Listen, Rules};
 use crate::diagnostic::{Diagnostic, Level};
 use crate::pipeline::{self, Options, Sensor, StartError};
 use std::io::IsTerminal;
@@ -85,8 +85,8 @@ fn tell(problems: &[Diagnostic]) {
 fn welcome(sensor: &Sensor) {
     let (bold, plain) = if terminal::colour_err() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     eprintln!();
-    for (name, scheme, address) in sensor.inputs() {
-        eprintln!("  {bold}{name:14}{plain} {scheme}://{address}");
+    for (name, listen) in sensor.inputs() {
+        eprintln!("  {bold}{name:14}{plain} {listen}");
     }
     if let Some(address) = sensor.metrics_address() {
         eprintln!("  {bold}{:14}{plain} http://{address}/metrics", "metrics");
@@ -99,7 +99,11 @@ fn welcome(sensor: &Sensor) {
         generation.sets.len(),
         terminal::count(entries as u64)
     );
-    if let Some((_, _, address)) = sensor.inputs().find(|(_, scheme, _)| *scheme == "udp") {
+    let udp = |(_, listen): (&str, &Listen)| match listen {
+        Listen::Udp(address) => Some(*address),
+        _ => None,
+    };
+    if let Some(address) = sensor.inputs().find_map(udp) {
         eprintln!("\nTry:  logger -d -n {} -P {} 'POST /error4.aspx'", address.ip(), address.port());
         eprintln!("Stop: Ctrl-C\n");
     }

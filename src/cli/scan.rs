@@ -183,6 +183,7 @@ impl Scan {
                 evidence: evidence.clone(),
                 input: 0,
                 peer: message.peer,
+                identity: None,
                 received: message.received,
                 last: message.received,
                 count: 1,

@@ -40,7 +40,13 @@ const RESTART: &[(&str, &str)] = &[
     ("input", "receive_buffer"),
     ("input", "max_message"),
     ("input", "max_connections"),
+    ("input", "max_connections_per_address"),
     ("input", "idle_timeout"),
+    ("input", "handshake_timeout"),
+    ("input", "proxies"),
+    ("input", "socket_mode"),
+    ("input", "socket_user"),
+    ("input", "socket_group"),
     ("output", "to"),
     ("output", "encoding"),
     ("metrics", "listen"),
@@ -82,7 +88,17 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
                 ("exercise", a.exercise == b.exercise),
                 ("max_message", a.max_message == b.max_message),
                 ("max_connections", a.max_connections == b.max_connections),
+                (
+                    "max_connections_per_address",
+                    a.max_connections_per_address == b.max_connections_per_address,
+                ),
                 ("idle_timeout", a.idle_timeout == b.idle_timeout),
+                ("handshake_timeout", a.handshake_timeout == b.handshake_timeout),
+                ("proxies", a.proxies == b.proxies),
+                ("certificates", a.tls == b.tls),
+                ("socket_mode", a.access.mode == b.access.mode),
+                ("socket_user", a.access.user == b.access.user),
+                ("socket_group", a.access.group == b.access.group),
             ]
         },
     );
@@ -97,6 +113,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
             let (before, after) = (old.constituent_of(a), new.constituent_of(b));
             vec![
                 ("networks", a.networks == b.networks),
+                ("certificates", a.certificates == b.certificates),
+                ("expect_every", a.expect_every == b.expect_every),
                 ("timezone", a.timezone == b.timezone),
                 ("sampling_rate", a.sampling_rate == b.sampling_rate),
                 ("relay", a.relay == b.relay),

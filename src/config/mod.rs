@@ -19,7 +19,7 @@ pub use diff::{Change, What, diff};
 use crate::alert::{Constituent, Encoding, Sector};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
-use crate::input::Format;
+use crate::input::{Format, tls, unix};
 use crate::output::Destination;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -50,6 +50,12 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 
 /// Default of `idle_timeout`.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Default of `max_connections_per_address`: a relay may hold many, but nobody all of them.
+pub const DEFAULT_MAX_CONNECTIONS_PER_ADDRESS: usize = 1024;
+
+/// Default of `handshake_timeout`: a few round trips over a satellite.
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Default of `memory_limit`.
 pub const DEFAULT_MEMORY_LIMIT: u64 = 2 << 30;
@@ -121,21 +127,37 @@ pub struct Input {
     pub receive_buffer: u64,
     /// Everything from here is an exercise.
     pub exercise: bool,
-    /// Bytes of the longest message (TCP).
+    /// Bytes of the longest message (all but UDP).
     pub max_message: u64,
-    /// Connections at one time (TCP).
+    /// Connections at one time (streams).
     pub max_connections: usize,
-    /// Silence after which a connection is closed (TCP).
+    /// Connections at one time from one address (TCP, TLS).
+    pub max_connections_per_address: usize,
+    /// Time without a whole message after which a connection is closed (streams).
     pub idle_timeout: Duration,
+    /// What a TLS handshake and a PROXY header may take.
+    pub handshake_timeout: Duration,
+    /// Whose connections begin with a PROXY header (TCP, TLS).
+    pub proxies: Vec<IpNet>,
+    /// Certificates (TLS).
+    pub tls: Option<tls::Files>,
+    /// Mode and owner of the socket (Unix).
+    pub access: unix::Access,
 }
 
 /// The socket of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listen {
     /// `udp://`
     Udp(SocketAddr),
     /// `tcp://`
     Tcp(SocketAddr),
+    /// `tls://`
+    Tls(SocketAddr),
+    /// `unix://` with `socket_type = "datagram"`
+    UnixDatagram(PathBuf),
+    /// `unix://` with `socket_type = "stream"`
+    UnixStream(PathBuf),
 }
 
 /// `[[source]]`
@@ -145,6 +167,10 @@ pub struct Source {
     pub name: String,
     /// Its addresses; the longest prefix wins.
     pub networks: Vec<IpNet>,
+    /// Names in its client certificate, beside its own.
+    pub certificates: Vec<String>,
+    /// Silence that is an alert.
+    pub expect_every: Option<Duration>,
     /// For its stamps that carry none; else that of the input.
     pub timezone: Option<TimeZone>,
     /// The sampling rate of its flow records, whatever they say themselves.
@@ -292,7 +318,12 @@ impl Input {
             exercise: false,
             max_message: DEFAULT_MAX_MESSAGE,
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections_per_address: DEFAULT_MAX_CONNECTIONS_PER_ADDRESS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            proxies: Vec::new(),
+            tls: None,
+            access: unix::Access::default(),
         }
     }
 }
@@ -319,10 +350,51 @@ pub fn default_tlp(to: &Destination) -> Tlp {
 }
 
 impl Listen {
-    /// The address.
-    pub fn address(self) -> SocketAddr {
+    /// Every scheme.
+    pub const SCHEMES: [&'static str; 4] = ["udp", "tcp", "tls", "unix"];
+
+    /// The address, unless it is a path.
+    pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Listen::Udp(address) | Listen::Tcp(address) => address,
+            Listen::Udp(address) | Listen::Tcp(address) | Listen::Tls(address) => Some(*address),
+            Listen::UnixDatagram(_) | Listen::UnixStream(_) => None,
+        }
+    }
+
+    /// The same at another address: the one that port 0 became.
+    pub fn at(&self, address: SocketAddr) -> Listen {
+        match self {
+            Listen::Udp(_) => Listen::Udp(address),
+            Listen::Tcp(_) => Listen::Tcp(address),
+            Listen::Tls(_) => Listen::Tls(address),
+            Listen::UnixDatagram(_) | Listen::UnixStream(_) => self.clone(),
+        }
+    }
+
+    /// The scheme of its URL.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Listen::Udp(_) => "udp",
+            Listen::Tcp(_) => "tcp",
+            Listen::Tls(_) => "tls",
+            Listen::UnixDatagram(_) | Listen::UnixStream(_) => "unix",
+        }
+    }
+
+    /// Whether no other socket can be where this one is.
+    pub fn clashes(&self, other: &Listen) -> bool {
+        let tcp = |listen: &Listen| matches!(listen, Listen::Tcp(_) | Listen::Tls(_));
+        match (self, other) {
+            (
+                Listen::UnixDatagram(path) | Listen::UnixStream(path),
+                Listen::UnixDatagram(other) | Listen::UnixStream(other),
+            ) => path == other,
+            // Port 0 is whichever is free, so never the same twice.
+            _ => {
+                tcp(self) == tcp(other)
+                    && self.address() == other.address()
+                    && self.address().is_some_and(|address| address.port() != 0)
+            }
         }
     }
 }
@@ -330,8 +402,10 @@ impl Listen {
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Listen::Udp(address) => write!(f, "udp://{address}"),
-            Listen::Tcp(address) => write!(f, "tcp://{address}"),
+            Listen::Udp(address) | Listen::Tcp(address) | Listen::Tls(address) => {
+                write!(f, "{}://{address}", self.scheme())
+            }
+            Listen::UnixDatagram(path) | Listen::UnixStream(path) => write!(f, "unix://{}", path.display()),
         }
     }
 }

@@ -7,12 +7,14 @@ use super::{DEFAULT_METRICS, Sensor, Source, Variables};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::Format;
+use crate::input::tls::{self, ClientAuth, Role};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
@@ -28,15 +30,85 @@ const INPUT: &[&str] = &[
     "exercise",
     "max_message",
     "max_connections",
+    "max_connections_per_address",
     "idle_timeout",
+    "handshake_timeout",
+    "proxies",
+    "cert_file",
+    "key_file",
+    "client_ca_file",
+    "crl_file",
+    "client_auth",
+    "socket_type",
+    "socket_mode",
+    "socket_user",
+    "socket_group",
 ];
-const SOURCE: &[&str] = &["name", "networks", "timezone", "constituent", "sampling_rate", "relay"];
+const SOURCE: &[&str] = &[
+    "name",
+    "networks",
+    "certificates",
+    "expect_every",
+    "timezone",
+    "constituent",
+    "sampling_rate",
+    "relay",
+];
 const CONSTITUENT: &[&str] = &["name", "sector", "networks", "contact"];
 const OUTPUT: &[&str] = &["name", "to", "encoding", "tlp", "sectors"];
 const METRICS: &[&str] = &["listen"];
 
-/// Keys of TCP inputs that have no meaning for UDP.
-const TCP_ONLY: &[&str] = &["max_message", "max_connections", "idle_timeout"];
+/// Keys that only some inputs know, and which.
+const ONLY: &[(&str, &[Kind])] = &[
+    ("receive_buffer", &[Kind::Udp]),
+    ("max_message", &[Kind::Tcp, Kind::Tls, Kind::UnixDatagram, Kind::UnixStream]),
+    ("max_connections", &[Kind::Tcp, Kind::Tls, Kind::UnixStream]),
+    ("max_connections_per_address", &[Kind::Tcp, Kind::Tls]),
+    ("idle_timeout", &[Kind::Tcp, Kind::Tls, Kind::UnixStream]),
+    ("proxies", &[Kind::Tcp, Kind::Tls]),
+    ("allow", &[Kind::Udp, Kind::Tcp, Kind::Tls]),
+    ("cert_file", &[Kind::Tls]),
+    ("key_file", &[Kind::Tls]),
+    ("client_ca_file", &[Kind::Tls]),
+    ("crl_file", &[Kind::Tls]),
+    ("client_auth", &[Kind::Tls]),
+    ("socket_type", &[Kind::UnixDatagram, Kind::UnixStream]),
+    ("socket_mode", &[Kind::UnixDatagram, Kind::UnixStream]),
+    ("socket_user", &[Kind::UnixDatagram, Kind::UnixStream]),
+    ("socket_group", &[Kind::UnixDatagram, Kind::UnixStream]),
+];
+
+/// What an input listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Udp,
+    Tcp,
+    Tls,
+    UnixDatagram,
+    UnixStream,
+}
+
+impl Kind {
+    fn of(listen: &Listen) -> Kind {
+        match listen {
+            Listen::Udp(_) => Kind::Udp,
+            Listen::Tcp(_) => Kind::Tcp,
+            Listen::Tls(_) => Kind::Tls,
+            Listen::UnixDatagram(_) => Kind::UnixDatagram,
+            Listen::UnixStream(_) => Kind::UnixStream,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Udp => "udp",
+            Kind::Tcp => "tcp",
+            Kind::Tls => "tls",
+            Kind::UnixDatagram => "unix datagram",
+            Kind::UnixStream => "unix stream",
+        }
+    }
+}
 
 /// Threads beyond the largest machines; a typing error, not a wish.
 const WORKERS: RangeInclusive<i64> = 0..=1024;
@@ -57,6 +129,12 @@ const MAX_CONNECTIONS: RangeInclusive<i64> = 1..=1_000_000;
 
 /// Shorter closes connections between two messages of a quiet device, longer keeps dead ones.
 const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+
+/// Shorter cuts off slow machines, longer lets silent peers hold their places.
+const HANDSHAKE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+
+/// Silence is looked for every second; beyond a month nobody waits for it.
+const EXPECT_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(31 * 86_400);
 
 /// Names are metric labels and folder names (NAME_MAX is 255; room is left for what is appended).
 const MAX_LABEL: usize = 64;
@@ -172,16 +250,10 @@ impl Reader<'_> {
     fn inputs<'t>(&mut self, roots: &'t [Table]) -> Vec<Placed<'t, Input>> {
         let inputs = self.each(roots, "input", Reader::input);
         self.unique(&inputs, "input", |input| &input.name);
-        let mut seen: HashMap<Listen, usize> = HashMap::new();
         for (index, input) in inputs.iter().enumerate() {
-            let listen = input.value.listen;
-            // Port 0 is whichever is free, so never the same twice.
-            if listen.address().port() == 0 {
-                continue;
-            }
-            let Some(first) = seen.insert(listen, index).and_then(|first| inputs.get(first)) else {
-                continue;
-            };
+            let before = inputs.iter().take(index);
+            let clashing = before.rev().find(|first| first.value.listen.clashes(&input.value.listen));
+            let Some(first) = clashing else { continue };
             let message = format!("input `{}` listens there already", first.value.name);
             self.problem(
                 "duplicate-address",
@@ -237,7 +309,20 @@ impl Reader<'_> {
         if let Some(count) = self.integer(table, "max_connections", MAX_CONNECTIONS) {
             input.max_connections = usize::try_from(count).unwrap_or(input.max_connections);
         }
-        self.assign(table, "idle_timeout", &mut input.idle_timeout, idle_timeout);
+        if let Some(count) = self.integer(table, "max_connections_per_address", MAX_CONNECTIONS) {
+            input.max_connections_per_address = usize::try_from(count).unwrap_or(usize::MAX);
+        }
+        self.assign(table, "idle_timeout", &mut input.idle_timeout, |text| span(text, IDLE_TIMEOUT));
+        self.assign(table, "handshake_timeout", &mut input.handshake_timeout, |text| {
+            span(text, HANDSHAKE_TIMEOUT)
+        });
+        if let Some(node) = table.find("proxies") {
+            input.proxies = self.list(node, "network", Reader::network);
+        }
+        self.unix(table, &mut input);
+        if matches!(input.listen, Listen::Tls(_)) {
+            input.tls = self.tls(table, place);
+        }
         if known {
             self.meaningless(table, &input);
         }
@@ -247,23 +332,108 @@ impl Reader<'_> {
 
     /// Keys that are well written but change nothing for this input.
     fn meaningless(&mut self, table: &Table, input: &Input) {
-        let transport = match input.listen {
-            Listen::Udp(_) => TCP_ONLY,
-            Listen::Tcp(_) => &["receive_buffer"],
+        let kind = Kind::of(&input.listen);
+        for entry in &table.entries {
+            let only = ONLY.iter().find(|(key, _)| *key == entry.key);
+            if only.is_some_and(|(_, kinds)| !kinds.contains(&kind)) {
+                let message = format!("`{}` has no effect on a {} input", entry.key, kind.name());
+                self.warn("no-effect", &entry.place, message);
+            }
+            if entry.key == "handshake_timeout" && kind != Kind::Tls && input.proxies.is_empty() {
+                let message = "`handshake_timeout` has no effect without TLS and without `proxies`";
+                self.warn("no-effect", &entry.place, message.to_owned());
+            }
+        }
+        if input.format == Format::Flow {
+            if let Some(entry) = table.entries.iter().find(|entry| entry.key == "timezone") {
+                self.warn(
+                    "no-effect",
+                    &entry.place,
+                    "flow records carry UTC: `timezone` has no effect".into(),
+                );
+            }
+            if let (true, Some(node)) = (matches!(kind, Kind::UnixDatagram | Kind::UnixStream), table.find("listen")) {
+                let place = node.place.clone();
+                let message = format!(
+                    "flow records over {}:// are not supported in this version",
+                    input.listen.scheme()
+                );
+                self.problem("not-supported", &place, message, "expected udp://, tcp:// or tls://ADDRESS:PORT");
+            }
+        }
+    }
+
+    /// What kind of Unix socket an input has, and who may write to it.
+    fn unix(&mut self, table: &Table, input: &mut Input) {
+        let mut stream = false;
+        self.assign(table, "socket_type", &mut stream, |text| match text {
+            "datagram" => Ok(false),
+            "stream" => Ok(true),
+            _ => Err(choice("an unknown kind of socket", text, ["datagram", "stream"])),
+        });
+        if let (true, Listen::UnixDatagram(path)) = (stream, &input.listen) {
+            input.listen = Listen::UnixStream(path.clone());
+        }
+        if let Some(node) = table.find("socket_mode").filter(|node| matches!(node.item, Item::Integer(_))) {
+            // As a TOML number, 0660 is an error and 660 is another mode.
+            self.wrong_type(node, "a string such as \"0660\"");
+        } else {
+            self.assign(table, "socket_mode", &mut input.access.mode, value::mode);
+        }
+        self.assign(table, "socket_user", &mut input.access.user, |text| name(text, MAX_NAME).map(Some));
+        self.assign(table, "socket_group", &mut input.access.group, |text| name(text, MAX_NAME).map(Some));
+    }
+
+    /// The certificates of a TLS input; read here, so that `check` finds what is wrong with them.
+    fn tls(&mut self, table: &Table, place: &Place) -> Option<tls::Files> {
+        let mut path = |key: &str, required: bool| match table.find(key) {
+            Some(node) => self.path(node),
+            None if required => {
+                self.missing(table, place, INPUT, key);
+                None
+            }
+            None => None,
         };
-        let scheme = if matches!(input.listen, Listen::Udp(_)) { "udp" } else { "tcp" };
-        for entry in table.entries.iter().filter(|entry| transport.contains(&entry.key.as_str())) {
-            self.warn(
-                "no-effect",
-                &entry.place,
-                format!("`{}` has no effect on a {scheme} input", entry.key),
-            );
+        let (cert, key) = (path("cert_file", true), path("key_file", true));
+        let (client_ca, crl) = (path("client_ca_file", false), path("crl_file", false));
+        let asked = |node: &Node| matches!(&node.item, Item::Text(text) if text != "none");
+        if let Some(node) = table.find("client_auth").filter(|node| client_ca.is_none() && asked(node)) {
+            let place = node.place.clone();
+            let label =
+                "expected `client_ca_file` beside it, the authorities that certificates may come from";
+            self.problem("missing-key", &place, "nobody is named whose certificates are good", label);
         }
-        if input.format == Format::Flow
-            && let Some(entry) = table.entries.iter().find(|entry| entry.key == "timezone")
+        if let Some(node) = table.find("crl_file").filter(|_| client_ca.is_none()) {
+            let place = node.place.clone();
+            self.warn("no-effect", &place, "`crl_file` has no effect without `client_ca_file`".to_owned());
+        }
+        // Whoever names an authority means it.
+        let mut client_auth = if client_ca.is_some() { ClientAuth::Required } else { ClientAuth::None };
+        self.assign(table, "client_auth", &mut client_auth, |text| {
+            let found = ClientAuth::ALL.into_iter().find(|auth| auth.name() == text);
+            found.ok_or_else(|| choice("an unknown answer", text, ClientAuth::ALL.map(ClientAuth::name)))
+        });
+        let files = tls::Files { cert: cert?, key: key?, client_ca, crl, client_auth };
+        if let Err(error) = files.check() {
+            let stem = error.role.name();
+            let node = table.find(&format!("{stem}_file"));
+            let place = node.map_or(place, |node| &node.place).clone();
+            let expected = match error.role {
+                Role::Cert => "expected a certificate and its chain, in PEM",
+                Role::Key => "expected the private key of the certificate, in PEM",
+                Role::ClientCa => "expected the certificates of authorities, in PEM",
+                Role::Crl => "expected revocation lists of these authorities",
+            };
+            self.problem("bad-certificate", &place, error.reason, expected);
+        } else if let Some(node) = table.find("key_file")
+            && world_readable(&files.key)
         {
-            self.warn("no-effect", &entry.place, "flow records carry UTC: `timezone` has no effect".into());
+            let place = node.place.clone();
+            let message = "everybody on this machine can read the private key".to_owned();
+            self.warn("exposed-key", &place, message).help =
+                Some(format!("chmod 600 {}", files.key.display()));
         }
+        Some(files)
     }
 
     fn constituent(&mut self, table: &Table, place: &Place) -> Option<Constituent> {
@@ -286,11 +456,22 @@ impl Reader<'_> {
             let label = reader.required(table, place, SOURCE, "name", |text| name(text, MAX_NAME));
             let networks = match table.find("networks") {
                 Some(node) => reader.list(node, "network", Reader::network),
+                // A certificate with its name is enough.
+                None if table.find("certificates").is_some() => Vec::new(),
                 None => {
                     reader.missing(table, place, SOURCE, "networks");
                     Vec::new()
                 }
             };
+            let certificates = match table.find("certificates") {
+                Some(node) => {
+                    reader.list(node, "name", |reader, node| reader.parsed(node, |text| name(text, MAX_NAME)))
+                }
+                None => Vec::new(),
+            };
+            let mut expect_every = None;
+            reader
+                .assign(table, "expect_every", &mut expect_every, |text| span(text, EXPECT_EVERY).map(Some));
             let mut zone = None;
             reader.assign(table, "timezone", &mut zone, |text| timezone(text).map(Some));
             let mut constituent = None;
@@ -310,10 +491,20 @@ impl Reader<'_> {
             let sampling_rate = reader.integer(table, "sampling_rate", SAMPLING_RATE);
             let sampling_rate = sampling_rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
             let relay = reader.flag(table, "relay").unwrap_or(false);
-            Some(Source { name: label?, networks, timezone: zone, sampling_rate, relay, constituent })
+            Some(Source {
+                name: label?,
+                networks,
+                certificates,
+                expect_every,
+                timezone: zone,
+                sampling_rate,
+                relay,
+                constituent,
+            })
         });
         self.unique(&sources, "source", |source| &source.name);
         self.claimed_twice(&sources, "source", |source| (&source.name, &source.networks));
+        self.certified_twice(&sources);
         sources.into_iter().map(|source| source.value).collect()
     }
 
@@ -356,6 +547,20 @@ impl Reader<'_> {
                     message,
                     "expected one owner of a network",
                 );
+            }
+        }
+    }
+
+    /// The same name in the certificates of two sources.
+    fn certified_twice(&mut self, sources: &[Placed<'_, Source>]) {
+        let mut owners: HashMap<&str, usize> = HashMap::new();
+        for (index, placed) in sources.iter().enumerate() {
+            for name in &placed.value.certificates {
+                let first = owners.insert(name, index).filter(|first| *first != index);
+                let Some(first) = first.and_then(|first| sources.get(first)) else { continue };
+                let message = format!("source `{}` has this certificate too", first.value.name);
+                let place = placed.key("certificates");
+                self.problem("duplicate-certificate", place, message, "expected one owner of a certificate");
             }
         }
     }
@@ -444,9 +649,7 @@ impl Reader<'_> {
             self.assign(table, "listen", &mut metrics.listen, value::socket);
             place = table.find("listen").map(|node| node.place.clone()).or(place);
         }
-        let taken = |input: &&Placed<'_, Input>| {
-            input.value.listen == Listen::Tcp(metrics.listen) && metrics.listen.port() != 0
-        };
+        let taken = |input: &&Placed<'_, Input>| input.value.listen.clashes(&Listen::Tcp(metrics.listen));
         if let Some(input) = inputs.iter().find(taken) {
             let place = place.unwrap_or_else(|| input.key("listen").clone());
             let message = format!("input `{}` listens on the address of metrics", input.value.name);
@@ -803,13 +1006,24 @@ fn timezone(text: &str) -> Result<TimeZone, Refusal> {
     })
 }
 
-fn idle_timeout(text: &str) -> Result<Duration, Refusal> {
+/// A span of time within bounds.
+fn span(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Refusal> {
     let span = value::duration(text)?;
-    if IDLE_TIMEOUT.contains(&span) {
-        Ok(span)
-    } else {
-        Err(Refusal::new("out of range", "expected \"1s\" to \"30d\""))
+    if range.contains(&span) {
+        return Ok(span);
     }
+    let shown = |span: &Duration| match span.as_secs() {
+        days if days >= 86_400 && days % 86_400 == 0 => format!("{}d", days / 86_400),
+        minutes if minutes >= 60 && minutes % 60 == 0 => format!("{}m", minutes / 60),
+        seconds => format!("{seconds}s"),
+    };
+    let expected = format!("expected \"{}\" to \"{}\"", shown(range.start()), shown(range.end()));
+    Err(Refusal::new("out of range", expected))
+}
+
+/// Whether the permissions of a file let everybody read it.
+fn world_readable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
 fn format(text: &str) -> Result<Format, Refusal> {

@@ -146,26 +146,28 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Refusal> {
     }
 }
 
-/// `udp://0.0.0.0:514`.
+/// `udp://0.0.0.0:514`, `unix:///dev/log`; which kind of Unix socket another key says.
 pub(super) fn listen(text: &str) -> Result<Listen, Refusal> {
-    const EXPECTED: &str = "expected udp://ADDRESS:PORT or tcp://ADDRESS:PORT";
+    const EXPECTED: &str =
+        "expected udp://ADDRESS:PORT, tcp://ADDRESS:PORT, tls://ADDRESS:PORT or unix:///PATH";
     let text = text.trim();
     let Some((scheme, rest)) = text.split_once("://") else {
         let refusal = Refusal::new("not a URL", EXPECTED);
         return Err(match text.parse::<SocketAddr>() {
             Ok(address) => refusal.help(format!("\"udp://{address}\"")),
+            Err(_) if text.starts_with('/') => refusal.help("\"unix://\" before the path"),
             Err(_) => refusal,
         });
     };
     let wrap: fn(SocketAddr) -> Listen = match scheme {
         "udp" => Listen::Udp,
         "tcp" => Listen::Tcp,
-        "tls" => return Err(Refusal::unsupported("`tls://`", EXPECTED)),
-        "unix" => return Err(Refusal::unsupported("`unix://`", EXPECTED)),
+        "tls" => Listen::Tls,
+        "unix" => return unix_path(rest).map(Listen::UnixDatagram),
         "nats" => return Err(Refusal::unsupported("`nats://`", EXPECTED)),
         _ => {
             let refusal = Refusal::new("an unknown kind of listener", EXPECTED);
-            return Err(match nearest(scheme, ["udp", "tcp"]) {
+            return Err(match nearest(scheme, Listen::SCHEMES) {
                 Some(name) => refusal.help(format!("{name}://")),
                 None => refusal,
             });
@@ -177,6 +179,33 @@ pub(super) fn listen(text: &str) -> Result<Listen, Refusal> {
             refusal.help.map(|help| help.replacen('"', &format!("\"{scheme}://"), 1).replace("7653", "514"));
         Refusal { expected: EXPECTED.into(), help, ..refusal }
     })
+}
+
+/// Bytes of the path of a Unix socket: `sun_path` has 108, one of them the closing NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The absolute path of `unix:///path`.
+fn unix_path(path: &str) -> Result<PathBuf, Refusal> {
+    const EXPECTED: &str = "expected unix:///PATH, such as \"unix:///run/roje/log\"";
+    if !path.starts_with('/') {
+        return Err(Refusal::new("not an absolute path", EXPECTED));
+    }
+    if path.ends_with('/') || path.contains('\0') {
+        return Err(Refusal::new("not the path of a socket", EXPECTED));
+    }
+    if path.len() > MAX_SOCKET_PATH {
+        let message = format!("longer than the {MAX_SOCKET_PATH} bytes that the path of a socket may have");
+        return Err(Refusal::new(message, EXPECTED));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// `0660`: permission bits in octal, as chmod takes them.
+pub(super) fn mode(text: &str) -> Result<u32, Refusal> {
+    let text = text.trim();
+    let octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    mode.ok_or_else(|| Refusal::new("not a file mode", "expected \"0000\" to \"0777\", such as \"0660\""))
 }
 
 /// `stdout:`, `file:///var/log/roje/alerts.json`.
@@ -352,8 +381,13 @@ mod tests {
             ("udp://localhost:514", Err(("bad-value", Some("\"udp://127.0.0.1:514\"")))),
             ("udp://10.0.0.1", Err(("bad-value", Some("\"udp://10.0.0.1:514\"")))),
             ("upd://0.0.0.0:514", Err(("bad-value", Some("udp://")))),
-            ("tls://0.0.0.0:6514", Err(("not-supported", None))),
-            ("unix:///run/roje.sock", Err(("not-supported", None))),
+            ("tls://0.0.0.0:6514", Ok("tls://0.0.0.0:6514")),
+            ("tls://:6514", Err(("bad-value", Some("\"tls://0.0.0.0:6514\" for every address")))),
+            ("unix:///run/roje.sock", Ok("unix:///run/roje.sock")),
+            ("unix://run/roje.sock", Err(("bad-value", None))),
+            ("unix:///run/", Err(("bad-value", None))),
+            ("/dev/log", Err(("bad-value", Some("\"unix://\" before the path")))),
+            ("nats://127.0.0.1:4222", Err(("not-supported", None))),
             ("udp://0.0.0.0:70000", Err(("bad-value", None))),
         ] {
             let found = listen(text).map(|listen| listen.to_string());

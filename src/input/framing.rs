@@ -91,6 +91,11 @@ impl Framer {
         self.position == Position::Lost
     }
 
+    /// Whether no message is under way, as far as the bytes before those not consumed tell.
+    pub fn is_between(&self) -> bool {
+        self.position == Position::Start
+    }
+
     /// Finds the next message at the start of `buffer`, which begins with what the last call left.
     ///
     /// With `end` nothing will follow: an unfinished message is handed out as it is.

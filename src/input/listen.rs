@@ -10,6 +10,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// How messages travel.
@@ -51,8 +53,8 @@ pub enum AddressError {
     /// A scheme that nobody knows.
     #[error("unknown scheme {0:?}, expected udp, tcp, tls or unix")]
     UnknownScheme(String),
-    /// A scheme of the interface that is not built yet.
-    #[error("{0}:// is not supported in this version")]
+    /// A scheme of the interface that cannot be sent to yet.
+    #[error("sending to {0}:// is not supported in this version")]
     Unsupported(&'static str),
     /// Nothing between `://` and the port.
     #[error("no address in {0:?}, expected one such as udp://0.0.0.0:514")]
@@ -152,8 +154,17 @@ pub struct Passed {
 struct PassedSocket {
     name: String,
     fd: OwnedFd,
-    transport: Option<Transport>,
-    address: Option<SocketAddr>,
+    datagram: bool,
+    place: Place,
+}
+
+/// What a socket is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Internet(SocketAddr),
+    Unix(PathBuf),
+    /// Nothing that an input listens on.
+    Other,
 }
 
 impl Passed {
@@ -167,39 +178,51 @@ impl Passed {
     fn new(sockets: Vec<(String, OwnedFd)>) -> Passed {
         let sockets = sockets.into_iter().map(|(name, fd)| {
             let view = SockRef::from(&fd);
-            let transport = match view.r#type() {
-                Ok(Type::DGRAM) => Some(Transport::Udp),
-                Ok(Type::STREAM) => Some(Transport::Tcp),
-                _ => None,
+            let datagram = matches!(view.r#type(), Ok(Type::DGRAM));
+            let known = datagram || matches!(view.r#type(), Ok(Type::STREAM));
+            let address = view.local_addr().ok().filter(|_| known);
+            let place = match address
+                .map(|address| (address.as_socket(), address.as_pathname().map(Path::to_owned)))
+            {
+                Some((Some(address), _)) => Place::Internet(address),
+                Some((_, Some(path))) => Place::Unix(path),
+                _ => Place::Other,
             };
-            let address = view.local_addr().ok().and_then(|address| address.as_socket());
-            PassedSocket { name, fd, transport, address }
+            PassedSocket { name, fd, datagram, place }
         });
         Passed { sockets: sockets.collect() }
     }
 
     /// Takes the datagram sockets of an input.
     pub fn take_udp(&mut self, input: &str, address: SocketAddr) -> Vec<UdpSocket> {
-        self.take(input, Transport::Udp, address).map(UdpSocket::from).collect()
+        self.take(input, true, &Place::Internet(address)).map(UdpSocket::from).collect()
     }
 
     /// Takes the listeners of an input.
     pub fn take_tcp(&mut self, input: &str, address: SocketAddr) -> Vec<TcpListener> {
-        self.take(input, Transport::Tcp, address).map(TcpListener::from).collect()
+        self.take(input, false, &Place::Internet(address)).map(TcpListener::from).collect()
+    }
+
+    /// Takes the Unix datagram sockets of an input.
+    pub fn take_unix_datagram(&mut self, input: &str, path: &Path) -> Vec<UnixDatagram> {
+        self.take(input, true, &Place::Unix(path.to_owned())).map(UnixDatagram::from).collect()
+    }
+
+    /// Takes the Unix listeners of an input.
+    pub fn take_unix_stream(&mut self, input: &str, path: &Path) -> Vec<UnixListener> {
+        self.take(input, false, &Place::Unix(path.to_owned())).map(UnixListener::from).collect()
     }
 
     /// A socket belongs to the input whose name `FileDescriptorName=` gives; without such a name, to
     /// the one whose address it is bound to.
-    fn take(
-        &mut self,
-        input: &str,
-        transport: Transport,
-        address: SocketAddr,
-    ) -> impl Iterator<Item = OwnedFd> {
-        let fits = |socket: &PassedSocket| socket.transport == Some(transport) && socket.address.is_some();
+    fn take(&mut self, input: &str, datagram: bool, place: &Place) -> impl Iterator<Item = OwnedFd> {
+        let kind = std::mem::discriminant(place);
+        let fits = |socket: &PassedSocket| {
+            socket.datagram == datagram && std::mem::discriminant(&socket.place) == kind
+        };
         let named = self.sockets.iter().any(|socket| fits(socket) && socket.name == input);
-        let belongs = move |socket: &mut PassedSocket| {
-            fits(socket) && if named { socket.name == input } else { socket.address == Some(address) }
+        let belongs = |socket: &mut PassedSocket| {
+            fits(socket) && if named { socket.name == input } else { socket.place == *place }
         };
         let taken: Vec<PassedSocket> = self.sockets.extract_if(.., belongs).collect();
         taken.into_iter().map(|socket| socket.fd)
@@ -207,11 +230,16 @@ impl Passed {
 
     /// What no input took, as `name (address)`: a mistake in a unit file that is worth a warning.
     pub fn left(&self) -> impl Iterator<Item = String> {
-        self.sockets.iter().map(|socket| match (socket.transport, socket.address) {
-            (Some(transport), Some(address)) => {
-                format!("{} ({}://{address})", socket.name, transport.scheme())
+        self.sockets.iter().map(|socket| match &socket.place {
+            Place::Internet(address) => {
+                let scheme = if socket.datagram { "udp" } else { "tcp" };
+                format!("{} ({scheme}://{address})", socket.name)
             }
-            _ => format!("{} (not an internet socket)", socket.name),
+            Place::Unix(path) => {
+                let kind = if socket.datagram { "datagram" } else { "stream" };
+                format!("{} (unix://{}, {kind})", socket.name, path.display())
+            }
+            Place::Other => format!("{} (neither an internet nor a Unix socket)", socket.name),
         })
     }
 }
@@ -240,8 +268,8 @@ mod tests {
         for (text, message) in [
             ("0.0.0.0:514", "expected a URL such as udp://0.0.0.0:514, found \"0.0.0.0:514\""),
             ("http://0.0.0.0:514", "unknown scheme \"http\", expected udp, tcp, tls or unix"),
-            ("tls://0.0.0.0:6514", "tls:// is not supported in this version"),
-            ("unix:///run/log", "unix:// is not supported in this version"),
+            ("tls://0.0.0.0:6514", "sending to tls:// is not supported in this version"),
+            ("unix:///run/log", "sending to unix:// is not supported in this version"),
             ("udp://0.0.0.0", "no valid port in \"udp://0.0.0.0\", expected one such as udp://0.0.0.0:514"),
             (
                 "udp://1.2.3.4:99999",
@@ -293,5 +321,24 @@ mod tests {
         assert_eq!(passed.left().collect::<Vec<_>>(), [format!("syslog (tcp://{at_other})")]);
         assert_eq!(passed.take_tcp("x", at_other).len(), 1);
         assert_eq!(passed.left().count(), 0);
+    }
+
+    #[test]
+    fn passed_unix_sockets_are_found_like_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let datagram = |name: &str| UnixDatagram::bind(path(name)).unwrap().into();
+        let stream = |name: &str| UnixListener::bind(path(name)).unwrap().into();
+        let mut passed = Passed::new(vec![
+            ("local".to_owned(), datagram("a")),
+            ("roje.socket".to_owned(), stream("b")),
+            ("roje.socket".to_owned(), datagram("c")),
+        ]);
+        assert_eq!(passed.take_unix_stream("local", &path("a")).len(), 0);
+        assert_eq!(passed.take_udp("local", "127.0.0.1:1".parse().unwrap()).len(), 0);
+        assert_eq!(passed.take_unix_datagram("local", &path("elsewhere")).len(), 1);
+        assert_eq!(passed.take_unix_stream("other", &path("b")).len(), 1);
+        let left = format!("roje.socket (unix://{}, datagram)", path("c").display());
+        assert_eq!(passed.left().collect::<Vec<_>>(), [left]);
     }
 }

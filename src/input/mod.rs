@@ -10,9 +10,12 @@ pub mod framing;
 pub mod listen;
 mod passed;
 pub mod pcap;
+mod proxy;
 pub mod send;
 pub mod stream;
+pub mod tls;
 pub mod udp;
+pub mod unix;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,29 +1,38 @@
-//! TCP: one task for a connection, one receive buffer for all connections of a worker.
+//! Streams: TCP, TLS and Unix sockets; one task for a connection, one receive buffer for all
+//! connections of a worker.
 //!
-//! [`serve`] accepts on a listener that any number of workers share (clones of one [`bind`]) and hands
-//! each message to the worker's [`Handler`]. Bytes are read into the worker's buffer when a connection
-//! has some, framed and handled before the next await; a connection owns nothing but its unfinished
-//! message, so that thousands of idle ones cost little. What is over the transport is written for any
-//! `AsyncRead`: TLS and Unix streams are a handshake in `accepted` and nothing else.
+//! [`serve`] accepts on a [`Listener`] that any number of workers share (clones of one [`bind`]) and
+//! hands each message to the worker's [`Handler`]. Bytes are read into the worker's buffer when a
+//! connection has some, framed and handled before the next await; a connection owns nothing but its
+//! unfinished message, so that thousands of idle ones cost little. What comes before the messages, a
+//! PROXY header or a TLS handshake, is the part of `open`; the loop behind it is written for any
+//! `AsyncRead`.
 
 use super::framing::{Delimiters, Framer, frames};
+use super::proxy;
+use super::tls::{Identity, Tls};
 use super::{Group, MAX_MESSAGE, Message, Stop, canonical, now};
+use ipnet::IpNet;
+use rustls::CertificateError;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// Whoever takes the messages of a worker's connections.
 pub trait Handler {
@@ -38,8 +47,9 @@ pub trait Handler {
     /// A connection has ended, and nothing more comes of it.
     fn closed(&mut self, _peer: SocketAddr) {}
 
-    /// The messages of one read come; rules may be taken anew.
-    fn batch_begin(&mut self) {}
+    /// The messages of one read come, from the holder of a certificate if the peer showed one; rules
+    /// may be taken anew.
+    fn batch_begin(&mut self, _identity: Option<&Arc<Identity>>) {}
 
     /// The messages of one read were handed over; counters and hits may be passed on.
     fn batch_end(&mut self) {}
@@ -60,17 +70,44 @@ pub trait Handler {
     }
 }
 
-/// The limits of one listener.
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP, with or without TLS.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Another handle of the same socket, for another worker.
+    pub fn try_clone(&self) -> io::Result<Listener> {
+        match self {
+            Listener::Tcp(listener) => listener.try_clone().map(Listener::Tcp),
+            Listener::Unix(listener) => listener.try_clone().map(Listener::Unix),
+        }
+    }
+}
+
+/// The limits of one listener, and what comes before its messages.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The longest message; longer ones keep their head.
     pub max_message: usize,
     /// Connections at one time, over all workers; more are closed at once.
     pub max_connections: u64,
-    /// A connection that sends nothing for so long is closed.
+    /// Of these, those of one address (of IPv6: of one /64).
+    pub max_per_address: u64,
+    /// A connection that finishes no message for so long is closed.
     pub idle_timeout: Option<Duration>,
     /// Where messages end: those of syslog, or of IPFIX.
     pub delimiters: Delimiters,
+    /// How long a PROXY header and a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// Peers whose connections begin with a PROXY header; if there are none, nobody's does.
+    pub proxies: Vec<IpNet>,
+    /// TLS, where the listener speaks it.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for Options {
@@ -78,8 +115,129 @@ impl Default for Options {
         Options {
             max_message: MAX_MESSAGE,
             max_connections: 4096,
+            max_per_address: 4096,
             idle_timeout: Some(Duration::from_secs(600)),
             delimiters: Delimiters::Stream,
+            handshake_timeout: Duration::from_secs(10),
+            proxies: Vec::new(),
+            tls: None,
+        }
+    }
+}
+
+/// Why the sensor closed a connection, or why it broke; the name is the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Too many were open.
+    Limit,
+    /// Too many of its address were open.
+    AddressLimit,
+    /// Its peer is not allowed.
+    Denied,
+    /// Its peer sent nothing for too long.
+    Idle,
+    /// Its peer sent, but finished no message for too long.
+    Slow,
+    /// Reading or accepting failed.
+    Error,
+    /// What came cannot be cut into messages.
+    Unframed,
+    /// A PROXY header from somebody who is no proxy.
+    ProxyRefused,
+    /// No PROXY header, or a broken one, from a proxy.
+    ProxyInvalid,
+    /// The PROXY header or the TLS handshake took too long.
+    HandshakeTimeout,
+    /// What came was not TLS.
+    NotTls,
+    /// No version or cipher in common.
+    TlsIncompatible,
+    /// The peer broke off the handshake with an alert, mostly because it does not trust us.
+    TlsAlert,
+    /// The peer showed no certificate where it must.
+    NoCertificate,
+    /// The peer's certificate is not from a trusted authority, or broken.
+    BadCertificate,
+    /// The peer's certificate has expired or is not valid yet.
+    ExpiredCertificate,
+    /// The peer's certificate was revoked, or nothing is known of that.
+    RevokedCertificate,
+    /// Any other end of the handshake.
+    HandshakeFailed,
+}
+
+impl Closed {
+    /// Every reason.
+    pub const ALL: [Closed; 18] = [
+        Closed::Limit,
+        Closed::AddressLimit,
+        Closed::Denied,
+        Closed::Idle,
+        Closed::Slow,
+        Closed::Error,
+        Closed::Unframed,
+        Closed::ProxyRefused,
+        Closed::ProxyInvalid,
+        Closed::HandshakeTimeout,
+        Closed::NotTls,
+        Closed::TlsIncompatible,
+        Closed::TlsAlert,
+        Closed::NoCertificate,
+        Closed::BadCertificate,
+        Closed::ExpiredCertificate,
+        Closed::RevokedCertificate,
+        Closed::HandshakeFailed,
+    ];
+
+    /// The label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Closed::Limit => "limit",
+            Closed::AddressLimit => "address_limit",
+            Closed::Denied => "denied",
+            Closed::Idle => "idle",
+            Closed::Slow => "slow",
+            Closed::Error => "error",
+            Closed::Unframed => "unframed",
+            Closed::ProxyRefused => "proxy_refused",
+            Closed::ProxyInvalid => "proxy_invalid",
+            Closed::HandshakeTimeout => "handshake_timeout",
+            Closed::NotTls => "not_tls",
+            Closed::TlsIncompatible => "tls_incompatible",
+            Closed::TlsAlert => "tls_alert",
+            Closed::NoCertificate => "no_certificate",
+            Closed::BadCertificate => "bad_certificate",
+            Closed::ExpiredCertificate => "expired_certificate",
+            Closed::RevokedCertificate => "revoked_certificate",
+            Closed::HandshakeFailed => "handshake_failed",
+        }
+    }
+
+    /// Why a handshake failed.
+    fn handshake(error: &io::Error) -> Closed {
+        use rustls::Error;
+        let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
+            return Closed::HandshakeFailed;
+        };
+        match error {
+            Error::InvalidMessage(_)
+            | Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. } => Closed::NotTls,
+            Error::PeerIncompatible(_) => Closed::TlsIncompatible,
+            Error::AlertReceived(_) => Closed::TlsAlert,
+            Error::NoCertificatesPresented => Closed::NoCertificate,
+            Error::InvalidCertificate(reason) => match reason {
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. } => Closed::ExpiredCertificate,
+                CertificateError::Revoked
+                | CertificateError::UnknownRevocationStatus
+                | CertificateError::ExpiredRevocationList
+                | CertificateError::ExpiredRevocationListContext { .. } => Closed::RevokedCertificate,
+                _ => Closed::BadCertificate,
+            },
+            _ => Closed::HandshakeFailed,
         }
     }
 }
@@ -92,17 +250,25 @@ pub struct Stats {
     pub connections: AtomicU64,
     /// Connections accepted.
     pub accepted: AtomicU64,
-    /// Connections closed at once because there were too many.
-    pub refused: AtomicU64,
-    /// Connections closed at once because their peer is not allowed.
-    pub denied: AtomicU64,
-    /// Connections closed because they were idle.
-    pub idle: AtomicU64,
-    /// Connections that ended with an error, and failures to accept.
-    pub errors: AtomicU64,
+    closed: [AtomicU64; Closed::ALL.len()],
+    /// Connections open now of each address that has some: no more entries than connections.
+    addresses: Mutex<HashMap<IpAddr, u64>>,
 }
 
-/// Opens a listener; `try_clone` gives each further worker its own handle of it.
+impl Stats {
+    /// Connections that ended for a reason.
+    pub fn closed(&self, reason: Closed) -> u64 {
+        self.closed.get(reason as usize).map_or(0, |count| count.load(Relaxed))
+    }
+
+    fn count(&self, reason: Closed) {
+        if let Some(count) = self.closed.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Opens a TCP listener; `try_clone` gives each further worker its own handle of it.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -117,11 +283,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Connections that the kernel may hold for us; it caps this at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Serves a listener on the current thread until `stop`, on a runtime of its own.
 pub fn run<H: Handler + 'static>(
-    listener: TcpListener,
+    listener: Listener,
     options: Options,
     handler: H,
     stop: Stop,
@@ -135,14 +301,13 @@ pub fn run<H: Handler + 'static>(
 ///
 /// Several may run on one thread, each with its own handler.
 pub async fn serve<H: Handler + 'static>(
-    listener: TcpListener,
+    listener: Listener,
     options: Options,
     handler: H,
     stop: Stop,
     stats: Arc<Stats>,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = Acceptor::new(listener)?;
     let framer = Framer::new(options.delimiters, options.max_message);
     let worker = Worker {
         handler: RefCell::new(handler),
@@ -162,6 +327,43 @@ pub async fn serve<H: Handler + 'static>(
     };
     LocalSet::new().run_until(serving).await;
     Ok(())
+}
+
+/// A listener on the runtime of a worker.
+enum Acceptor {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// A connection as the listener gave it.
+enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Acceptor {
+    fn new(listener: Listener) -> io::Result<Acceptor> {
+        match listener {
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(listener).map(Acceptor::Tcp)
+            }
+            Listener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                tokio::net::UnixListener::from_std(listener).map(Acceptor::Unix)
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Acceptor::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream, canonical(peer)))
+            }
+            Acceptor::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
 }
 
 /// How long a handler may hold something back.
@@ -198,7 +400,7 @@ struct Worker<H> {
 /// faster.
 const READ: usize = 32 * 1024;
 
-async fn accept<H: Handler + 'static>(listener: tokio::net::TcpListener, worker: Rc<Worker<H>>) {
+async fn accept<H: Handler + 'static>(listener: Acceptor, worker: Rc<Worker<H>>) {
     let mut tasks = JoinSet::new();
     let mut stopped = pin!(worker.stop.wait());
     loop {
@@ -206,10 +408,10 @@ async fn accept<H: Handler + 'static>(listener: tokio::net::TcpListener, worker:
             biased;
             () = &mut stopped => break,
             result = listener.accept() => match result {
-                Ok((stream, peer)) => worker.accepted(stream, canonical(peer), &mut tasks),
+                Ok(accepted) => worker.accepted(accepted, &mut tasks),
                 Err(_) => {
                     // Out of descriptors, most likely: the connection stays where it is, so do not spin.
-                    worker.stats.errors.fetch_add(1, Relaxed);
+                    worker.stats.count(Closed::Error);
                     sleep(ACCEPT_RETRY).await;
                 }
             },
@@ -222,8 +424,8 @@ async fn accept<H: Handler + 'static>(listener: tokio::net::TcpListener, worker:
     // Those that the kernel accepted for us may have sent already.
     yield_now().await;
     for _ in 0..BACKLOG {
-        let Some(Ok((stream, peer))) = poll_once(pin!(listener.accept())).await else { break };
-        worker.accepted(stream, canonical(peer), &mut tasks);
+        let Some(Ok(accepted)) = poll_once(pin!(listener.accept())).await else { break };
+        worker.accepted(accepted, &mut tasks);
     }
     drop(listener);
     while let Some(result) = tasks.join_next().await {
@@ -244,48 +446,218 @@ fn check(result: Result<(), JoinError>) {
 }
 
 impl<H: Handler + 'static> Worker<H> {
-    fn accepted(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinSet<()>) {
-        let stats = &self.stats;
-        if !self.handler.borrow_mut().allows(peer) {
-            stats.denied.fetch_add(1, Relaxed);
-            return;
-        }
-        if stats.connections.fetch_add(1, Relaxed) >= self.options.max_connections {
-            stats.connections.fetch_sub(1, Relaxed);
-            stats.refused.fetch_add(1, Relaxed);
-            return;
-        }
-        stats.accepted.fetch_add(1, Relaxed);
-        let open = Open(Arc::clone(stats));
-        // Without it, a peer that vanished would occupy its place for ever where idling is allowed.
-        let _ = SockRef::from(&stream).set_keepalive(true);
+    fn accepted(self: &Rc<Self>, accepted: Accepted, tasks: &mut JoinSet<()>) {
+        let opened = match &accepted {
+            Accepted::Tcp(stream, peer) => {
+                // Without it, a peer that vanished would occupy its place for ever where idling is allowed.
+                let _ = SockRef::from(stream).set_keepalive(true);
+                // Whom a proxy speaks for is known when its header was read.
+                self.open(Some(*peer).filter(|peer| !self.is_proxy(*peer)))
+            }
+            Accepted::Unix(_) => self.open(None),
+        };
+        let open = match opened {
+            Ok(open) => open,
+            Err(reason) => return self.stats.count(reason),
+        };
+        self.stats.accepted.fetch_add(1, Relaxed);
         let worker = Rc::clone(self);
         tasks.spawn_local(async move {
-            let _open = open;
-            if worker.connection(stream, peer).await.is_err() {
-                worker.stats.errors.fetch_add(1, Relaxed);
+            let result = match accepted {
+                Accepted::Tcp(stream, peer) => worker.tcp(stream, peer, open).await,
+                Accepted::Unix(stream) => {
+                    let _open = open;
+                    worker.connection(stream, None, None).await
+                }
+            };
+            if let Err(reason) = result {
+                worker.stats.count(reason);
             }
-            worker.handler.borrow_mut().closed(peer);
         });
+    }
+
+    /// Counts a connection in, and the address it comes from where that is known.
+    fn open(&self, peer: Option<SocketAddr>) -> Result<Open, Closed> {
+        if let Some(peer) = peer
+            && !self.handler.borrow_mut().allows(peer)
+        {
+            return Err(Closed::Denied);
+        }
+        let mut open = Open { stats: Arc::clone(&self.stats), address: None };
+        if self.stats.connections.fetch_add(1, Relaxed) >= self.options.max_connections {
+            return Err(Closed::Limit);
+        }
+        match peer {
+            Some(peer) => open.of(peer, self.options.max_per_address).map(|()| open),
+            None => Ok(open),
+        }
+    }
+
+    fn is_proxy(&self, peer: SocketAddr) -> bool {
+        self.options.proxies.iter().any(|network| network.contains(&peer.ip()))
+    }
+
+    /// A connection over TCP: PROXY header and TLS handshake, where they belong, then the messages.
+    async fn tcp(&self, stream: TcpStream, peer: SocketAddr, mut open: Open) -> Result<(), Closed> {
+        let mut stopped = pin!(self.stop.wait());
+        let mut peer = peer;
+        let mut stream = stream;
+        if !self.options.proxies.is_empty() {
+            let found = tokio::select! {
+                biased;
+                found = self.proxied(&mut stream, peer) => found?,
+                // Those who speak for themselves may have sent already; a proxy's header is not known.
+                () = &mut stopped => if self.is_proxy(peer) { return Ok(()) } else { Proxied::Direct },
+            };
+            match found {
+                Proxied::Direct => (),
+                Proxied::Ended => return Ok(()),
+                Proxied::For(source) => {
+                    peer = source;
+                    if !self.handler.borrow_mut().allows(peer) {
+                        return Err(Closed::Denied);
+                    }
+                    open.of(peer, self.options.max_per_address)?;
+                }
+            }
+        }
+        let Some(tls) = &self.options.tls else { return self.connection(stream, Some(peer), None).await };
+        if self.stop.is_set() {
+            return Ok(());
+        }
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        let stream = tokio::select! {
+            biased;
+            result = timeout(self.options.handshake_timeout, handshake) => match result {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return Err(Closed::handshake(&error)),
+                Err(_) => return Err(Closed::HandshakeTimeout),
+            },
+            () = &mut stopped => return Ok(()),
+        };
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let identity = certificate.and_then(|certificate| Identity::of(certificate)).map(Arc::new);
+        self.connection(stream, Some(peer), identity).await
+    }
+
+    /// Finds out whom a connection speaks for, and takes the PROXY header off it.
+    async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> Result<Proxied, Closed> {
+        let proxy = self.is_proxy(peer);
+        // Whoever speaks for himself may be silent as long as he may otherwise.
+        let limit = if proxy { Some(self.options.handshake_timeout) } else { self.options.idle_timeout };
+        let found = async {
+            let mut window = [0; proxy::WINDOW];
+            let mut before = 0;
+            loop {
+                let count = stream.peek(&mut window).await.map_err(|_| Closed::Error)?;
+                if count == 0 {
+                    return Ok(None);
+                }
+                match proxy::parse(window.get(..count).unwrap_or_default()) {
+                    // What was looked at stays there and is ready at once: wait for more by the clock.
+                    proxy::Header::Partial if count == before => sleep(PARTIAL).await,
+                    proxy::Header::Partial => before = count,
+                    header => return Ok(Some(header)),
+                }
+            }
+        };
+        let header = match limit {
+            Some(limit) => timeout(limit, found).await.map_err(|_| match proxy {
+                true => Closed::HandshakeTimeout,
+                false => Closed::Idle,
+            })?,
+            None => found.await,
+        };
+        match header? {
+            None => Ok(Proxied::Ended),
+            Some(proxy::Header::Present { length, source }) if proxy => {
+                let mut header = stream.take(length as u64);
+                let mut scrap = [0; proxy::WINDOW];
+                // The rest is under way, since the peer announced it; a peer that stops here is cut off.
+                let skipped = timeout(self.options.handshake_timeout, async {
+                    while header.limit() > 0 && header.read(&mut scrap).await? > 0 {}
+                    io::Result::Ok(header.limit())
+                });
+                match skipped.await {
+                    Ok(Ok(0)) => Ok(Proxied::For(source.map_or(peer, canonical))),
+                    Ok(Ok(_)) => Err(Closed::ProxyInvalid),
+                    Ok(Err(_)) => Err(Closed::Error),
+                    Err(_) => Err(Closed::HandshakeTimeout),
+                }
+            }
+            Some(_) if proxy => Err(Closed::ProxyInvalid),
+            Some(proxy::Header::Absent) => Ok(Proxied::Direct),
+            Some(_) => Err(Closed::ProxyRefused),
+        }
     }
 }
 
+/// Whom a connection speaks for.
+enum Proxied {
+    /// For the peer itself.
+    Direct,
+    /// For somebody else, or for the proxy that is looking whether we are there.
+    For(SocketAddr),
+    /// It ended before it said so.
+    Ended,
+}
+
+/// How long to wait for the rest of a header that has begun.
+const PARTIAL: Duration = Duration::from_millis(10);
+
 /// Counts a connection as long as it lives.
-struct Open(Arc<Stats>);
+struct Open {
+    stats: Arc<Stats>,
+    address: Option<IpAddr>,
+}
+
+impl Open {
+    /// Counts the connection to the address it comes from.
+    fn of(&mut self, peer: SocketAddr, limit: u64) -> Result<(), Closed> {
+        let address = network(peer.ip());
+        let mut addresses = self.stats.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(address).or_default();
+        if *count >= limit {
+            return Err(Closed::AddressLimit);
+        }
+        *count += 1;
+        self.address = Some(address);
+        Ok(())
+    }
+}
+
+/// What counts as one address: a host on IPv6 has 2^64 of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V4(_) => address,
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.stats.connections.fetch_sub(1, Relaxed);
+        let Some(address) = self.address else { return };
+        let mut addresses = self.stats.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
     }
 }
 
 /// What one connection owns.
 struct Connection<T> {
     stream: T,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
+    identity: Option<Arc<Identity>>,
     framer: Framer,
     /// The unfinished message.
     tail: Vec<u8>,
+    /// A message began or was finished since this was last looked at.
+    advanced: bool,
 }
 
 /// A short read from a busy connection is followed by a pause, so that the next one finds more.
@@ -299,33 +671,48 @@ const BUSY: Duration = Duration::from_millis(2);
 
 impl<H: Handler> Worker<H> {
     /// Reads a connection to its end, its idle timeout or the stop.
-    async fn connection<T: AsyncRead + Unpin>(&self, stream: T, peer: SocketAddr) -> io::Result<()> {
-        let mut connection = Connection { stream, peer, framer: self.framer.clone(), tail: Vec::new() };
+    async fn connection<T: AsyncRead + Unpin>(
+        &self,
+        stream: T,
+        peer: Option<SocketAddr>,
+        identity: Option<Arc<Identity>>,
+    ) -> Result<(), Closed> {
+        let (framer, tail) = (self.framer.clone(), Vec::new());
+        let mut connection = Connection { stream, peer, identity, framer, tail, advanced: false };
         let mut stopped = pin!(self.stop.wait());
         let timeout = self.options.idle_timeout;
         let mut last = Instant::now();
+        // When the message under way began, or the last one ended.
+        let mut advanced = last;
         let mut idle = pin!(sleep_until(last + timeout.unwrap_or_default()));
         let result = loop {
-            self.room(None).await;
+            if self.room(None).await {
+                // It was us who did not read.
+                advanced = Instant::now();
+            }
             tokio::select! {
                 biased;
                 () = &mut stopped => {
                     let result = self.drain(&mut connection).await;
                     self.finish(&mut connection, true);
-                    return result;
+                    return result.map_err(|_| Closed::Error);
                 }
                 result = self.read(&mut connection) => {
                     let count = match result {
                         Ok(None) => continue,
                         Ok(Some(0)) => break Ok(()),
-                        Ok(Some(_)) if connection.framer.is_lost() => {
-                            let reason = "what follows cannot be cut into messages";
-                            break Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-                        }
+                        Ok(Some(_)) if connection.framer.is_lost() => break Err(Closed::Unframed),
                         Ok(Some(count)) => count,
-                        Err(error) => break Err(error),
+                        // TLS that was not closed, only its connection, as many peers do it: an error
+                        // where something is missing.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof
+                            && connection.tail.is_empty() => break Ok(()),
+                        Err(_) => break Err(Closed::Error),
                     };
                     let before = std::mem::replace(&mut last, Instant::now());
+                    if std::mem::take(&mut connection.advanced) {
+                        advanced = last;
+                    }
                     if count < SHORT && last - before < BUSY {
                         sleep(GATHER).await;
                     } else {
@@ -334,16 +721,21 @@ impl<H: Handler> Worker<H> {
                 }
                 () = &mut idle, if timeout.is_some() => {
                     // The timer is set again only when it fires, not for each read.
-                    let deadline = last + timeout.unwrap_or_default();
-                    if deadline <= Instant::now() {
-                        self.stats.idle.fetch_add(1, Relaxed);
-                        break Ok(());
+                    let (now, timeout) = (Instant::now(), timeout.unwrap_or_default());
+                    if last + timeout <= now {
+                        break Err(Closed::Idle);
                     }
-                    idle.as_mut().reset(deadline);
+                    if advanced + timeout <= now {
+                        break Err(Closed::Slow);
+                    }
+                    idle.as_mut().reset(advanced + timeout);
                 }
             }
         };
-        self.finish(&mut connection, false);
+        self.finish(&mut connection, matches!(result, Err(Closed::Slow | Closed::Error)));
+        if let Some(peer) = connection.peer {
+            self.handler.borrow_mut().closed(peer);
+        }
         result
     }
 
@@ -367,37 +759,50 @@ impl<H: Handler> Worker<H> {
                 before.copy_from_slice(&connection.tail);
             }
             let bytes = buffer.get(start..room + count).unwrap_or_default();
-            let consumed = self.hand_over(&mut connection.framer, bytes, connection.peer, None);
-            keep(&mut connection.tail, bytes.get(consumed..).unwrap_or_default());
+            let Connection { framer, tail, peer, identity, advanced, .. } = &mut *connection;
+            let begins = tail.is_empty() && framer.is_between();
+            let (consumed, found) = self.hand_over(framer, bytes, *peer, identity.as_ref(), None);
+            keep(tail, bytes.get(consumed..).unwrap_or_default());
+            *advanced |= found || begins;
             Poll::Ready(Ok(Some(count)))
         })
         .await
     }
 
     /// Hands over the messages in `bytes`; with `end`, also the unfinished one, cut short or not.
-    fn hand_over(&self, framer: &mut Framer, bytes: &[u8], peer: SocketAddr, end: Option<bool>) -> usize {
+    /// Returns the bytes that are done with, and whether there was a message.
+    fn hand_over(
+        &self,
+        framer: &mut Framer,
+        bytes: &[u8],
+        peer: Option<SocketAddr>,
+        identity: Option<&Arc<Identity>>,
+        end: Option<bool>,
+    ) -> (usize, bool) {
         let mut handler = self.handler.borrow_mut();
         let received = now();
-        handler.batch_begin();
+        let mut found = false;
+        handler.batch_begin(identity);
         let mut each = |messages: &[Message<'_>]| handler.messages(messages);
         let mut group = Group::new();
         let consumed = frames(framer, bytes, end.is_some(), &mut |frame| {
             let truncated = frame.truncated || end == Some(true);
-            let message = Message { bytes: frame.bytes, peer: Some(peer), received, truncated };
-            group.push(message, &mut each);
+            found = true;
+            group.push(Message { bytes: frame.bytes, peer, received, truncated }, &mut each);
         });
         group.hand_on(&mut each);
         handler.batch_end();
         if handler.holds() {
             self.held.notify_one();
         }
-        consumed
+        (consumed, found)
     }
 
     /// Hands over the unfinished message; `cut` says that we ended the stream, not its sender.
     fn finish<T>(&self, connection: &mut Connection<T>, cut: bool) {
-        if !connection.tail.is_empty() {
-            self.hand_over(&mut connection.framer, &connection.tail, connection.peer, Some(cut));
+        let Connection { framer, tail, peer, identity, .. } = connection;
+        if !tail.is_empty() {
+            self.hand_over(framer, tail, *peer, identity.as_ref(), Some(cut));
         }
     }
 
@@ -417,15 +822,18 @@ impl<H: Handler> Worker<H> {
         Ok(())
     }
 
-    /// Waits until the handler has room.
-    async fn room(&self, deadline: Option<Instant>) {
+    /// Waits until the handler has room; true if it had none.
+    async fn room(&self, deadline: Option<Instant>) -> bool {
+        let mut waited = false;
         while self.handler.borrow_mut().is_full() {
+            waited = true;
             let stopping = self.stop.is_set();
             if stopping && deadline.is_none_or(|deadline| deadline <= Instant::now()) {
-                return;
+                break;
             }
             sleep(FULL).await;
         }
+        waited
     }
 }
 
@@ -467,6 +875,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::thread::{self, JoinHandle};
 
+    /// The sender of what came through a Unix socket.
+    const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
     /// Bytes, sender, truncated.
     type Entry = (Vec<u8>, SocketAddr, bool);
 
@@ -489,7 +900,7 @@ mod tests {
         fn messages(&mut self, messages: &[Message<'_>]) {
             let entries = messages
                 .iter()
-                .map(|message| (message.bytes.to_vec(), message.peer.unwrap(), message.truncated));
+                .map(|message| (message.bytes.to_vec(), message.peer.unwrap_or(NOBODY), message.truncated));
             self.messages.lock().unwrap().extend(entries);
         }
 
@@ -528,7 +939,7 @@ mod tests {
                 .map(|_| {
                     let (listener, options) = (listener.try_clone().unwrap(), options.clone());
                     let (seen, stats, stop) = (Arc::clone(&seen), Arc::clone(&stats), stop.clone());
-                    thread::spawn(move || run(listener, options, seen, stop, stats))
+                    thread::spawn(move || run(Listener::Tcp(listener), options, seen, stop, stats))
                 })
                 .collect();
             Server { address, seen, stats, stop, threads }
@@ -597,7 +1008,7 @@ mod tests {
         ];
         assert_eq!(texts(&messages), expected.map(|(text, cut)| (text.to_owned(), cut)));
         assert!(messages.iter().all(|(_, peer, _)| *peer == from));
-        assert_eq!(stats.errors.load(Relaxed), 0);
+        assert_eq!(stats.closed(Closed::Error), 0);
     }
 
     #[test]
@@ -642,7 +1053,7 @@ mod tests {
         server.connect().write_all(b"<1>later\n").unwrap();
         server.until("received", |server| server.seen.count() == 1);
         let (_, stats) = server.stop();
-        assert_eq!((stats.accepted.load(Relaxed), stats.refused.load(Relaxed)), (3, 1));
+        assert_eq!((stats.accepted.load(Relaxed), stats.closed(Closed::Limit)), (3, 1));
     }
 
     #[test]
@@ -652,7 +1063,7 @@ mod tests {
         assert!(closed(server.connect()));
         let (messages, stats) = server.stop();
         assert!(messages.is_empty());
-        assert_eq!((stats.denied.load(Relaxed), stats.accepted.load(Relaxed)), (1, 0));
+        assert_eq!((stats.closed(Closed::Denied), stats.accepted.load(Relaxed)), (1, 0));
     }
 
     #[test]
@@ -664,7 +1075,7 @@ mod tests {
         assert!(closed(stream));
         let (messages, stats) = server.stop();
         assert_eq!(texts(&messages), [("<1>a".to_owned(), false), ("<1>b".to_owned(), false)]);
-        assert_eq!(stats.idle.load(Relaxed), 1);
+        assert_eq!(stats.closed(Closed::Idle), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The alert thread: hits become alerts, on disk before they count as raised.
 
 use super::{Observe, State};
-use crate::alert::{Alert, Alerter, Hit, Raised, SetSummary};
+use crate::alert::{Alert, Alerter, Directory, Hit, Raised, SetSummary, Silences};
 use crate::detect::indicator::Tlp;
 use crate::input::{Nanos, now};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -40,6 +40,7 @@ pub fn start(
 fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
     let name = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.name.clone();
     let mut directory = state.directory.load_full();
+    let mut silences = Silences::new(super::agent(name.clone()), now());
     let mut alerter = Alerter::new(super::agent(name), directory.clone());
     let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
     let (mut stopping, mut ticked) = (None::<Instant>, Instant::now());
@@ -88,6 +89,10 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
         if ticked.elapsed() > SPOOL_TICK {
             ticked = Instant::now();
             state.delivery.tick();
+            if stopping.is_none() {
+                listen(state, &directory, &mut silences, &mut batch);
+                raise(state, &mut batch, &mut observe);
+            }
         }
         let raised_at = now();
         for received in received.drain(..) {
@@ -96,6 +101,27 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
         if ended {
             return;
         }
+    }
+}
+
+/// Looks who has fallen silent of whom something is expected.
+fn listen(state: &State, directory: &Directory, silences: &mut Silences, batch: &mut Vec<Alert>) {
+    if !directory.sources().iter().any(|source| source.expect_every.is_some())
+        && silences.silent().next().is_none()
+    {
+        return;
+    }
+    let last = state.last_heard();
+    // A directory that was replaced a moment ago has other numbers; the next tick is soon enough.
+    if last.len() != directory.sources().len() {
+        return;
+    }
+    let mut heard = |name: &str| tracing::info!(source = name, "is heard again");
+    silences.check(directory, &last, now(), &mut |alert| batch.push(alert), &mut heard);
+    let mut silent: Vec<String> = silences.silent().map(str::to_owned).collect();
+    silent.sort_unstable();
+    if **state.silent.load() != silent {
+        state.silent.store(Arc::new(silent));
     }
 }
 

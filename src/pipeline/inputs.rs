@@ -5,13 +5,15 @@ use crate::config::{Config, Input, Listen};
 use crate::decode::flow::{Sender, Senders};
 use crate::input::framing::Delimiters;
 use crate::input::listen::Passed;
-use crate::input::{Format, Message, Stop, stream, udp};
+use crate::input::tls::{Identity, Tls};
+use crate::input::{Format, Message, Stop, stream, udp, unix};
+use crate::sources::Table;
 use crate::worker::{InputPolicy, Shared, Worker};
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,23 +29,27 @@ pub struct OpenInput {
     /// Its name, the metric label.
     pub name: String,
     /// Where it listens.
-    pub address: SocketAddr,
-    /// The scheme of that address.
-    pub scheme: &'static str,
+    pub listen: Listen,
     /// What workers see of its configuration; replaced on reload.
     pub policy: Arc<ArcSwap<InputPolicy>>,
     /// Bytes of receive buffer asked for and granted, where it has one.
     pub buffer: Option<udp::Buffer>,
     /// What the kernel dropped, one for each socket.
     pub drops: Vec<Arc<udp::KernelDrops>>,
-    /// What a TCP listener counts.
+    /// What a listener of streams counts.
     pub connections: Option<Arc<stream::Stats>>,
+    /// Its certificates.
+    pub tls: Option<Arc<Tls>>,
+    /// The file of a Unix socket, which goes with the sensor.
+    pub place: Option<unix::Place>,
     sockets: Sockets,
 }
 
 enum Sockets {
+    None,
     Udp(Vec<udp::Socket>),
-    Tcp { listeners: Vec<TcpListener>, options: stream::Options },
+    Unix { sockets: Vec<unix::Socket>, max_message: usize },
+    Streams { listeners: Vec<stream::Listener>, options: stream::Options },
 }
 
 /// Opens every input of a configuration, those that the service manager passed first.
@@ -69,64 +75,116 @@ fn open_one(
     senders: &Arc<Senders>,
     passed: &mut Passed,
 ) -> anyhow::Result<OpenInput> {
-    let address = input.listen.address();
-    let policy = Arc::new(ArcSwap::from_pointee(policy(index, input, senders)));
     // Template state has one owner: a flow listener has one socket and one worker.
     let workers = if input.format == Format::Flow { 1 } else { workers };
     let mut opened = OpenInput {
         name: input.name.clone(),
-        address,
-        scheme: "udp",
-        policy,
+        listen: input.listen.clone(),
+        policy: Arc::new(ArcSwap::from_pointee(policy(index, input, senders))),
         buffer: None,
         drops: Vec::new(),
         connections: None,
-        sockets: Sockets::Udp(Vec::new()),
+        tls: None,
+        place: None,
+        sockets: Sockets::None,
     };
-    match input.listen {
-        Listen::Udp(_) => {
-            let buffer = usize::try_from(input.receive_buffer).unwrap_or(usize::MAX);
-            let given = passed.take_udp(&input.name, address);
-            let mut sockets = match given.is_empty() {
-                true => udp::bind(address, workers, buffer)?,
-                false => given
-                    .into_iter()
-                    .map(|socket| udp::Socket::adopt(socket, buffer))
-                    .collect::<Result<_, _>>()?,
-            };
+    let name = input.name.as_str();
+    let max_message = usize::try_from(input.max_message).unwrap_or(usize::MAX);
+    match &input.listen {
+        Listen::Udp(address) => {
+            let sockets = udp_sockets(input, *address, workers, passed)?;
             opened.drops = sockets.iter().map(udp::Socket::drops).collect();
             opened.buffer = sockets.iter().map(udp::Socket::buffer).min_by_key(|buffer| buffer.granted);
-            opened.address = sockets.first().map_or(Ok(address), udp::Socket::address)?;
-            // Where the service manager gives fewer sockets than there are workers, they share.
-            let given = sockets.len();
-            for number in given..workers {
-                sockets.push(sockets[number % given].clone());
-            }
-            opened.sockets = Sockets::Udp(sockets);
+            let bound = sockets.first().map_or(Ok(*address), udp::Socket::address)?;
+            opened.listen = input.listen.at(bound);
+            opened.sockets = Sockets::Udp(shared(sockets, workers, |socket| Ok(socket.clone()))?);
         }
-        Listen::Tcp(_) => {
-            let given = passed.take_tcp(&input.name, address).into_iter().next();
-            let first = given.map_or_else(|| stream::bind(address), Ok)?;
-            opened.address = first.local_addr()?;
-            opened.scheme = "tcp";
-            let mut listeners = vec![first];
-            for _ in 1..workers {
-                listeners.push(listeners[0].try_clone()?);
-            }
-            let options = stream::Options {
-                max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
-                max_connections: input.max_connections as u64,
-                idle_timeout: Some(input.idle_timeout),
-                delimiters: match input.format {
-                    Format::Syslog => Delimiters::Stream,
-                    Format::Flow => Delimiters::Ipfix,
-                },
+        Listen::UnixDatagram(path) => {
+            let given = passed.take_unix_datagram(name, path).into_iter().next();
+            let socket = match given {
+                Some(socket) => socket,
+                None => {
+                    let (socket, place) = unix::bind_datagram(path, &input.access)?;
+                    opened.place = Some(place);
+                    socket
+                }
             };
-            opened.connections = Some(Arc::default());
-            opened.sockets = Sockets::Tcp { listeners, options };
+            let sockets = shared(vec![unix::Socket::adopt(socket)?], workers, |socket| Ok(socket.clone()))?;
+            opened.sockets = Sockets::Unix { sockets, max_message };
+        }
+        Listen::UnixStream(path) => {
+            let given = passed.take_unix_stream(name, path).into_iter().next();
+            let listener = match given {
+                Some(listener) => listener,
+                None => {
+                    let (listener, place) = unix::bind_stream(path, &input.access)?;
+                    opened.place = Some(place);
+                    listener
+                }
+            };
+            opened.streams(stream::Listener::Unix(listener), input, workers)?;
+        }
+        Listen::Tcp(address) | Listen::Tls(address) => {
+            if let (Listen::Tls(_), Some(files)) = (&input.listen, &input.tls) {
+                opened.tls = Some(Arc::new(Tls::load(files.clone())?));
+            }
+            let given = passed.take_tcp(name, *address).into_iter().next();
+            let listener = given.map_or_else(|| stream::bind(*address), Ok)?;
+            opened.listen = input.listen.at(listener.local_addr()?);
+            opened.streams(stream::Listener::Tcp(listener), input, workers)?;
         }
     }
     Ok(opened)
+}
+
+fn udp_sockets(
+    input: &Input,
+    address: SocketAddr,
+    workers: usize,
+    passed: &mut Passed,
+) -> anyhow::Result<Vec<udp::Socket>> {
+    let buffer = usize::try_from(input.receive_buffer).unwrap_or(usize::MAX);
+    let given = passed.take_udp(&input.name, address);
+    if given.is_empty() {
+        return Ok(udp::bind(address, workers, buffer)?);
+    }
+    let adopted = given.into_iter().map(|socket| udp::Socket::adopt(socket, buffer));
+    Ok(adopted.collect::<Result<_, _>>()?)
+}
+
+/// Where there are fewer sockets than workers, such as those of the service manager, they share.
+fn shared<S>(
+    mut sockets: Vec<S>,
+    workers: usize,
+    clone: impl Fn(&S) -> std::io::Result<S>,
+) -> std::io::Result<Vec<S>> {
+    let given = sockets.len();
+    for number in given..workers {
+        sockets.push(clone(&sockets[number % given])?);
+    }
+    Ok(sockets)
+}
+
+impl OpenInput {
+    fn streams(&mut self, listener: stream::Listener, input: &Input, workers: usize) -> anyhow::Result<()> {
+        let listeners = shared(vec![listener], workers, stream::Listener::try_clone)?;
+        let options = stream::Options {
+            max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
+            max_connections: input.max_connections as u64,
+            max_per_address: input.max_connections_per_address as u64,
+            idle_timeout: Some(input.idle_timeout),
+            handshake_timeout: input.handshake_timeout,
+            proxies: input.proxies.clone(),
+            tls: self.tls.clone(),
+            delimiters: match input.format {
+                Format::Syslog => Delimiters::Stream,
+                Format::Flow => Delimiters::Ipfix,
+            },
+        };
+        self.connections = Some(Arc::default());
+        self.sockets = Sockets::Streams { listeners, options };
+        Ok(())
+    }
 }
 
 /// What workers see of an input's configuration.
@@ -155,6 +213,8 @@ pub struct Running {
     pub name: String,
     /// Rises as long as it makes progress.
     pub progress: Arc<AtomicU64>,
+    /// Index of its input, and what it counted of each sender.
+    pub senders: (usize, Arc<Mutex<Table>>),
     /// Its thread.
     pub thread: JoinHandle<()>,
 }
@@ -169,7 +229,8 @@ pub fn start(
 ) -> anyhow::Result<Vec<Running>> {
     let mut running = Vec::new();
     for input in inputs {
-        match std::mem::replace(&mut input.sockets, Sockets::Udp(Vec::new())) {
+        match std::mem::replace(&mut input.sockets, Sockets::None) {
+            Sockets::None => (),
             Sockets::Udp(sockets) => {
                 for socket in sockets {
                     let mut worker = worker(running.len(), input, shared);
@@ -178,11 +239,25 @@ pub fn start(
                     }
                     let stop = stop.clone();
                     running.push(spawn(input, worker, running.len(), move |worker| {
-                        datagrams(worker, udp::Receiver::new(socket, batch, MAX_DATAGRAM), &stop);
+                        datagrams(
+                            worker,
+                            Datagrams::Udp(udp::Receiver::new(socket, batch, MAX_DATAGRAM)),
+                            &stop,
+                        );
                     })?);
                 }
             }
-            Sockets::Tcp { listeners, options } => {
+            Sockets::Unix { sockets, max_message } => {
+                for socket in sockets {
+                    let worker = worker(running.len(), input, shared);
+                    let stop = stop.clone();
+                    running.push(spawn(input, worker, running.len(), move |worker| {
+                        let receiver = unix::Receiver::new(socket, batch, max_message);
+                        datagrams(worker, Datagrams::Unix(receiver), &stop);
+                    })?);
+                }
+            }
+            Sockets::Streams { listeners, options } => {
                 let stats = input.connections.clone().unwrap_or_default();
                 for listener in listeners {
                     let mut worker = worker(running.len(), input, shared);
@@ -215,14 +290,40 @@ fn spawn(
     run: impl FnOnce(Worker) + Send + 'static,
 ) -> std::io::Result<Running> {
     let progress = worker.progress();
+    let senders = (usize::from(input.policy.load().index), worker.senders());
     // The kernel keeps 15 bytes of a thread's name.
     let thread =
         std::thread::Builder::new().name(format!("{number}-{}", input.name)).spawn(move || run(worker))?;
-    Ok(Running { name: format!("{} worker {number}", input.name), progress, thread })
+    Ok(Running { name: format!("{} worker {number}", input.name), progress, senders, thread })
 }
 
-/// The loop of a UDP worker: receive, decode, match, on one thread.
-fn datagrams(mut worker: Worker, mut receiver: udp::Receiver, stop: &Stop) {
+/// What a worker of datagrams reads.
+enum Datagrams {
+    Udp(udp::Receiver),
+    Unix(unix::Receiver),
+}
+
+impl Datagrams {
+    fn receive(&mut self, each: &mut impl FnMut(&[Message<'_>])) -> std::io::Result<usize> {
+        match self {
+            Datagrams::Udp(receiver) => receiver.receive(each),
+            Datagrams::Unix(receiver) => receiver.receive(each),
+        }
+    }
+
+    fn drain(&mut self, each: &mut impl FnMut(&[Message<'_>])) -> std::io::Result<usize> {
+        match self {
+            Datagrams::Udp(receiver) => receiver.drain(each),
+            Datagrams::Unix(receiver) => receiver.drain(each),
+        }
+    }
+}
+
+/// The loop of a worker of datagrams: receive, decode, match, on one thread.
+///
+/// A full Unix socket would hold up whoever logs, a login for instance, so that it is read on like UDP
+/// while hits find no room.
+fn datagrams(mut worker: Worker, mut receiver: Datagrams, stop: &Stop) {
     while !stop.is_set() {
         worker.begin();
         match receiver.receive(&mut |messages| worker.messages(messages)) {
@@ -246,10 +347,10 @@ fn datagrams(mut worker: Worker, mut receiver: udp::Receiver, stop: &Stop) {
     worker.finish();
 }
 
-/// The loop of a TCP worker: a runtime of its own, whose connections share the worker.
+/// The loop of a worker of streams: a runtime of its own, whose connections share the worker.
 fn connections(
     worker: Worker,
-    listener: TcpListener,
+    listener: stream::Listener,
     options: stream::Options,
     stop: Stop,
     stats: Arc<stream::Stats>,
@@ -272,7 +373,7 @@ fn connections(
     })
 }
 
-/// A worker as the handler of TCP connections.
+/// A worker as the handler of connections.
 struct Connections(Worker);
 
 impl stream::Handler for Connections {
@@ -288,8 +389,8 @@ impl stream::Handler for Connections {
         self.0.closed(peer);
     }
 
-    fn batch_begin(&mut self) {
-        self.0.begin();
+    fn batch_begin(&mut self, identity: Option<&Arc<Identity>>) {
+        self.0.begin_from(identity);
     }
 
     fn batch_end(&mut self) {

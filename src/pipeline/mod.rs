@@ -8,18 +8,21 @@ mod alerts;
 mod control;
 mod inputs;
 mod reload;
+mod senders;
 mod templates;
 
 use crate::admin::{self, Readiness, Report};
 use crate::alert::{Agent, Alert, Directory};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 use crate::detect::RuleSet;
 use crate::detect::indicator::{Mode, Severity};
 use crate::diagnostic::{Diagnostic, Level};
-use crate::input::{Stop, now, stream, udp};
+use crate::input::tls::Tls;
+use crate::input::{Stop, now, stream, udp, unix};
 use crate::metrics::{Metrics, raise};
 use crate::output::{Delivery, OutputSpec, Release};
 use crate::rules::{self, Generation, Problem, Store};
+use crate::sources::Table;
 use crate::worker::{InputPolicy, Shared};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -29,11 +32,14 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use control::serve;
+
+/// What `roje sources` can sort by.
+pub const SORTS: [(&str, senders::Sort); 7] = senders::Sort::ALL;
 
 /// Hits on their way to the alert thread. A hit carries its message, 64 KiB at most and usually a
 /// quarter of a kilobyte, so that a full channel is a megabyte in practice and 256 MiB at worst.
@@ -86,6 +92,8 @@ pub struct Sensor {
     reload: reload::Reloader,
     templates: templates::Running,
     admin: TcpListener,
+    /// The files of Unix sockets, which go with the sensor.
+    places: Vec<unix::Place>,
 }
 
 /// What the threads of a sensor share beside the hot path.
@@ -101,17 +109,21 @@ struct State {
     /// Held while totals that are read elsewhere are added up: they must be added once.
     refreshing: Mutex<()>,
     inputs: Vec<InputState>,
+    /// What each worker counted of each sender, with the index of its input.
+    senders: OnceLock<Vec<(usize, Arc<Mutex<Table>>)>>,
+    /// Sources that are silent though something is expected of them.
+    silent: ArcSwap<Vec<String>>,
     listening: AtomicBool,
     alert_progress: Arc<AtomicU64>,
 }
 
 struct InputState {
     name: String,
-    address: SocketAddr,
-    scheme: &'static str,
+    listen: Listen,
     policy: Arc<ArcSwap<InputPolicy>>,
     drops: Vec<Arc<udp::KernelDrops>>,
     connections: Option<Arc<stream::Stats>>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// What a sensor received and what became of it, over its whole life.
@@ -164,6 +176,8 @@ impl Sensor {
             stop: Stop::new(),
             refreshing: Mutex::new(()),
             inputs: inputs.iter().map(InputState::of).collect(),
+            senders: OnceLock::new(),
+            silent: ArcSwap::default(),
             listening: AtomicBool::new(false),
             alert_progress: Arc::default(),
             config_path: options.config_path,
@@ -176,14 +190,18 @@ impl Sensor {
         let mut keeper = templates::Keeper::new(&data_dir);
         let workers = inputs::start(&mut inputs, &shared, &state.stop, options.batch, &mut keeper)?;
         let templates = keeper.start().context("the thread that keeps templates")?;
+        // Set once, here.
+        let _ = state.senders.set(workers.iter().map(|worker| worker.senders.clone()).collect());
+        state.tell_senders();
+        let places = inputs.iter_mut().filter_map(|input| input.place.take()).collect();
         let reload = reload::start(state.clone(), store)?;
         state.listening.store(true, Ordering::Release);
-        Ok(Sensor { state, workers, alerts, reload, templates, admin })
+        Ok(Sensor { state, workers, alerts, reload, templates, admin, places })
     }
 
     /// Where an input listens.
     pub fn address(&self, input: &str) -> Option<SocketAddr> {
-        self.state.inputs.iter().find(|one| one.name == input).map(|one| one.address)
+        self.state.inputs.iter().find(|one| one.name == input).and_then(|one| one.listen.address())
     }
 
     /// Where metrics are served.
@@ -191,9 +209,9 @@ impl Sensor {
         self.admin.local_addr().ok()
     }
 
-    /// Every input: name, scheme, address.
-    pub fn inputs(&self) -> impl Iterator<Item = (&str, &str, SocketAddr)> {
-        self.state.inputs.iter().map(|input| (input.name.as_str(), input.scheme, input.address))
+    /// Every input: its name, and where it listens.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, &Listen)> {
+        self.state.inputs.iter().map(|input| (input.name.as_str(), &input.listen))
     }
 
     /// The rule sets in force.
@@ -224,6 +242,7 @@ impl Sensor {
             join(worker.thread, &worker.name);
         }
         self.templates.stop();
+        drop(self.places);
         // The workers held the senders; without them the alert thread flushes and ends.
         join(self.alerts, "alert thread");
         let left = self.state.delivery.stop(Instant::now() + DELIVERY_AT_STOP);
@@ -350,6 +369,8 @@ fn directory(config: &Config) -> anyhow::Result<Directory> {
     let sources = config.sources.iter().map(|source| crate::alert::Source {
         name: source.name.clone(),
         networks: source.networks.clone(),
+        certificates: source.certificates.clone(),
+        expect_every: source.expect_every.map(|span| span.as_secs()),
         timezone: source.timezone.clone(),
         constituent: config.constituent_of(source).map(|constituent| constituent.name.clone()),
     });
@@ -384,11 +405,11 @@ impl InputState {
     fn of(input: &OpenInput) -> InputState {
         InputState {
             name: input.name.clone(),
-            address: input.address,
-            scheme: input.scheme,
+            listen: input.listen.clone(),
             policy: input.policy.clone(),
             drops: input.drops.clone(),
             connections: input.connections.clone(),
+            tls: input.tls.clone(),
         }
     }
 }
@@ -396,7 +417,7 @@ impl InputState {
 impl State {
     fn tell_inputs(&self, inputs: &[OpenInput]) {
         for input in inputs {
-            tracing::info!(input = input.name, "listens on {}://{}", input.scheme, input.address);
+            tracing::info!(input = input.name, "listens on {}", input.listen);
             if let Some(buffer) = input.buffer {
                 let gauge = self.metrics.input_receive_buffer.with_label_values(&[&input.name]);
                 gauge.set(buffer.granted as i64);
@@ -448,16 +469,17 @@ impl State {
             if let Some(stats) = &input.connections {
                 let open = stats.connections.load(Ordering::Relaxed);
                 self.metrics.input_connections.with_label_values(&label).set(open as i64);
-                for (reason, count) in [
-                    ("limit", &stats.refused),
-                    ("denied", &stats.denied),
-                    ("idle", &stats.idle),
-                    ("error", &stats.errors),
-                ] {
-                    let closed =
-                        self.metrics.input_connections_closed.with_label_values(&[&input.name, reason]);
-                    raise(&closed, count.load(Ordering::Relaxed));
+                for reason in stream::Closed::ALL {
+                    let label = [input.name.as_str(), reason.name()];
+                    raise(
+                        &self.metrics.input_connections_closed.with_label_values(&label),
+                        stats.closed(reason),
+                    );
                 }
+            }
+            for (role, end) in input.tls.iter().flat_map(|tls| tls.expiry()) {
+                let label = [input.name.as_str(), role.name()];
+                self.metrics.tls_certificate_expiry.with_label_values(&label).set(end);
             }
         }
         self.metrics.outputs(&self.delivery.stats(), now());
@@ -530,6 +552,7 @@ impl std::fmt::Display for Totals {
 impl Report for State {
     fn metrics(&self) -> String {
         self.refresh();
+        self.count_sources();
         self.metrics.render()
     }
 
@@ -553,6 +576,10 @@ impl Report for State {
                 .collect(),
             outputs: self.delivery.status(),
         }
+    }
+
+    fn sources(&self, sort: &str, top: usize) -> Option<Value> {
+        self.senders_json(senders::Sort::from_name(sort)?, top).into()
     }
 
     fn rules(&self) -> Value {

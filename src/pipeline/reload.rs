@@ -22,6 +22,8 @@ const CHANGES_LOGGED: usize = 20;
 pub enum Request {
     /// The rule sets: something under their folders changed.
     Rules,
+    /// Certificates, keys and revocation lists: one of their files changed.
+    Certificates,
     /// The configuration and the rule sets: SIGHUP.
     All,
     /// Nothing more: the sensor stops.
@@ -57,6 +59,10 @@ pub fn start(state: Arc<State>, store: Store) -> anyhow::Result<Reloader> {
 
 fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Sender<Request>) {
     let mut watcher = watch(state, own);
+    // Held for as long as it is to watch.
+    let mut _certificates = watch_certificates(state, own);
+    // They may have changed between the start and the watch.
+    reload_certificates(state, false);
     keep(&mut store);
     while let Ok(request) = requests.recv() {
         // A burst of requests is one reload; the widest of them.
@@ -65,6 +71,12 @@ fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Send
             return;
         }
         let all = waiting.contains(&Request::All);
+        if !waiting.iter().any(|request| matches!(request, Request::Rules | Request::All)) {
+            let start = Instant::now();
+            let result = if reload_certificates(state, false) { "success" } else { "failure" };
+            state.metrics.reloaded(result, now() / 1_000_000_000, start.elapsed());
+            continue;
+        }
         notify_reloading();
         let start = Instant::now();
         let mut result = "success";
@@ -72,6 +84,13 @@ fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Send
             result = "failure";
         }
         if !reload_rules(state, &mut store, all) {
+            result = "failure";
+        }
+        if all {
+            // Other files may have been named.
+            _certificates = watch_certificates(state, own);
+        }
+        if (all || waiting.contains(&Request::Certificates)) && !reload_certificates(state, all) {
             result = "failure";
         }
         if all {
@@ -110,6 +129,52 @@ fn watch(state: &State, own: &Sender<Request>) -> Option<Watch> {
             None
         }
     }
+}
+
+/// Watches the files of TLS inputs that the configuration names now.
+fn watch_certificates(state: &State, own: &Sender<Request>) -> Option<Watch> {
+    let paths: Vec<_> = {
+        let config = state.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = config.inputs.iter().filter_map(|input| input.tls.as_ref());
+        files.flat_map(|files| files.paths()).map(|(_, path)| path.clone()).collect()
+    };
+    if paths.is_empty() {
+        return None;
+    }
+    let own = own.clone();
+    let changed = move || {
+        own.send(Request::Certificates).ok();
+    };
+    match watch::start(paths, SETTLE, changed) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "certificates cannot be watched; SIGHUP reloads them");
+            None
+        }
+    }
+}
+
+/// Reads the certificates of TLS inputs again, from the files that the configuration names now.
+/// Connections go on with those they began with; what cannot be used changes nothing.
+fn reload_certificates(state: &State, asked: bool) -> bool {
+    let mut success = true;
+    for input in &state.inputs {
+        let Some(tls) = &input.tls else { continue };
+        let files = {
+            let config = state.config.lock().unwrap_or_else(PoisonError::into_inner);
+            config.inputs.iter().find(|one| one.name == input.name).and_then(|one| one.tls.clone())
+        };
+        match tls.reload(files) {
+            Ok(true) => tracing::info!(input = input.name, "certificates reloaded"),
+            Ok(false) if asked => tracing::info!(input = input.name, "certificates unchanged"),
+            Ok(false) => (),
+            Err(error) => {
+                tracing::error!(input = input.name, %error, "certificates cannot be used; the old ones stay in force");
+                success = false;
+            }
+        }
+    }
+    success
 }
 
 /// Reads the configuration again. What can act at once acts; what needs a restart is said.
@@ -175,6 +240,7 @@ fn reload_configuration(
         // Another directory ends every throttle window, so only a different one is another.
         if **state.directory.load() != directory {
             state.directory.store(Arc::new(directory));
+            state.tell_senders();
         }
         for output in &new.outputs {
             state.delivery.set_release(&output.name, &super::release_of(output));

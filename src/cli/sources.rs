@@ -1,0 +1,113 @@
+//! `roje sources`: who sends to the running sensor.
+
+use super::{OutputFormat, SourcesArgs, loading, terminal};
+use serde_json::Value;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Asks the running sensor and shows what it answers.
+pub fn run(args: &SourcesArgs) -> anyhow::Result<ExitCode> {
+    let address = loading::configuration(args.config.as_deref())?.metrics.listen;
+    let path = format!("/sources?sort={}&top={}", args.sort, args.top);
+    let report = loading::ask(address, &path).filter(|report| report["sources"].is_array());
+    let report = report
+        .ok_or_else(|| anyhow::anyhow!("no sensor answers on http://{address}; `roje run` starts one"))?;
+    let mut out = std::io::stdout().lock();
+    match args.format {
+        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+        OutputFormat::Text => writeln!(out, "{}", text(&report))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(report: &Value) -> String {
+    let header = [
+        "NAME",
+        "ADDRESS",
+        "input",
+        "format",
+        "messages",
+        "per second",
+        "last seen",
+        "errors",
+        "drops",
+        "lost",
+        "skew",
+        "",
+    ];
+    let senders = report["sources"].as_array().map_or(&[][..], Vec::as_slice);
+    let at = seconds(&report["at"]).unwrap_or_default();
+    let rows: Vec<Vec<String>> = senders.iter().map(|sender| row(sender, at)).collect();
+    let mut text = terminal::table(&header, &rows);
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let more = number(&report["senders"]).saturating_sub(senders.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("\n{} more; --top N shows more of them", terminal::count(more)));
+    }
+    let forgotten = &report["forgotten"];
+    if number(&forgotten["senders"]) > 0 {
+        text.push_str(&format!(
+            "\nforgotten, because more sent than are remembered: {} senders with {} messages",
+            terminal::count(number(&forgotten["senders"])),
+            terminal::count(number(&forgotten["messages"])),
+        ));
+    }
+    text
+}
+
+fn row(sender: &Value, at: i64) -> Vec<String> {
+    let string = |key: &str| sender[key].as_str().map_or_else(|| "-".to_owned(), terminal::escape);
+    let number = |key: &str| sender[key].as_u64().unwrap_or_default().to_string();
+    let never = sender["messages"] == 0;
+    let seen = seconds(&sender["last_seen"]).map_or_else(|| "never".to_owned(), |last| ago(at - last));
+    let skew = sender["skew_seconds"].as_i64().map_or_else(
+        || "-".to_owned(),
+        |skew| format!("{}{}", if skew < 0 { "-" } else { "+" }, span(skew.abs())),
+    );
+    let mut note = Vec::new();
+    if sender["silent"] == true {
+        note.push("silent".to_owned());
+    }
+    if let Some(zone) = sender["probable_timezone"].as_str() {
+        note.push(format!("its stamps are probably {}", terminal::escape(zone)));
+    }
+    let (address, input) = match (sender["address"].is_null(), never) {
+        (true, true) => ("-".to_owned(), "-".to_owned()),
+        (true, false) => ("(local)".to_owned(), string("input")),
+        _ => (string("address"), string("input")),
+    };
+    let rate = sender["rate"].as_f64().unwrap_or_default();
+    vec![
+        string("name"),
+        address,
+        input,
+        string("format"),
+        number("messages"),
+        if rate >= 100.0 { format!("{rate:.0}") } else { format!("{rate:.2}") },
+        seen,
+        number("decode_errors"),
+        number("drops"),
+        number("lost"),
+        skew,
+        note.join("; "),
+    ]
+}
+
+fn seconds(stamp: &Value) -> Option<i64> {
+    stamp.as_str()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+}
+
+fn ago(seconds: i64) -> String {
+    format!("{} ago", span(seconds.max(0)))
+}
+
+/// The two largest units: `2h 5m`.
+fn span(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}

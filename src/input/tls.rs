@@ -1,0 +1,376 @@
+//! TLS of listeners (RFC 5425): certificates, client certificates, revocation, and their renewal.
+//!
+//! [`Files`] names what is read, [`Tls`] holds what is in force: [`Tls::reload`] reads the files again
+//! and swaps the whole at once. A connection keeps what it began with, so that a renewal drops none;
+//! files that do not fit together change nothing. [`Identity`] is what a client's certificate says of
+//! its holder.
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    #[default]
+    None,
+    /// One that they show must be good.
+    Optional,
+    /// They must show a good one.
+    Required,
+}
+
+impl ClientAuth {
+    /// Every value.
+    pub const ALL: [ClientAuth; 3] = [ClientAuth::None, ClientAuth::Optional, ClientAuth::Required];
+
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClientAuth::None => "none",
+            ClientAuth::Optional => "optional",
+            ClientAuth::Required => "required",
+        }
+    }
+}
+
+/// Where the certificates of a listener are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Its certificate, then those that lead to the root (PEM).
+    pub cert: PathBuf,
+    /// The private key of the first (PEM).
+    pub key: PathBuf,
+    /// The authorities that clients' certificates may come from (PEM).
+    pub client_ca: Option<PathBuf>,
+    /// What these revoked (PEM, any number, or DER).
+    pub crl: Option<PathBuf>,
+    /// Whether clients must show a certificate.
+    pub client_auth: ClientAuth,
+}
+
+/// What a file is for; the name is the label `role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The listener's certificate and its chain.
+    Cert,
+    /// Its private key.
+    Key,
+    /// The authorities of clients.
+    ClientCa,
+    /// Their revocation lists.
+    Crl,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::Cert, Role::Key, Role::ClientCa, Role::Crl];
+
+    /// The name, also the stem of the key in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Cert => "cert",
+            Role::Key => "key",
+            Role::ClientCa => "client_ca",
+            Role::Crl => "crl",
+        }
+    }
+}
+
+/// Why files cannot be used. No content is repeated: one of them is a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct TlsError {
+    /// Which of them.
+    pub role: Role,
+    /// Its path.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What is in force on a listener.
+pub struct Tls {
+    files: Mutex<Files>,
+    loaded: ArcSwap<Loaded>,
+}
+
+/// What the files gave.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// Seconds since 1970 at which the first of the certificates of a file ends, or a list should have
+    /// been replaced.
+    expiry: Vec<(Role, i64)>,
+    /// Of what the files hold.
+    digest: [u8; 32],
+}
+
+/// A chain, a bundle of authorities, a key: kilobytes.
+const MAX_PEM: u64 = 4 << 20;
+
+/// A revocation list of a national authority has some hundred thousand entries of 40 bytes.
+const MAX_CRL: u64 = 64 << 20;
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used, and why.
+    pub fn load(files: Files) -> Result<Tls, TlsError> {
+        let loaded = load(&files)?;
+        Ok(Tls { loaded: ArcSwap::from_pointee(loaded), files: Mutex::new(files) })
+    }
+
+    /// Reads the files again, or others; what is in force stays where they cannot be used. False if
+    /// they say what they said before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tls::load`].
+    pub fn reload(&self, others: Option<Files>) -> Result<bool, TlsError> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = others.unwrap_or_else(|| files.clone());
+        let loaded = load(&wanted)?;
+        let changed = *files != wanted || self.loaded.load().digest != loaded.digest;
+        if changed {
+            self.loaded.store(Arc::new(loaded));
+            *files = wanted;
+        }
+        Ok(changed)
+    }
+
+    /// What a new connection begins with.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.loaded.load().config)
+    }
+
+    /// When the files run out, in seconds since 1970.
+    pub fn expiry(&self) -> Vec<(Role, i64)> {
+        self.loaded.load().expiry.clone()
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    /// Every file that is named.
+    pub fn paths(&self) -> impl Iterator<Item = (Role, &PathBuf)> {
+        let always = [(Role::Cert, &self.cert), (Role::Key, &self.key)];
+        let client_ca = self.client_ca.iter().map(|path| (Role::ClientCa, path));
+        always.into_iter().chain(client_ca).chain(self.crl.iter().map(|path| (Role::Crl, path)))
+    }
+
+    /// Whether they can be used, as [`Tls::load`] finds out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tls::load`].
+    pub fn check(&self) -> Result<(), TlsError> {
+        load(self).map(drop)
+    }
+}
+
+fn load(files: &Files) -> Result<Loaded, TlsError> {
+    let refuse = |role, path: &Path, reason: String| TlsError { role, path: path.to_owned(), reason };
+    let bad_cert = |reason: String| refuse(Role::Cert, &files.cert, reason);
+    let bad_key = |reason: String| refuse(Role::Key, &files.key, reason);
+    let mut digest = Sha256::new();
+    let chain = certificates(&files.cert, &mut digest).map_err(bad_cert)?;
+    let key = read(&files.key, MAX_PEM, &mut digest).map_err(bad_key)?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
+        bad_key("no private key in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)".to_owned())
+    })?;
+    let mut expiry = Vec::new();
+    expiry.extend(first_end(&chain).map(|end| (Role::Cert, end)));
+
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| bad_cert(error.to_string()))?;
+    let builder = match &files.client_ca {
+        Some(path) if files.client_auth != ClientAuth::None => {
+            let bad_ca = |reason: String| refuse(Role::ClientCa, path, reason);
+            let authorities = certificates(path, &mut digest).map_err(bad_ca)?;
+            expiry.extend(first_end(&authorities).map(|end| (Role::ClientCa, end)));
+            let mut roots = RootCertStore::empty();
+            for authority in authorities {
+                roots
+                    .add(authority)
+                    .map_err(|error| bad_ca(format!("not usable as an authority: {error}")))?;
+            }
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let mut bad = (Role::ClientCa, path);
+            if let Some(path) = &files.crl {
+                let lists =
+                    revocations(path, &mut digest).map_err(|reason| refuse(Role::Crl, path, reason))?;
+                expiry.extend(first_update(&lists).map(|end| (Role::Crl, end)));
+                verifier = verifier.with_crls(lists);
+                bad = (Role::Crl, path);
+            }
+            if files.client_auth == ClientAuth::Optional {
+                verifier = verifier.allow_unauthenticated();
+            }
+            let verifier = verifier.build().map_err(|error| refuse(bad.0, bad.1, error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            bad_key(format!("not the key of the certificate in {}", files.cert.display()))
+        }
+        other => bad_cert(other.to_string()),
+    })?;
+    // A resumed session would not be asked whether its certificate was revoked meanwhile; syslog
+    // connections live long, so that little would be saved.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Loaded { config: Arc::new(config), expiry, digest: digest.finalize().into() })
+}
+
+fn read(path: &Path, limit: u64, digest: &mut Sha256) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("larger than {} MiB", limit >> 20));
+    }
+    digest.update((bytes.len() as u64).to_le_bytes());
+    digest.update(&bytes);
+    Ok(bytes)
+}
+
+fn certificates(path: &Path, digest: &mut Sha256) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = read(path, MAX_PEM, digest)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err("no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()),
+        Err(_) => Err("broken PEM".to_owned()),
+    }
+}
+
+fn revocations(
+    path: &Path,
+    digest: &mut Sha256,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let bytes = read(path, MAX_CRL, digest)?;
+    if memchr::memmem::find(&bytes, b"-----BEGIN").is_none() {
+        return Ok(vec![CertificateRevocationListDer::from(bytes)]);
+    }
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err("no revocation list (-----BEGIN X509 CRL-----)".to_owned()),
+        Err(_) => Err("broken PEM".to_owned()),
+    }
+}
+
+/// When the first of some certificates ends.
+fn first_end(certificates: &[CertificateDer<'_>]) -> Option<i64> {
+    let ends = certificates.iter().filter_map(|certificate| {
+        let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+        seconds(certificate.tbs_certificate().validity().not_after)
+    });
+    ends.min()
+}
+
+/// When the first of some revocation lists should have been replaced.
+fn first_update(lists: &[CertificateRevocationListDer<'_>]) -> Option<i64> {
+    let updates = lists.iter().filter_map(|list| {
+        let list = x509_cert::crl::CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).ok()?;
+        list.tbs_cert_list.next_update.and_then(seconds)
+    });
+    updates.min()
+}
+
+fn seconds(time: x509_cert::time::Time) -> Option<i64> {
+    i64::try_from(time.to_unix_duration().as_secs()).ok()
+}
+
+/// Who a client is by its certificate, which the listener has verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    names: Vec<String>,
+    number: u64,
+}
+
+/// Names that one certificate gives its holder; an authority may write hundreds of them.
+const MAX_NAMES: usize = 16;
+
+/// Bytes of one: a DNS name has 253 at most.
+const MAX_NAME: usize = 256;
+
+impl Identity {
+    /// Reads the names of a certificate in DER: DNS names and addresses of the subject's alternative
+    /// names, then its common name (RFC 5425 §5.2). None where it has no name.
+    pub fn of(certificate: &[u8]) -> Option<Identity> {
+        let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+        let certificate = certificate.tbs_certificate();
+        let mut names = Vec::new();
+        if let Ok(Some((_, SubjectAltName(alternatives)))) = certificate.get_extension::<SubjectAltName>() {
+            names.extend(alternatives.iter().take(MAX_NAMES).filter_map(|name| match name {
+                GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+                GeneralName::IpAddress(bytes) => address(bytes.as_bytes()),
+                _ => None,
+            }));
+        }
+        if let Ok(Some(name)) = certificate.subject().common_name() {
+            names.push(name.value().into_owned());
+        }
+        Identity::named(names)
+    }
+
+    /// The holder of these names.
+    pub fn named(mut names: Vec<String>) -> Option<Identity> {
+        names.retain(|name| !name.is_empty() && name.len() <= MAX_NAME);
+        let mut number = foldhash::fast::FixedState::default().build_hasher();
+        names.hash(&mut number);
+        // 0 stands for nobody.
+        (!names.is_empty()).then(|| Identity { names, number: number.finish().max(1) })
+    }
+
+    /// Every name, the most exact first.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The name to show.
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// Tells identities apart without comparing their names; never 0. Authorities that are trusted sign
+    /// what it is made of.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    let ip = match bytes.len() {
+        4 => IpAddr::from(*bytes.first_chunk::<4>()?),
+        16 => IpAddr::from(*bytes.first_chunk::<16>()?),
+        _ => return None,
+    };
+    Some(ip.to_canonical().to_string())
+}
