@@ -3,7 +3,8 @@
 //! A worker has a [`Count`]: a few slots, written without a lock while a batch is under way and added
 //! to the worker's own [`Table`] at its end, whose lock nobody wants but a reader now and then. The
 //! tables are bounded whoever sends: new senders pass through a ring in which a flood of spoofed ones
-//! overwrites itself; those that come again are kept beside it. What leaves is added up, by the
+//! overwrites itself; those that come again, also after the ring has lost them, are kept beside it. What
+//! leaves is added up, by the
 //! `[[source]]` it belongs to, so that sums stay exact.
 //!
 //! [`report`] merges the tables of all workers into one [`Sender`] for each input, address and client
@@ -34,6 +35,13 @@ const KEPT: usize = 7168;
 
 /// A sender that comes again after so long is more than an address that was made up once.
 const AGAIN: Nanos = SECOND;
+
+/// Bits that remember who left the ring, in two halves of which the older is emptied in turn. At a
+/// hundred thousand spoofed senders a second, whoever sends every second is known again.
+const TRACES: usize = 1 << 20;
+
+/// Senders in a half before the other is emptied; an eighth of its bits.
+const TRACED: usize = TRACES / 16;
 
 /// How many senders are compared when one of those kept must leave: the quietest does.
 const COMPARED: usize = 8;
@@ -346,6 +354,7 @@ pub struct Table {
     kept: Vec<Row>,
     /// In the ring below [`RING`], then in `kept`.
     places: HashMap<Key, usize, RandomState>,
+    traces: Traces,
     /// Of senders that were forgotten, by the source they belong to.
     forgotten: HashMap<Option<u16>, (u64, Totals)>,
     /// Picks whom to compare.
@@ -419,7 +428,8 @@ impl Table {
         }
     }
 
-    /// Puts a new sender into the ring, in the place of the oldest of them.
+    /// Puts a new sender into the ring, in the place of the oldest of them, or where those are kept that
+    /// came again.
     fn insert(&mut self, key: Key, identity: Option<&Arc<Identity>>, received: Nanos) -> usize {
         let row = Row {
             key,
@@ -430,6 +440,9 @@ impl Table {
             rate: Rate::default(),
             skews: Skews::default(),
         };
+        if !self.traces.is_empty() && self.traces.contains(self.trace(key)) {
+            return self.keep(row, received);
+        }
         let place = self.next;
         self.next = (self.next + 1) % RING;
         match self.ring.get_mut(place) {
@@ -438,6 +451,8 @@ impl Table {
                 // Its place may have been left for one among those kept.
                 if self.places.get(&old.key) == Some(&place) {
                     self.places.remove(&old.key);
+                    let trace = self.trace(old.key);
+                    self.traces.insert(trace);
                     self.forget(&old);
                 }
             }
@@ -454,20 +469,30 @@ impl Table {
             return place;
         }
         let row = row.clone();
+        self.keep(row, received)
+    }
+
+    /// Keeps a sender, in the place of a quiet one if there is none free.
+    fn keep(&mut self, row: Row, now: Nanos) -> usize {
         let key = row.key;
         let kept = if self.kept.len() < KEPT {
             self.kept.push(row);
             self.kept.len() - 1
         } else {
-            let quietest = self.quietest(received);
-            let Some(old) = self.kept.get_mut(quietest) else { return place };
-            let old = std::mem::replace(old, row);
-            self.places.remove(&old.key);
-            self.forget(&old);
+            let quietest = self.quietest(now);
+            if let Some(old) = self.kept.get_mut(quietest) {
+                let old = std::mem::replace(old, row);
+                self.places.remove(&old.key);
+                self.forget(&old);
+            }
             quietest
         };
         self.places.insert(key, RING + kept);
         RING + kept
+    }
+
+    fn trace(&self, key: Key) -> usize {
+        self.places.hasher().hash_one(key) as usize
     }
 
     /// The quietest of a few that are kept.
@@ -496,6 +521,45 @@ impl Table {
         let in_ring =
             self.ring.iter().enumerate().filter(|(place, row)| self.places.get(&row.key) == Some(place));
         in_ring.map(|(_, row)| row).chain(&self.kept)
+    }
+}
+
+/// Who was here, in bits: it errs in saying yes to one in a dozen at worst, never in saying no.
+#[derive(Debug, Default)]
+struct Traces {
+    halves: [Vec<u64>; 2],
+    current: usize,
+    count: usize,
+}
+
+impl Traces {
+    fn is_empty(&self) -> bool {
+        self.halves.iter().all(Vec::is_empty)
+    }
+
+    fn contains(&self, hash: usize) -> bool {
+        let (word, bit) = Traces::place(hash);
+        self.halves.iter().any(|half| half.get(word).is_some_and(|bits| bits & bit != 0))
+    }
+
+    fn insert(&mut self, hash: usize) {
+        if self.count == TRACED {
+            self.current = 1 - self.current;
+            self.count = 0;
+            self.halves[self.current].fill(0);
+        }
+        self.count += 1;
+        let half = &mut self.halves[self.current];
+        half.resize(TRACES / 2 / 64, 0);
+        let (word, bit) = Traces::place(hash);
+        if let Some(bits) = half.get_mut(word) {
+            *bits |= bit;
+        }
+    }
+
+    fn place(hash: usize) -> (usize, u64) {
+        let bit = hash % (TRACES / 2);
+        (bit / 64, 1 << (bit % 64))
     }
 }
 
@@ -787,7 +851,12 @@ mod tests {
             let table = lock(&table);
             assert!(table.ring.len() == RING && table.kept.len() <= KEPT);
             assert_eq!(table.places.len(), table.rows().count());
-            assert_eq!(table.places.len(), RING + real as usize);
+            let known = |number: u32| {
+                peer(number)
+                    .is_some_and(|peer| table.places.contains_key(&Key { address: peer.ip(), identity: 0 }))
+            };
+            let displaced = (0..real).filter(|number| !known(0x1000 + number)).count();
+            assert_eq!(displaced, 0);
         }
         let report = report_of(&[&count], &directory, &TimeZone::UTC, START + 20 * SECOND);
         let remembered: u64 = report.senders.iter().map(|one| one.totals.messages).sum();

@@ -2,9 +2,11 @@
 //! and promtool, reading its metrics. A program that is missing fails its test; `.ci/run` installs all.
 #![cfg(feature = "real-tools")]
 
+mod pki;
 mod sensor;
 
-use sensor::{Sensor, Setup, free_udp};
+use pki::{Authority, Signed};
+use sensor::{Sensor, Setup, free_tcp, free_udp};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -354,6 +356,144 @@ fn syslog_ng_forwards_by_both_its_drivers() {
     assert_eq!(sensor.sum("roje_decoded_total", "format=\"rfc5424\""), 2 * count);
     assert_eq!(sensor.sum("roje_decoded_total", "format=\"rfc3164\""), 2 * count);
     sensor.stop();
+}
+
+/// A sensor that listens on TLS and wants a certificate, and what its peers need to know.
+struct TlsSensor {
+    sensor: Sensor,
+    port: u16,
+    ca: String,
+    cert: String,
+    key: String,
+}
+
+fn start_tls() -> TlsSensor {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.d");
+    fs::create_dir(&rules).expect("a folder");
+    fs::write(rules.join("planted.yaml"), RULES).expect("written");
+    let at = folder.path().display().to_string();
+    let authority = Authority::new("Test authority");
+    let write = |name: &str, text: &str| {
+        let path = format!("{at}/{name}");
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let Signed { cert, key } = authority.sign("sensor.example", 1, |_| ());
+    let (own_cert, own_key) = (write("sensor.pem", &cert), write("sensor.key", &key));
+    let Signed { cert, key } = authority.sign("relay.example", 2, |_| ());
+    let (cert, key) = (write("relay.pem", &cert), write("relay.key", &key));
+    let ca = write("ca.pem", &authority.pem());
+    let crl = write("crl.pem", &authority.revoke(&[3]));
+    let tls = free_tcp();
+    let config = format!(
+        "[[input]]\nname = \"tls\"\nlisten = \"tls://{tls}\"\nformat = \"syslog\"\ncert_file = \"{own_cert}\"\n\
+         key_file = \"{own_key}\"\nclient_ca_file = \"{ca}\"\ncrl_file = \"{crl}\"\n\
+         [[constituent]]\nname = \"Relay owner\"\nsector = \"digital\"\n\
+         [[source]]\nname = \"relay\"\ncertificates = [\"relay.example\"]\nconstituent = \"Relay owner\"\n"
+    );
+    let sensor = Sensor::start_in(folder, Setup { config: &config, ..Setup::default() });
+    TlsSensor { sensor, port: tls.port(), ca, cert, key }
+}
+
+/// Asserts what came over TLS from a relay that showed its certificate.
+fn assert_relayed_by_tls(mut server: TlsSensor, rounds: usize) {
+    let count = (rounds * BODIES.len()) as u64;
+    server.sensor.wait("all is received", |sensor| sensor.received("tls") == count);
+    server.sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() >= rounds * expected());
+    let alerts = server.sensor.alerts();
+    assert_planted(&alerts, rounds);
+    assert_relayed(&alerts);
+    for alert in &alerts {
+        assert_eq!(alert["organization"]["name"], "Relay owner", "{alert:#}");
+    }
+    assert_eq!(server.sensor.sum("roje_input_connections_closed_total", "input=\"tls\""), 0);
+    assert_eq!(server.sensor.sum("roje_source_messages_total", "source=\"relay\""), count);
+    server.sensor.stop();
+}
+
+#[test]
+fn rsyslog_forwards_over_tls_with_a_certificate() {
+    let server = start_tls();
+    let dir = server.sensor.dir.path().to_path_buf();
+    fs::create_dir(dir.join("rsyslog")).expect("a folder");
+    let TlsSensor { port, ca, cert, key, .. } = &server;
+    let relays = [free_udp(), free_udp()];
+    let mut config = format!(
+        "global(workDirectory=\"{}/rsyslog\" defaultNetstreamDriver=\"ossl\" defaultNetstreamDriverCAFile=\"{ca}\" \
+         defaultNetstreamDriverCertFile=\"{cert}\" defaultNetstreamDriverKeyFile=\"{key}\")\nmodule(load=\"imudp\")\n",
+        dir.display(),
+    );
+    for (number, (relay, framing)) in relays.iter().zip(["octet-counted", "traditional"]).enumerate() {
+        config.push_str(&format!(
+            "ruleset(name=\"r{number}\") {{ action(type=\"omfwd\" target=\"127.0.0.1\" port=\"{port}\" protocol=\"tcp\" \
+             StreamDriver=\"ossl\" StreamDriverMode=\"1\" StreamDriverAuthMode=\"x509/name\" \
+             StreamDriverPermittedPeers=\"sensor.example\" TCP_Framing=\"{framing}\" \
+             template=\"RSYSLOG_SyslogProtocol23Format\") }}\n\
+             input(type=\"imudp\" address=\"127.0.0.1\" port=\"{}\" ruleset=\"r{number}\")\n",
+            relay.port(),
+        ));
+    }
+    let path = dir.join("rsyslog.conf");
+    fs::write(&path, config).expect("written");
+    let mut command = Command::new("rsyslogd");
+    command.args(["-n", "-x", "-f"]).arg(&path).arg("-i").arg(dir.join("rsyslog.pid"));
+    let mut daemon = Daemon::start(command, &dir.join("rsyslog.log"));
+    wait_for_udp(&mut daemon, &relays);
+    relays.into_iter().for_each(send_bodies);
+    assert_relayed_by_tls(server, 2);
+}
+
+#[test]
+fn syslog_ng_forwards_over_tls_with_a_certificate() {
+    let server = start_tls();
+    let dir = server.sensor.dir.path().to_path_buf();
+    let relay = free_udp();
+    let TlsSensor { port, ca, cert, key, .. } = &server;
+    let config = format!(
+        "@version: 3.35\noptions {{ keep-hostname(yes); use-dns(no); stats-freq(0); }};\n\
+         source device {{ network(ip(\"127.0.0.1\") port({}) transport(\"udp\")); }};\n\
+         destination d {{ syslog(\"127.0.0.1\" port({port}) transport(\"tls\") tls(ca-file(\"{ca}\") \
+         cert-file(\"{cert}\") key-file(\"{key}\") peer-verify(required-trusted))); }};\n\
+         log {{ source(device); destination(d); }};\n",
+        relay.port()
+    );
+    let path = dir.join("syslog-ng.conf");
+    fs::write(&path, config).expect("written");
+    let mut command = syslog_ng();
+    command.args(["--foreground", "--stderr", "--no-caps"]);
+    for (option, file) in [("-f", "syslog-ng.conf"), ("-R", "persist"), ("-p", "pid"), ("-c", "control")] {
+        command.arg(option).arg(dir.join(file));
+    }
+    let mut daemon = Daemon::start(command, &dir.join("syslog-ng.log"));
+    wait_for_udp(&mut daemon, &[relay]);
+    send_bodies(relay);
+    assert_relayed_by_tls(server, 1);
+}
+
+#[test]
+fn logger_writes_to_a_socket_like_dev_log() {
+    for kind in ["datagram", "stream"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log").display().to_string();
+        let config = format!(
+            "[[input]]\nname = \"local\"\nlisten = \"unix://{path}\"\nformat = \"syslog\"\nsocket_type = \"{kind}\"\n"
+        );
+        let setup = Setup { rules: &[("planted.yaml", RULES)], config: &config, ..Setup::default() };
+        let mut sensor = Sensor::start(setup);
+        for (body, _) in BODIES {
+            run("logger", ["-u", &path, "-p", "auth.warning", "-t", "ns1d", "--", body]);
+        }
+        let count = BODIES.len() as u64;
+        sensor.wait(kind, |sensor| sensor.received("local") == count && sensor.alerts().len() >= expected());
+        let alerts = sensor.alerts();
+        assert_planted(&alerts, 1);
+        for alert in &alerts {
+            assert_eq!(alert["log"]["syslog"]["priority"], 36, "{alert:#}");
+            assert_eq!(alert["log"]["syslog"]["appname"], "ns1d", "{alert:#}");
+        }
+        sensor.stop();
+    }
 }
 
 /// One packet that an exporter shall see.

@@ -1,12 +1,9 @@
 //! How syslog arrives: TLS with real handshakes, Unix sockets, proxies, and peers that mean harm.
 
-#[allow(dead_code)]
+mod pki;
 mod sensor;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
-};
+use pki::{Authority, Signed};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -31,60 +28,6 @@ indicators:
 ";
 
 const LINE: &str = "<34>Oct 11 22:14:15 ns1 named[7]: client 10.0.0.5#53: query: a.evil.example IN A";
-
-/// An authority and what it signs.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, in PEM.
-struct Signed {
-    cert: String,
-    key: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().expect("a key");
-        Authority { issuer: CertifiedIssuer::self_signed(params, key).expect("an authority") }
-    }
-
-    fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
-    fn sign(&self, name: &str, serial: u64, change: impl FnOnce(&mut CertificateParams)) -> Signed {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.serial_number = Some(SerialNumber::from(serial));
-        params.distinguished_name.push(DnType::CommonName, name);
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Signed { cert: cert.pem(), key: key.serialize_pem() }
-    }
-
-    fn revoke(&self, serials: &[u64]) -> String {
-        let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2024, 1, 1),
-            next_update: rcgen::date_time_ymd(2040, 1, 1),
-            crl_number: SerialNumber::from(serials.len() as u64 + 1),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        params.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
-    }
-}
 
 /// Replaces a file at once, as those do who renew certificates.
 fn replace(path: &Path, text: &str) {
