@@ -533,3 +533,119 @@ fn gibberish_to_the_tls_port_costs_little() {
     server.sensor.wait("others are heard", |sensor| sensor.received("tls") == 1);
     server.sensor.stop();
 }
+
+fn roje(args: &[&str]) -> (i32, String, String) {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_roje")).args(args).output().expect("roje runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn sources_are_told_by_the_running_sensor() {
+    let config = "[[source]]\nname = \"edge\"\nnetworks = [\"127.0.0.1\"]\n\
+         [[source]]\nname = \"mute\"\nnetworks = [\"192.0.2.7\"]\n";
+    let mut sensor = Sensor::start(Setup { rules: &[("r.yaml", RULES)], config, ..Setup::default() });
+    let hour = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(5)));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for _ in 0..20 {
+        // Its zone is five hours east, and it does not say so.
+        let line = format!("<13>{} h a: x", hour.strftime("%b %e %H:%M:%S"));
+        socket.send_to(line.as_bytes(), sensor.udp).expect("sent");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let other = std::net::UdpSocket::bind("127.0.0.2:0").expect("a socket");
+    other.send_to(b"no header", sensor.udp).expect("sent");
+    other.send_to(&[0, 5, 0, 9], sensor.flow).expect("sent");
+    sensor.wait("all came", |sensor| sensor.received("udp") == 21 && sensor.received("flow") == 1);
+    let file = sensor.dir.path().join("roje.toml").display().to_string();
+    let (code, stdout, stderr) = roje(&["sources", "-c", &file, "--format", "json"]);
+    assert_eq!(code, 0, "{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    let told: Vec<_> = ["name", "address", "input", "format", "messages", "decode_errors"]
+        .iter()
+        .map(|key| {
+            report["sources"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|one| one[key].to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "\"edge\" null null \"mute\"",
+            "\"127.0.0.1\" \"127.0.0.2\" \"127.0.0.2\" null",
+            "\"udp\" \"udp\" \"flow\" null",
+            "\"rfc3164\" null null null",
+            "20 1 1 0",
+            "0 1 1 0",
+        ],
+        "{report:#}"
+    );
+    let edge = &report["sources"][0];
+    assert!((edge["skew_seconds"].as_i64().expect("a skew") - 18_000).abs() <= 2, "{edge:#}");
+    assert!(edge["probable_timezone"].as_str().is_some_and(|zone| zone.contains("UTC+05:00")), "{edge:#}");
+    assert!(edge["rate"].as_f64().is_some_and(|rate| rate > 1.0), "{edge:#}");
+    let (code, table, _) = roje(&["sources", "-c", &file, "--sort", "last-seen", "--top", "2"]);
+    assert_eq!(code, 0);
+    assert!(table.contains("mute") && table.contains("never") && table.contains("2 more"), "{table}");
+    let samples = sensor.samples();
+    assert_eq!(samples.get("roje_source_messages_total{source=\"edge\"}"), Some(&20.0));
+    assert_eq!(samples.get("roje_source_messages_total{source=\"mute\"}"), Some(&0.0));
+    assert_eq!(samples.get("roje_source_format{format=\"rfc3164\",source=\"edge\"}"), Some(&1.0));
+    assert!(samples.contains_key("roje_source_last_seen_timestamp_seconds{source=\"edge\"}"));
+    assert!(!samples.contains_key("roje_source_last_seen_timestamp_seconds{source=\"mute\"}"));
+    sensor.wait("the zone is told once", |sensor| sensor.log().contains("its stamps are probably"));
+    let (code, _, stderr) = roje(&["sources", "--sort", "mesages"]);
+    assert!(code == 2 && stderr.contains("expected one of: messages, rate"), "{stderr}");
+    sensor.stop();
+    let (code, stdout, stderr) = roje(&["sources", "-c", "tests/golden/nothing.toml"]);
+    assert!(code != 0 && stdout.is_empty() && !stderr.is_empty(), "{stderr}");
+}
+
+#[test]
+fn silence_is_an_alert_and_many_silences_are_one() {
+    let mut config = String::from(
+        "[[source]]\nname = \"alone\"\nnetworks = [\"127.0.0.9\"]\nexpect_every = \"2s\"\n\
+         [[source]]\nname = \"quiet by nature\"\nnetworks = [\"127.0.0.10\"]\n",
+    );
+    let many: Vec<String> = (20..25).map(|number| format!("127.0.0.{number}")).collect();
+    for address in &many {
+        config.push_str(&format!(
+            "[[source]]\nname = \"host {address}\"\nnetworks = [\"{address}\"]\nexpect_every = \"20s\"\n"
+        ));
+    }
+    let mut sensor =
+        Sensor::start(Setup { rules: &[("r.yaml", RULES)], config: &config, ..Setup::default() });
+    let say = |address: &str| {
+        let socket = std::net::UdpSocket::bind((address, 0)).expect("a socket");
+        socket.send_to(b"<13>Oct 11 22:14:15 h a: x", sensor.udp).expect("sent");
+    };
+    many.iter().for_each(|address| say(address));
+    say("127.0.0.9");
+    sensor.wait("it is silent", |sensor| sensor.alerts().len() == 1);
+    let first = sensor.alerts().remove(0);
+    assert_eq!(first["event"]["action"], "source-silent", "{first:#}");
+    assert_eq!((&first["event"]["severity"], &first["roje"]["count"]), (&47.into(), &0.into()), "{first:#}");
+    assert_eq!(first["roje"]["clients"], serde_json::json!(["alone"]));
+    assert_eq!(sensor.samples().get("roje_source_silent{source=\"alone\"}"), Some(&1.0));
+    let udp = sensor.udp;
+    let socket = std::net::UdpSocket::bind("127.0.0.9:0").expect("a socket");
+    socket.send_to(b"<13>Oct 11 22:14:15 h a: x", udp).expect("sent");
+    sensor.wait("it is heard again", |sensor| sensor.log().contains("is heard again"));
+    sensor.wait("many are silent", |sensor| {
+        sensor.alerts().iter().any(|alert| alert["event"]["severity"] == 73)
+    });
+    let alerts = sensor.alerts();
+    let high: Vec<_> = alerts.iter().filter(|alert| alert["event"]["severity"] == 73).collect();
+    assert_eq!(high.len(), 1);
+    let names = high[0]["roje"]["clients"].as_array().expect("a list");
+    assert!(many.iter().all(|address| names.contains(&format!("host {address}").into())), "{:#}", high[0]);
+    assert_eq!(sensor.sum("roje_alerts_total", "severity=\"high\""), 1);
+    sensor.assert_ledger();
+    sensor.stop();
+}

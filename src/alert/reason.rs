@@ -213,6 +213,9 @@ fn doubts(alert: &Alert, out: &mut String) {
 /// Whom it concerns and whom to call.
 fn call(alert: &Alert, out: &mut String) {
     let Some(organization) = &alert.organization else {
+        if alert.scope == Scope::Silence {
+            return;
+        }
         out.push_str("; no constituent is configured for these addresses");
         return;
     };

@@ -60,10 +60,7 @@ fn row(sender: &Value, at: i64) -> Vec<String> {
     let number = |key: &str| sender[key].as_u64().unwrap_or_default().to_string();
     let never = sender["messages"] == 0;
     let seen = seconds(&sender["last_seen"]).map_or_else(|| "never".to_owned(), |last| ago(at - last));
-    let skew = sender["skew_seconds"].as_i64().map_or_else(
-        || "-".to_owned(),
-        |skew| format!("{}{}", if skew < 0 { "-" } else { "+" }, span(skew.abs())),
-    );
+    let skew = sender["skew_seconds"].as_i64().map_or_else(|| "-".to_owned(), offset);
     let mut note = Vec::new();
     if sender["silent"] == true {
         note.push("silent".to_owned());
@@ -99,6 +96,12 @@ fn seconds(stamp: &Value) -> Option<i64> {
 
 fn ago(seconds: i64) -> String {
     format!("{} ago", span(seconds.max(0)))
+}
+
+/// A skew with its sign; hours to the nearest minute, since stamps have whole seconds.
+fn offset(skew: i64) -> String {
+    let rounded = if skew.abs() < 3600 - 30 { skew.abs() } else { (skew.abs() + 30) / 60 * 60 };
+    format!("{}{}", if skew < 0 { "-" } else { "+" }, span(rounded))
 }
 
 /// The two largest units: `2h 5m`.

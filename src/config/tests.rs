@@ -266,6 +266,43 @@ fn five_mistakes_are_five_problems_each_at_its_place() {
             "[[source]]\nname = \"a\"\nnetworks = [\"10.0.0.1\"]\nsampling_rate = 0\nrelay = 1\n[[input]]\nname = \"b\"\nlisten = \"tcp://127.0.0.1:4739\"\nformat = \"flow\"\n",
             vec!["4:17 bad-value 0", "5:9 wrong-type 1"],
         ),
+        (
+            "TLS without certificates",
+            "[[input]]\nname = \"a\"\nlisten = \"tls://127.0.0.1:1\"\nformat = \"syslog\"\ncert = \"a.pem\"\nclient_auth = \"require\"\n",
+            vec![
+                "1:1 missing-key [[input]]",
+                "5:1 unknown-key cert",
+                "6:15 missing-key \"require\"",
+                "6:15 bad-value \"require\"",
+            ],
+        ),
+        (
+            "TLS with a file that is not there, on the port of another",
+            "[[input]]\nname = \"a\"\nlisten = \"tcp://127.0.0.1:1\"\nformat = \"syslog\"\n[[input]]\nname = \"b\"\nlisten = \"tls://127.0.0.1:1\"\nformat = \"syslog\"\ncert_file = \"/no/such.pem\"\nkey_file = \"/no/such.key\"\n",
+            vec!["7:10 duplicate-address \"tls://127.0.0.1:1\"", "9:13 bad-certificate \"/no/such.pem\""],
+        ),
+        (
+            "Unix sockets",
+            "[[input]]\nname = \"a\"\nlisten = \"unix://run/log\"\nformat = \"syslog\"\n[[input]]\nname = \"b\"\nlisten = \"unix:///run/log\"\nformat = \"syslog\"\nsocket_type = \"steam\"\nsocket_mode = 660\n[[input]]\nname = \"c\"\nlisten = \"unix:///run/log\"\nformat = \"flow\"\nsocket_mode = \"rw\"\n",
+            vec![
+                "3:10 bad-value \"unix://run/log\"",
+                "9:15 bad-value \"steam\"",
+                "10:15 wrong-type 660",
+                "13:10 not-supported \"unix:///run/log\"",
+                "13:10 duplicate-address \"unix:///run/log\"",
+                "15:15 bad-value \"rw\"",
+            ],
+        ),
+        (
+            "sources",
+            "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"syslog\"\n[[source]]\nname = \"a\"\n[[source]]\nname = \"b\"\ncertificates = [\"x\"]\nexpect_every = \"100ms\"\n[[source]]\nname = \"c\"\ncertificates = [\"x\"]\nexpect_every = 600\n",
+            vec![
+                "5:1 missing-key [[source]]",
+                "10:16 bad-value \"100ms\"",
+                "13:16 duplicate-certificate [\"x\"]",
+                "14:16 wrong-type 600",
+            ],
+        ),
     ];
     for (name, text, expected) in cases {
         let problems = resolve(text).expect_err(name);
@@ -285,6 +322,21 @@ fn warnings_do_not_refuse() {
             "keys of the other transport",
             "[[input]]\nname = \"b\"\nlisten = \"udp://127.0.0.1:2\"\nformat = \"syslog\"\nmax_message = \"1KiB\"\n",
             "9:1 no-effect max_message",
+        ),
+        (
+            "keys of TLS",
+            "[[input]]\nname = \"b\"\nlisten = \"tcp://127.0.0.1:2\"\nformat = \"syslog\"\nkey_file = \"/a\"\n",
+            "9:1 no-effect key_file",
+        ),
+        (
+            "a time for handshakes where there are none",
+            "[[input]]\nname = \"b\"\nlisten = \"tcp://127.0.0.1:2\"\nformat = \"syslog\"\nhandshake_timeout = \"1s\"\n",
+            "9:1 no-effect handshake_timeout",
+        ),
+        (
+            "senders of a Unix socket have no address",
+            "[[input]]\nname = \"b\"\nlisten = \"unix:///run/b\"\nformat = \"syslog\"\nallow = [\"10.0.0.0/8\"]\n",
+            "9:1 no-effect allow",
         ),
         (
             "zones of flow",

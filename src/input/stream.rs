@@ -213,6 +213,19 @@ impl Closed {
         }
     }
 
+    /// Whether it concerns a PROXY header or a handshake.
+    pub fn is_of_opening(self) -> bool {
+        !matches!(
+            self,
+            Closed::Limit
+                | Closed::AddressLimit
+                | Closed::Denied
+                | Closed::Idle
+                | Closed::Slow
+                | Closed::Error
+        )
+    }
+
     /// Why a handshake failed.
     fn handshake(error: &io::Error) -> Closed {
         use rustls::Error;

@@ -238,13 +238,27 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
         rustls::Error::InconsistentKeys(_) => {
             bad_key(format!("not the key of the certificate in {}", files.cert.display()))
         }
-        other => bad_cert(other.to_string()),
+        other => bad_cert(plain(&other)),
     })?;
     // A resumed session would not be asked whether its certificate was revoked meanwhile; syslog
     // connections live long, so that little would be saved.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Loaded { config: Arc::new(config), expiry, digest: digest.finalize().into() })
+}
+
+/// What is wrong with a certificate of ours, in words.
+fn plain(error: &rustls::Error) -> String {
+    let text = error.to_string();
+    // What `openssl x509 -req` makes unless it is given extensions.
+    if text.contains("UnsupportedCertVersion") {
+        return "a certificate of X.509 version 1, which has no names that peers could verify; version 3 is needed"
+            .to_owned();
+    }
+    match error {
+        rustls::Error::InvalidCertificate(reason) => format!("not a usable certificate: {reason}"),
+        _ => text,
+    }
 }
 
 fn read(path: &Path, limit: u64, digest: &mut Sha256) -> Result<Vec<u8>, String> {

@@ -41,6 +41,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
     let name = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.name.clone();
     let mut directory = state.directory.load_full();
     let mut silences = Silences::new(super::agent(name.clone()), now());
+    let mut clocks = Clocks::default();
     let mut alerter = Alerter::new(super::agent(name), directory.clone());
     let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
     let (mut stopping, mut ticked) = (None::<Instant>, Instant::now());
@@ -91,6 +92,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
             state.delivery.tick();
             if stopping.is_none() {
                 listen(state, &directory, &mut silences, &mut batch);
+                clocks.look(state);
                 raise(state, &mut batch, &mut observe);
             }
         }
@@ -100,6 +102,37 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
         }
         if ended {
             return;
+        }
+    }
+}
+
+/// How often the clocks of sources are looked at.
+const CLOCKS: Duration = Duration::from_secs(10);
+
+/// Zones that stamps of declared sources are probably in, as they were told: each is told once.
+#[derive(Default)]
+struct Clocks {
+    told: HashMap<String, String>,
+    looked: Option<Instant>,
+}
+
+impl Clocks {
+    fn look(&mut self, state: &State) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < CLOCKS) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let zones = state.probable_zones();
+        self.told.retain(|name, _| zones.iter().any(|(known, ..)| known == name));
+        for (name, skew, zone) in zones {
+            if self.told.get(&name) != Some(&zone) {
+                tracing::warn!(
+                    source = name,
+                    skew_seconds = skew,
+                    "its stamps are probably {zone}; give its [[source]] that timezone"
+                );
+                self.told.insert(name, zone);
+            }
         }
     }
 }

@@ -470,11 +470,12 @@ impl State {
                 let open = stats.connections.load(Ordering::Relaxed);
                 self.metrics.input_connections.with_label_values(&label).set(open as i64);
                 for reason in stream::Closed::ALL {
-                    let label = [input.name.as_str(), reason.name()];
-                    raise(
-                        &self.metrics.input_connections_closed.with_label_values(&label),
-                        stats.closed(reason),
-                    );
+                    let count = stats.closed(reason);
+                    // Of what cannot happen here nothing is told.
+                    if count > 0 || input.tls.is_some() || !reason.is_of_opening() {
+                        let label = [input.name.as_str(), reason.name()];
+                        raise(&self.metrics.input_connections_closed.with_label_values(&label), count);
+                    }
                 }
             }
             for (role, end) in input.tls.iter().flat_map(|tls| tls.expiry()) {

@@ -91,6 +91,26 @@ impl State {
         last
     }
 
+    /// Declared sources whose stamps are off by what zones are: name, seconds, the zone.
+    pub(super) fn probable_zones(&self) -> Vec<(String, i64, String)> {
+        if self.directory.load().sources().is_empty() {
+            return Vec::new();
+        }
+        let mut senders = self.report(now()).senders;
+        senders.retain(|sender| sender.source.is_some());
+        Sort::LastSeen.apply(&mut senders);
+        let mut found: Vec<(String, i64, String)> = Vec::new();
+        // Of several senders, the one that was heard last speaks for the source.
+        for sender in senders.into_iter().rev() {
+            if let (Some(name), Some(skew), Some(zone)) = (sender.name, sender.skew, sender.zone)
+                && !found.iter().any(|(known, ..)| *known == name)
+            {
+                found.push((name, skew, zone));
+            }
+        }
+        found
+    }
+
     /// What `roje sources --format json` prints.
     pub(super) fn senders_json(&self, sort: Sort, top: usize) -> Value {
         let at = now();
