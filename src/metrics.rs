@@ -364,6 +364,13 @@ impl InputMetrics {
         }
     }
 
+    /// Sets the number of templates held, where no message says so.
+    pub fn templates(&self, held: usize) {
+        if let Some(flows) = &self.flows {
+            flows.templates.set(held as i64);
+        }
+    }
+
     /// Sets the levels that take a look at every exporter.
     pub fn exporters(&self, restored: usize, untrusted: usize) {
         let Some(flows) = &self.flows else { return };

@@ -160,6 +160,7 @@ impl Worker {
     pub fn closed(&mut self, peer: SocketAddr) {
         if self.batch.policy.format == Format::Flow {
             self.flows.close(peer);
+            self.counters.templates(self.flows.templates());
         }
     }
 
