@@ -1,11 +1,12 @@
-//! Programs that nobody here wrote, sending to a sensor: logger, rsyslog, syslog-ng, softflowd;
-//! and promtool, reading its metrics. A program that is missing fails its test; `.ci/run` installs all.
+//! Programs that nobody here wrote, sending to a sensor: logger, rsyslog, syslog-ng, softflowd, nfreplay,
+//! pmacctd; nfcapd, which counts the same flows; and promtool, reading its metrics. A program that is missing fails its test; `.ci/run` installs all.
 #![cfg(feature = "real-tools")]
 
 mod pki;
 mod sensor;
 
 use pki::{Authority, Signed};
+use roje::decode::flow::Decoder;
 use sensor::{Sensor, Setup, free_tcp, free_udp};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -14,6 +15,9 @@ use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const RULES: &str = "\
@@ -635,6 +639,205 @@ fn softflowd_exports_netflow_5_9_and_ipfix() {
                 "{name}: {alert:#}"
             );
         }
+        sensor.stop();
+    }
+}
+
+/// A socket between an exporter and those who read it: passes every datagram on to each of them, and
+/// decodes it too.
+struct Tap {
+    address: SocketAddr,
+    rows: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tap {
+    fn start(readers: Vec<SocketAddr>) -> Tap {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        let address = socket.local_addr().expect("an address");
+        let (rows, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
+        let (told, stopped) = (rows.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let mut decoder = Decoder::default();
+            let mut buffer = [0; 65_535];
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
+                let datagram = &buffer[..length];
+                readers.iter().for_each(|reader| drop(socket.send_to(datagram, reader)));
+                let now = roje::input::now();
+                let mut each = |record: roje::decode::flow::Record<'_>| {
+                    let flow = record.flow();
+                    if let (false, Some(source), Some(destination)) =
+                        (flow.state, flow.source, flow.destination)
+                    {
+                        told.lock().expect("rows").push(format!(
+                            "{source} {destination} {} {} {} {} {}",
+                            flow.source_port, flow.destination_port, flow.protocol, flow.packets, flow.bytes
+                        ));
+                    }
+                };
+                decoder.decode(datagram, address, now, &mut each).expect("a flow datagram");
+            }
+        });
+        Tap { address, rows, stop, thread: Some(thread) }
+    }
+
+    /// Waits until so many flows came; gives them in order.
+    fn flows(&self, expected: usize) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let mut rows = self.rows.lock().expect("rows").clone();
+            if rows.len() >= expected {
+                rows.sort();
+                return rows;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "{expected} flows expected: {rows:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread is one of the test.
+            assert!(thread.join().is_ok() || std::thread::panicking(), "the tap panicked");
+        }
+    }
+}
+
+/// The flows of [`PACKETS`], as a [`Tap`] writes them.
+fn packets_as_flows(four: bool) -> Vec<String> {
+    let packets = PACKETS.iter().filter(|packet| !four || !packet.source.contains(':'));
+    let mut rows: Vec<String> = packets
+        .map(|packet| {
+            let headers = if packet.source.contains(':') { 40 } else { 20 } + if packet.tcp { 20 } else { 8 };
+            let (sport, dport) = packet.ports;
+            let protocol = if packet.tcp { 6 } else { 17 };
+            format!("{} {} {sport} {dport} {protocol} 1 {}", packet.source, packet.destination, headers + 100)
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn nfcapd_counts_the_same_and_nfreplay_sends_it_again() {
+    for (version, format) in [("5", "netflow5"), ("9", "netflow9"), ("10", "ipfix")] {
+        let four = version == "5";
+        let expected = packets_as_flows(four);
+        let mut sensor = start();
+        let dir = sensor.dir.path().to_path_buf();
+        let (folder, port) = (dir.join("nfcapd"), free_udp());
+        fs::create_dir(&folder).expect("a folder");
+        let mut command = Command::new("nfcapd");
+        let number = port.port().to_string();
+        command.args(["-b", "127.0.0.1", "-t", "3600", "-p", &number, "-l"]).arg(&folder);
+        let mut nfcapd = Daemon::start(command, &dir.join("nfcapd.log"));
+        wait_for_udp(&mut nfcapd, &[port]);
+        let tap = Tap::start(vec![port, sensor.flow]);
+
+        let pcap = dir.join("traffic.pcap");
+        fs::write(&pcap, capture(&PACKETS)).expect("written");
+        let pid = dir.join("softflowd.pid");
+        let target = tap.address.to_string();
+        run(
+            "softflowd",
+            [
+                "-d",
+                "-a",
+                "-r",
+                &pcap.display().to_string(),
+                "-n",
+                &target,
+                "-c",
+                "none",
+                "-p",
+                &pid.display().to_string(),
+                "-v",
+                version,
+            ],
+        );
+        assert_eq!(tap.flows(expected.len()), expected, "version {version}");
+        let counted = |sensor: &Sensor| sensor.sum("roje_flow_records_total", "");
+        sensor.wait("every flow is counted", |sensor| counted(sensor) >= expected.len() as u64);
+        // With a signal it closes its file.
+        let pid = nfcapd.child.id().to_string();
+        run("kill", ["-TERM", &pid]);
+        nfcapd.child.wait().expect("nfcapd ends");
+        assert_eq!(nfdump(&folder), expected, "nfcapd, version {version}");
+
+        // nfreplay has a sequence and templates of its own.
+        let replayed = Tap::start(vec![sensor.flow]);
+        let port = replayed.address.port().to_string();
+        let file = fs::read_dir(&folder).expect("a folder").next().expect("a file").expect("a file").path();
+        let before = counted(&sensor);
+        run("nfreplay", ["-r", &file.display().to_string(), "-H", "127.0.0.1", "-p", &port]);
+        assert_eq!(replayed.flows(expected.len()), expected, "nfreplay, version {version}");
+        sensor
+            .wait("every flow is counted again", |sensor| counted(sensor) >= before + expected.len() as u64);
+        assert_eq!(sensor.sum("roje_decode_errors_total", ""), 0, "{format}");
+        assert!(sensor.sum("roje_decoded_total", &format!("format=\"{format}\"")) > 0, "{format}");
+        // Indicators once for each of the two times.
+        let planted = if four { 3 } else { 4 };
+        sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() == 2 * planted);
+        sensor.assert_ledger();
+        sensor.stop();
+    }
+}
+
+/// The flows in the files of a folder, as nfdump reads them.
+fn nfdump(folder: &Path) -> Vec<String> {
+    let output = Command::new("nfdump")
+        .args(["-q", "-N", "-6", "-o", "fmt:%sa %da %sp %dp %pr %pkt %byt", "-R"])
+        .arg(folder)
+        .output()
+        .unwrap_or_else(|error| panic!("nfdump cannot be run ({error}); .ci/run installs it"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let row = |line: &str| {
+        let words = line.split_whitespace().map(|word| match word.parse::<std::net::IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => word.to_string(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let mut rows: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(row).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn pmacctd_exports_netflow_5_9_and_ipfix() {
+    for version in ["5", "9", "10"] {
+        let expected = packets_as_flows(version == "5");
+        let mut sensor = start();
+        let dir = sensor.dir.path().to_path_buf();
+        let pcap = dir.join("traffic.pcap");
+        fs::write(&pcap, capture(&PACKETS)).expect("written");
+        let tap = Tap::start(vec![sensor.flow]);
+        let config = format!(
+            "daemonize: false\nplugins: nfprobe\nnfprobe_receiver: {}\nnfprobe_version: {version}\n\
+             nfprobe_timeouts: tcp=1:udp=1:icmp=1:general=1:maxlife=1:expint=1\n\
+             aggregate: src_host,dst_host,src_port,dst_port,proto\n\
+             pcap_savefile: {}\npcap_savefile_wait: 1\n",
+            tap.address,
+            pcap.display()
+        );
+        let path = dir.join("pmacctd.conf");
+        fs::write(&path, config).expect("written");
+        let mut command = Command::new("pmacctd");
+        command.arg("-f").arg(&path);
+        let pmacctd = Daemon::start(command, &dir.join("pmacctd.log"));
+        assert_eq!(tap.flows(expected.len()), expected, "version {version}: {}", pmacctd.log());
+        let planted = if version == "5" { 3 } else { 4 };
+        sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() == planted);
+        assert_eq!(sensor.sum("roje_decode_errors_total", ""), 0, "version {version}");
+        assert_eq!(sensor.sum("roje_flow_sequence_gaps_total", ""), 0, "version {version}");
+        sensor.assert_ledger();
         sensor.stop();
     }
 }

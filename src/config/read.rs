@@ -352,13 +352,20 @@ impl Reader<'_> {
                     "flow records carry UTC: `timezone` has no effect".into(),
                 );
             }
-            if let (true, Some(node)) = (matches!(kind, Kind::UnixDatagram | Kind::UnixStream), table.find("listen")) {
+            if let (true, Some(node)) =
+                (matches!(kind, Kind::UnixDatagram | Kind::UnixStream), table.find("listen"))
+            {
                 let place = node.place.clone();
                 let message = format!(
                     "flow records over {}:// are not supported in this version",
                     input.listen.scheme()
                 );
-                self.problem("not-supported", &place, message, "expected udp://, tcp:// or tls://ADDRESS:PORT");
+                self.problem(
+                    "not-supported",
+                    &place,
+                    message,
+                    "expected udp://, tcp:// or tls://ADDRESS:PORT",
+                );
             }
         }
     }

@@ -133,9 +133,9 @@ impl Interest for Asking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::syslog::Reference;
     use crate::detect::Matcher;
     use crate::detect::indicator::{Kind, Meta, Mode, SetBuilder, SetInfo, normalise};
-    use crate::decode::syslog::Reference;
     use jiff::tz::TimeZone;
     use std::sync::Arc;
 
@@ -180,7 +180,14 @@ mod tests {
                 group[place] = line.as_bytes();
                 let suspects = Matcher::default().sift(&rules, group.into_iter());
                 assert_eq!(suspects, 1 << place, "{value} in {line}");
-                assert!(Matcher::default().look(&rules, line.as_bytes(), &Reference { now: 0, timezone: TimeZone::UTC }), "{line}");
+                assert!(
+                    Matcher::default().look(
+                        &rules,
+                        line.as_bytes(),
+                        &Reference { now: 0, timezone: TimeZone::UTC }
+                    ),
+                    "{line}"
+                );
             }
         }
     }
