@@ -6,13 +6,15 @@ mod plain;
 mod sensor;
 
 use roje::config::Config;
-use roje::decode::flow::Decoder;
+use roje::decode::Fields;
+use roje::decode::flow::{Decoder, Limits};
 use roje::decode::syslog::{self, Reference};
 use roje::detect::indicator::{self, Kind};
 use roje::detect::{self, Matcher, RuleSet, Validity};
 use roje::input::framing::{Assembler, Delimiters, Frame};
 use roje::input::pcap::Capture;
 use roje::input::{Format, MAX_MESSAGE, file, now};
+use roje::metrics::Tally;
 use roje::pipeline::{self, Options};
 use roje::rules::Store;
 use sensor::{Sensor, Setup, free_tcp, free_udp};
@@ -206,6 +208,62 @@ fn decode_prints_every_record_of_every_payload() {
         assert_eq!(found, expected, "{}", path.display());
     }
     eprintln!("{} payloads: {records} flow records, {bad} undecodable", payloads.len());
+}
+
+/// Every flow datagram of every capture cut at every octet, by decoders that know its templates: each cut
+/// is decoded or has a reason, gives no more records than the whole, and leaves memory within its bounds.
+#[test]
+fn a_flow_datagram_may_end_at_any_octet() {
+    let (mut cuts, mut tally) = (0, Tally::default());
+    for path in files(&data("flows")) {
+        let datagrams: Vec<(SocketAddr, Vec<u8>)> = match extension(&path) {
+            "dat" | "bin" => {
+                vec![("192.0.2.1:2055".parse().expect("an address"), fs::read(&path).expect("it reads"))]
+            }
+            "pcap" => {
+                let mut capture = Capture::new(file::open(&path).expect("it opens")).expect("a capture");
+                let mut datagrams = Vec::new();
+                while capture
+                    .read(&mut |datagram| {
+                        if datagram.format == Format::Flow {
+                            datagrams.push((datagram.source, datagram.bytes.to_vec()));
+                        }
+                    })
+                    .expect("it reads")
+                {}
+                datagrams
+            }
+            _ => continue,
+        };
+        let limits = Limits { bytes: 1 << 20, ..Limits::default() };
+        let mut decoder = Decoder::new(limits);
+        let mut fields = Fields::default();
+        let mut read = |decoder: &mut Decoder, bytes: &[u8], from| {
+            let mut records = 0;
+            let decoded = decoder.decode(bytes, from, 1_800_000_000_000_000_000, &mut |record| {
+                records += u64::from(!record.is_replayed());
+                assert!(record.is_replayed() || bytes.as_ptr_range().contains(&record.bytes.as_ptr()));
+                fields.clear();
+                record.fields(&mut fields);
+            });
+            (decoded, records)
+        };
+        // Some captures are long; the shapes of their datagrams repeat.
+        for (from, bytes) in datagrams.iter().take(40) {
+            let (_, whole) = read(&mut decoder, bytes, *from);
+            for cut in 0..bytes.len() {
+                let (decoded, records) = read(&mut decoder, &bytes[..cut], *from);
+                assert!(records <= whole, "{} at {cut}: {records} records of {whole}", path.display());
+                cuts += 1;
+                tally.flow(&decoded);
+                assert!(decoder.template_bytes() <= 1 << 20 && decoder.waiting_bytes() <= 2 << 20);
+            }
+        }
+    }
+    let counted: u64 = tally.decoded.iter().chain(&tally.undecoded).sum();
+    assert_eq!(counted, cuts);
+    assert!(tally.undecoded.iter().filter(|count| **count > 0).count() >= 3, "{:?}", tally.undecoded);
+    eprintln!("{cuts} cuts");
 }
 
 /// Indicators that occur in the logs, as one rule set with an id for each value: one observable in

@@ -21,21 +21,12 @@ pub(super) struct Shown {
     pub(super) packets: bool,
     /// Counters of the other direction.
     pub(super) responder: bool,
-    /// The sums of both directions: what counts traffic, each octet once.
-    pub(super) sums: bool,
 }
 
 impl Shown {
     /// What records of a fixed shape have.
-    pub(super) const ALL: Shown = Shown {
-        ports: true,
-        protocol: true,
-        tcp_flags: true,
-        bytes: true,
-        packets: true,
-        responder: false,
-        sums: true,
-    };
+    pub(super) const ALL: Shown =
+        Shown { ports: true, protocol: true, tcp_flags: true, bytes: true, packets: true, responder: false };
     /// What tells nothing of traffic.
     pub(super) const NONE: Shown = Shown {
         ports: false,
@@ -44,7 +35,6 @@ impl Shown {
         bytes: false,
         packets: false,
         responder: false,
-        sums: false,
     };
 
     /// Writes what every flow has.
@@ -125,11 +115,11 @@ impl Shown {
             out.push(FieldId::NetworkIanaNumber, Value::Unsigned(flow.protocol.into()));
             push_some(out, FieldId::NetworkTransport, transport(flow.protocol).map(Value::Static));
         }
-        if self.sums && (self.bytes || self.responder) {
+        if self.bytes || self.responder {
             let sum = flow.bytes.saturating_add(flow.reverse_bytes);
             out.push(FieldId::NetworkBytes, Value::Unsigned(sum));
         }
-        if self.sums && (self.packets || self.responder) {
+        if self.packets || self.responder {
             let sum = flow.packets.saturating_add(flow.reverse_packets);
             out.push(FieldId::NetworkPackets, Value::Unsigned(sum));
         }
@@ -158,9 +148,6 @@ pub(super) fn template_fields(
         bytes: template.has(Target::Bytes) || framed,
         packets: template.has(Target::Packets) || framed,
         responder: template.has(Target::ResponderBytes) || template.has(Target::ResponderPackets),
-        // The records that tell how a connection began, or that it was refused, count nothing of it: those
-        // of its course and its end do.
-        sums: nat.is_none() && firewall.is_none_or(|event| matches!(event, FLOW_DELETED | FLOW_UPDATE)),
     };
     let shown = if flow.state { Shown::NONE } else { shown };
     shown.write(flow, record.exported(), out);
@@ -187,18 +174,14 @@ pub(super) fn template_fields(
     }
 }
 
-/// The values of firewallEvent for connections that end, and that go on.
-const FLOW_DELETED: u8 = 2;
-const FLOW_UPDATE: u8 = 5;
-
 /// What happened to a connection, by the registry of firewallEvent (IE 233).
 fn firewall_event(event: u8) -> Option<&'static str> {
     Some(match event {
         1 => "flow_created",
-        FLOW_DELETED => "flow_deleted",
+        2 => "flow_deleted",
         FLOW_DENIED => "flow_denied",
         4 => "flow_alert",
-        FLOW_UPDATE => "flow_update",
+        5 => "flow_update",
         _ => return None,
     })
 }
