@@ -16,6 +16,7 @@ use roje::decode::{FieldId, Fields, ecs};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Columns of the table, and the ECS names that each stands for.
@@ -330,6 +331,9 @@ fn same(have: &Value, want: &Value) -> bool {
     let (have, want) = (scalar(have), scalar(want));
     if have.trim() == want.trim() {
         return true;
+    }
+    if let (Ok(have), Ok(want)) = (have.parse::<IpAddr>(), want.parse::<IpAddr>()) {
+        return have == want;
     }
     match (have.parse::<Timestamp>(), want.parse::<Timestamp>()) {
         // Most pipelines keep milliseconds only.

@@ -263,7 +263,7 @@ fn filterlog<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
     let columns = csv(text);
     let at = |at: usize| columns.get(at).map_or(&[][..], |text| text.trim_ascii());
     feed(
-        &["rule_id", "sub_rule", "anchor", "tracker", "interface", "reason", "action", "direction"],
+        &["rule_number", "sub_rule", "anchor", "rule_id", "interface", "reason", "action", "direction"],
         &columns,
         names,
         out,

@@ -25,10 +25,13 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     }
     // `event.duration` of another schema has another unit; ECS events have a time or a version.
     let whole = flat.iter().any(|(path, _)| path == "@timestamp" || path == "ecs.version");
-    let mut left = Vec::new();
+    // What carries a body is read last: the object's own values say more.
+    let (mut left, mut said) = (Vec::new(), Vec::new());
     for (path, text) in flat {
         if (!whole && path.starts_with("event.")) || !ecs(&path, &text, names, out) {
             left.push((path, text));
+        } else if path == "message" {
+            said.push((path, text));
         }
     }
     // Shallow names before deep ones: `src_ip` of the event before `flow.src_ip`.
@@ -37,7 +40,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         match known(path.as_bytes()).or_else(|| known(unwrapped(&path)?.as_bytes())) {
             Some((field, form)) if put(field, form, &path, &text, names, out) => {
                 if form == Form::Said {
-                    inner(&path, &text, names, out);
+                    said.push((path, text));
                 }
             }
             _ => deep.push((path, text)),
@@ -47,10 +50,13 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         match suffix(&path) {
             Some((field, form)) if put(field, form, &path, &text, names, out) => {}
             _ => {
-                inner(&path, &text, names, out);
                 names.keep(out, Group::Json, &owned(&path), &text);
+                said.push((path, text));
             }
         }
+    }
+    for (path, text) in said {
+        inner(&path, &text, names, out);
     }
     true
 }

@@ -94,11 +94,11 @@ fn sshd<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
 /// `DHCPACK on 10.0.0.1 to 00:1b:44:11:3a:b7 (pc7) via eth0`, `DHCPREQUEST for 10.0.0.1 from …`,
 /// `DHCPACK(eth0) 10.0.0.1 00:1b:44:11:3a:b7 pc7`: the client, by both of its addresses.
 fn dhcp<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
-    out.push(FieldId::NetworkProtocol, Value::Static("dhcp"));
     names.transport(out, b"udp");
     if !text.starts_with(b"DHCP") {
         return false;
     }
+    out.push(FieldId::NetworkProtocol, Value::Static("dhcp"));
     for word in text.split(|byte| matches!(byte, b' ' | b'(' | b')')).filter(|word| !word.is_empty()) {
         if super::vocabulary::address(word).is_some() {
             names.source(out, word);
