@@ -78,8 +78,16 @@ pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'
     if json::decode(text, names, out) {
         return;
     }
-    if names.bodies == Bodies::All && cisco::decode(mnemonic, text, names, out) {
-        return;
+    if names.bodies == Bodies::All {
+        if cisco::decode(mnemonic, text, names, out) {
+            return;
+        }
+        // Apache's TLS request log: the client stands where a host would, `[stamp] client TLSv1.2 cipher "GET …"`.
+        if (text.starts_with(b"TLSv") || text.starts_with(b"SSLv"))
+            && let Some(client) = header.host.and_then(|host| text_of(message, host))
+        {
+            names.source(out, client);
+        }
     }
     any(app, text, names, out);
 }
@@ -133,6 +141,8 @@ fn generic<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     kv::decode(text, names, out);
     if !names.has_endpoint(out) {
         let _ = columns::connection(text, names, out) || sentence::decode(text, names, out);
+    } else if out.find(FieldId::UrlOriginal).is_none() {
+        sentence::request(text, names, out);
     }
 }
 

@@ -193,6 +193,16 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             }
             continue;
         }
+        // `User joe has exited tty session 3(10.0.0.1)`
+        if let Some(open) = memchr(b'(', told)
+            && told_user
+            && let Some(inside) = told[open + 1..].strip_suffix(b")")
+            && address(inside).is_some()
+            && endpoint(&told[..open]).is_none()
+        {
+            found |= names.source(out, inside);
+            continue;
+        }
         if endpoint(told).is_none() {
             // A side holds for the next word, or behind an interface's name and a colon or two.
             continue;
@@ -222,7 +232,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
 }
 
 /// A request as HTTP has it: `GET /path HTTP/1.1`, wherever it stands.
-fn request<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+pub(super) fn request<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     let Some(version) = memmem::find(text, b" HTTP/") else { return false };
     let before = text[..version].rsplit(|byte| matches!(byte, b'"' | b'\'')).next().unwrap_or_default();
     let mut words = before.rsplit(|byte| *byte == b' ').filter(|word| !word.is_empty());
@@ -301,7 +311,8 @@ const ROLE_MAX: usize = 13;
 
 /// A name without the quotes around it: `<joe>`, `'joe'`.
 fn name_of(word: &[u8]) -> &[u8] {
-    let name = word.strip_prefix(b"=").unwrap_or(word);
+    // `new user: name=joe`
+    let name = word.rsplit(|byte| *byte == b'=').next().unwrap_or(word);
     let name = match name {
         [b'\'' | b'<' | b'(', rest @ ..] => rest,
         _ => name,

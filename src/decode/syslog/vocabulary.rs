@@ -928,10 +928,12 @@ fn protocol(out: &mut Fields, text: &[u8]) -> bool {
         None => TRANSPORTS.iter().find(|(name, _)| first.eq_ignore_ascii_case(name.as_bytes())),
     };
     match (found, number(first)) {
-        (Some((name, iana)), _) => {
+        (Some((_, iana)), _) => {
             if out.find(FieldId::NetworkTransport).is_some() {
                 return false;
             }
+            // `icmp6` and `icmpv6` are what IANA calls `ipv6-icmp`: the first name of a number.
+            let Some((name, _)) = TRANSPORTS.iter().find(|(_, other)| other == iana) else { return false };
             out.push(FieldId::NetworkTransport, Value::Static(name));
             out.push(FieldId::NetworkIanaNumber, Value::Unsigned(u64::from(*iana)));
         }
