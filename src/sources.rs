@@ -51,6 +51,9 @@ const COMPARED: usize = 8;
 const SAMPLE_EVERY: Nanos = 10 * SECOND;
 const SAMPLES: usize = 5;
 
+/// Reading a stamp takes as long as decoding: a worker does it for a hundred senders a second at most.
+const SAMPLE_PAUSE: Nanos = SECOND / 100;
+
 /// Rates are of about the last minute, in seconds.
 const MINUTE: f64 = 60.0;
 
@@ -107,8 +110,8 @@ pub struct Count {
     used: Vec<u8>,
     current: usize,
     hasher: RandomState,
-    /// One stamp is read in a batch at most.
-    sampled: bool,
+    /// When a stamp was last read.
+    sampled: Nanos,
     fields: Fields,
     table: Arc<Mutex<Table>>,
 }
@@ -121,7 +124,7 @@ impl Count {
             used: Vec::with_capacity(SLOTS),
             current: 0,
             hasher: RandomState::default(),
-            sampled: false,
+            sampled: 0,
             fields: Fields::default(),
             table: Arc::default(),
         }
@@ -187,12 +190,14 @@ impl Count {
     /// Whether the clock of the sender is to be looked at.
     #[inline]
     pub fn wants_time(&self) -> bool {
-        self.slots[self.current].due && !self.sampled
+        let slot = &self.slots[self.current];
+        // Nor if the clock was set back meanwhile.
+        slot.due && !(0..SAMPLE_PAUSE).contains(&slot.received.saturating_sub(self.sampled))
     }
 
     /// Looks at the stamp of a syslog message.
     pub fn stamp(&mut self, message: &[u8], received: Nanos) {
-        self.sampled = true;
+        self.sampled = received;
         let mut read = |timezone: TimeZone| {
             let reference = syslog::Reference { now: received, timezone };
             syslog::decode(message, &reference, &mut self.fields).ok()?;
@@ -210,7 +215,7 @@ impl Count {
 
     /// Notes what the sender's clock said when a message was received.
     pub fn time(&mut self, sent: Nanos, received: Nanos, zoned: bool) {
-        self.sampled = true;
+        self.sampled = received;
         let slot = &mut self.slots[self.current];
         let seconds = sent.saturating_sub(received) / SECOND;
         let seconds = i32::try_from(seconds).unwrap_or(if seconds < 0 { i32::MIN } else { i32::MAX });
@@ -220,7 +225,6 @@ impl Count {
 
     /// The batch ends: adds it to the table.
     pub fn flush(&mut self, identity: Option<&Arc<Identity>>) {
-        self.sampled = false;
         if self.used.is_empty() {
             return;
         }

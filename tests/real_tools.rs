@@ -500,6 +500,99 @@ fn logger_writes_to_a_socket_like_dev_log() {
     }
 }
 
+/// A sensor whose sockets systemd opens: by their names they find inputs that say other addresses.
+fn activated(options: &[String], names: &str) -> Sensor {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = dir.path().display().to_string();
+    let authority = Authority::new("Test authority");
+    let signed = authority.sign("sensor.example", 1, |_| ());
+    fs::write(dir.path().join("cert.pem"), &signed.cert).expect("written");
+    fs::write(dir.path().join("key.pem"), &signed.key).expect("written");
+    fs::write(dir.path().join("planted.yaml"), RULES).expect("written");
+    let metrics = free_tcp();
+    let mut config = format!(
+        "[sensor]\ndata_dir = \"{at}/state\"\nrules = [\"{at}/planted.yaml\"]\n[metrics]\nlisten = \"{metrics}\"\n\
+         [[output]]\nname = \"file\"\nto = \"file://{at}/alerts.ndjson\"\n"
+    );
+    for (name, listen, more) in [
+        ("udp", "udp://127.0.0.1:0".to_owned(), String::new()),
+        ("tcp", "tcp://127.0.0.1:0".to_owned(), String::new()),
+        (
+            "tls",
+            "tls://127.0.0.1:0".to_owned(),
+            format!("cert_file = \"{at}/cert.pem\"\nkey_file = \"{at}/key.pem\"\n"),
+        ),
+        ("datagrams", format!("unix://{at}/d"), String::new()),
+        ("stream", format!("unix://{at}/s"), "socket_type = \"stream\"\n".to_owned()),
+    ] {
+        config.push_str(&format!(
+            "[[input]]\nname = \"{name}\"\nlisten = \"{listen}\"\nformat = \"syslog\"\n{more}"
+        ));
+    }
+    fs::write(dir.path().join("roje.toml"), config).expect("written");
+    let child = Command::new("systemd-socket-activate")
+        .args(options)
+        .arg(format!("--fdname={names}"))
+        .arg(env!("CARGO_BIN_EXE_roje"))
+        .args(["run", "-c"])
+        .arg(dir.path().join("roje.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(dir.path().join("stderr.log")).expect("a log"))
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("systemd-socket-activate cannot be run ({error}); .ci/run installs it")
+        });
+    let nowhere: SocketAddr = ([127, 0, 0, 1], 0).into();
+    Sensor { dir, udp: nowhere, tcp: nowhere, flow: nowhere, metrics, child }
+}
+
+#[test]
+fn every_listener_is_handed_over_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tcp, tls, stream) = (free_tcp(), free_tcp(), folder.path().join("stream"));
+    let line = b"<36>Oct 11 22:14:15 ns1 ns1d[77]: query: a.evil.example\n";
+    let listen = |address: &dyn std::fmt::Display| format!("--listen={address}");
+    let options = [listen(&tcp), listen(&tls), listen(&stream.display())];
+    let mut sensor = activated(&options, "tcp:tls:stream");
+    let connect = |address: SocketAddr| {
+        let start = Instant::now();
+        loop {
+            match std::net::TcpStream::connect(address) {
+                Ok(stream) => return stream,
+                Err(error) => assert!(start.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    connect(tcp).write_all(line).expect("sent");
+    connect(tls).write_all(line).expect("sent");
+    let mut unix = std::os::unix::net::UnixStream::connect(&stream).expect("a connection");
+    unix.write_all(line).expect("sent");
+    drop(unix);
+    sensor.wait("both are heard", |sensor| sensor.received("tcp") == 1 && sensor.received("stream") == 1);
+    sensor.wait("TLS is what it is", |sensor| {
+        sensor.sum("roje_input_connections_closed_total", "input=\"tls\",reason=\"not_tls\"") == 1
+    });
+    sensor.stop();
+    assert!(stream.exists(), "the socket is systemd's");
+
+    let (udp, datagrams) = (free_udp(), folder.path().join("datagrams"));
+    let options = ["--datagram".to_owned(), listen(&udp), listen(&datagrams.display())];
+    let mut sensor = activated(&options, "udp:datagrams");
+    let start = Instant::now();
+    while !datagrams.exists() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(line, udp)).expect("sent");
+    let unix = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    unix.send_to(line, &datagrams).expect("sent");
+    sensor.wait("both are heard", |sensor| sensor.received("udp") == 1 && sensor.received("datagrams") == 1);
+    sensor.wait("alerts are written", |sensor| sensor.alerts().len() == 2);
+    sensor.stop();
+}
+
 /// One packet that an exporter shall see.
 struct Packet {
     source: &'static str,

@@ -378,6 +378,23 @@ fn proxies_speak_for_others_and_nobody_else_does() {
     sensor.stop();
 }
 
+#[test]
+fn a_proxy_speaks_before_the_handshake() {
+    let mut server = tls_sensor(&format!("{CLIENTS}proxies = [\"127.0.0.1\"]\n"), "");
+    let signed = server.authority.sign("fw2.example", 7, |_| ());
+    let config = client_config(&server.authority.pem(), Some(&signed), BOTH);
+    let mut client = connect(server.tls, &config);
+    client.sock.write_all(b"PROXY TCP6 2001:db8::9 2001:db8::1 1024 6514\r\n").expect("sent");
+    send(client, LINE).expect("accepted");
+    server.sensor.wait("it is heard", |sensor| sensor.received("tls") == 1 && sensor.counted() == 1);
+    let alert = server.sensor.alerts().remove(0);
+    assert_eq!(alert["log"]["source"]["address"], "[2001:db8::9]:1024", "{alert:#}");
+    assert_eq!(alert["tls"]["client"]["x509"]["alternative_names"][0], "fw2.example", "{alert:#}");
+    send(connect(server.tls, &config), LINE).ok();
+    server.sensor.wait("no header, no handshake", |sensor| closed(sensor, "tls", "proxy_invalid") == 1);
+    server.sensor.stop();
+}
+
 /// Kilobytes of memory that the sensor has at most had.
 fn peak(sensor: &Sensor) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", sensor.child.id())).expect("a process");
@@ -413,8 +430,10 @@ fn a_hundred_thousand_connections_over_time_lose_nothing() {
                     let mut stream = connect_from(part * 8 + number % 8, tcp);
                     stream.write_all(b"<13>Oct 11 22:14:15 host app: hello\n").expect("sent");
                     open.push_back(stream);
-                    if open.len() > 100 {
-                        open.pop_front().map(end);
+                    if open.len() > 100
+                        && let Some(first) = open.pop_front()
+                    {
+                        end(first);
                     }
                 }
                 open.into_iter().for_each(end);

@@ -13,7 +13,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -357,10 +357,9 @@ impl Identity {
     /// The holder of these names.
     pub fn named(mut names: Vec<String>) -> Option<Identity> {
         names.retain(|name| !name.is_empty() && name.len() <= MAX_NAME);
-        let mut number = foldhash::fast::FixedState::default().build_hasher();
-        names.hash(&mut number);
         // 0 stands for nobody.
-        (!names.is_empty()).then(|| Identity { names, number: number.finish().max(1) })
+        let number = foldhash::fast::FixedState::default().hash_one(&names).max(1);
+        (!names.is_empty()).then_some(Identity { names, number })
     }
 
     /// Every name, the most exact first.
@@ -387,4 +386,139 @@ fn address(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(ip.to_canonical().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+    use std::fs;
+
+    fn params(names: &[&str], common: Option<&str>) -> CertificateParams {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(common) = common {
+            params.distinguished_name.push(DnType::CommonName, common);
+        }
+        params
+    }
+
+    fn signed(params: &CertificateParams) -> (String, Vec<u8>, String) {
+        let key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        (cert.pem(), cert.der().to_vec(), key.serialize_pem())
+    }
+
+    #[test]
+    fn names_of_certificates() {
+        let long = "x".repeat(MAX_NAME + 1);
+        let many: Vec<String> = (0..100).map(|number| format!("{number}.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (name, alternatives, common, expected) in [
+            (
+                "both",
+                &["fw.example", "192.0.2.1"][..],
+                Some("Firewall 2"),
+                Some("fw.example 192.0.2.1 Firewall 2"),
+            ),
+            ("common name alone", &[], Some("Zyra e parë"), Some("Zyra e parë")),
+            ("IPv6", &["2001:db8::1"], None, Some("2001:db8::1")),
+            ("none", &[], None, None),
+            ("too long", &[], Some(&long[..]), None),
+        ] {
+            let (_, der, _) = signed(&params(alternatives, common));
+            let identity = Identity::of(&der);
+            assert_eq!(identity.map(|one| one.names().join(" ")).as_deref(), expected, "{name}");
+        }
+        let (_, der, _) = signed(&params(&many, None));
+        assert_eq!(Identity::of(&der).unwrap().names().len(), MAX_NAMES);
+        let mut mail = params(&[], None);
+        mail.subject_alt_names = vec![SanType::Rfc822Name("a@b.example".try_into().unwrap())];
+        assert_eq!(Identity::of(&signed(&mail).1), None);
+        for cut in 0..der.len() {
+            assert_eq!(Identity::of(&der[..cut]), None);
+        }
+        assert_eq!(Identity::named(vec!["a".into()]), Identity::named(vec!["a".into()]));
+        assert_ne!(
+            Identity::named(vec!["a".into()]).unwrap().number(),
+            Identity::named(vec!["b".into()]).unwrap().number()
+        );
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_say_which_and_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, _, key) = signed(&params(&["sensor.example"], None));
+        let (_, _, other_key) = signed(&params(&["other.example"], None));
+        let mut authority = params(&[], Some("CA"));
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap().pem();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let good = Files {
+            cert: write("cert", &cert),
+            key: write("key", &key),
+            client_ca: Some(write("ca", &authority)),
+            crl: None,
+            client_auth: ClientAuth::Required,
+        };
+        let (empty, broken) = (write("empty", ""), write("broken", "-----BEGIN CERTIFICATE-----\n???\n"));
+        let nowhere = folder.path().join("nowhere");
+        let tls = Tls::load(good.clone()).unwrap();
+        assert!(tls.expiry().iter().map(|(role, _)| *role).eq([Role::Cert, Role::ClientCa]));
+        assert!(!tls.reload(None).unwrap(), "nothing changed");
+        for (name, files, role, reason) in [
+            ("no file", Files { cert: nowhere.clone(), ..good.clone() }, Role::Cert, "cannot be read"),
+            (
+                "no certificate",
+                Files { cert: empty.clone(), ..good.clone() },
+                Role::Cert,
+                "no certificate in PEM",
+            ),
+            (
+                "a key for a certificate",
+                Files { cert: good.key.clone(), ..good.clone() },
+                Role::Cert,
+                "no certificate in PEM",
+            ),
+            ("broken", Files { cert: broken.clone(), ..good.clone() }, Role::Cert, "broken PEM"),
+            ("no key", Files { key: good.cert.clone(), ..good.clone() }, Role::Key, "no private key in PEM"),
+            (
+                "another's key",
+                Files { key: write("other", &other_key), ..good.clone() },
+                Role::Key,
+                "not the key of the certificate",
+            ),
+            (
+                "no authority",
+                Files { client_ca: Some(empty.clone()), ..good.clone() },
+                Role::ClientCa,
+                "no certificate in PEM",
+            ),
+            ("no list", Files { crl: Some(empty.clone()), ..good.clone() }, Role::Crl, ""),
+            (
+                "a certificate for a list",
+                Files { crl: Some(good.cert.clone()), ..good.clone() },
+                Role::Crl,
+                "no revocation list",
+            ),
+        ] {
+            let error = tls.reload(Some(files)).expect_err(name);
+            assert_eq!(error.role, role, "{name}: {error}");
+            assert!(error.reason.contains(reason), "{name}: {error}");
+            assert!(!error.to_string().contains("PRIVATE"), "{name}: {error}");
+        }
+        assert!(!tls.reload(Some(good.clone())).unwrap(), "the old ones are in force");
+        let (cert, _, key) = signed(&params(&["renewed.example"], None));
+        fs::write(&good.cert, cert).unwrap();
+        fs::write(&good.key, key).unwrap();
+        assert!(tls.reload(None).unwrap());
+        // Clients that are not asked need no authority.
+        let unasked = Files { client_ca: Some(empty), client_auth: ClientAuth::None, ..good };
+        assert!(unasked.check().is_ok());
+    }
 }

@@ -102,7 +102,11 @@ fn open_one(
         Listen::UnixDatagram(path) => {
             let given = passed.take_unix_datagram(name, path).into_iter().next();
             let socket = match given {
-                Some(socket) => socket,
+                Some(socket) => {
+                    let bound = socket.local_addr()?;
+                    opened.listen = Listen::UnixDatagram(bound.as_pathname().unwrap_or(path).to_owned());
+                    socket
+                }
                 None => {
                     let (socket, place) = unix::bind_datagram(path, &input.access)?;
                     opened.place = Some(place);
@@ -115,7 +119,11 @@ fn open_one(
         Listen::UnixStream(path) => {
             let given = passed.take_unix_stream(name, path).into_iter().next();
             let listener = match given {
-                Some(listener) => listener,
+                Some(listener) => {
+                    let bound = listener.local_addr()?;
+                    opened.listen = Listen::UnixStream(bound.as_pathname().unwrap_or(path).to_owned());
+                    listener
+                }
                 None => {
                     let (listener, place) = unix::bind_stream(path, &input.access)?;
                     opened.place = Some(place);
