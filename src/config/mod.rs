@@ -51,9 +51,6 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 /// Default of `idle_timeout`.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Default of `max_connections_per_address`: a relay may hold many, but nobody all of them.
-pub const DEFAULT_MAX_CONNECTIONS_PER_ADDRESS: usize = 1024;
-
 /// Default of `handshake_timeout`: a few round trips over a satellite.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -131,8 +128,9 @@ pub struct Input {
     pub max_message: u64,
     /// Connections at one time (streams).
     pub max_connections: usize,
-    /// Connections at one time from one address (TCP, TLS).
-    pub max_connections_per_address: usize,
+    /// Connections at one time from one address (TCP, TLS); as many as there may be if none is given,
+    /// since a relay or an address translator may stand for all.
+    pub max_connections_per_address: Option<usize>,
     /// Time without a whole message after which a connection is closed (streams).
     pub idle_timeout: Duration,
     /// What a TLS handshake and a PROXY header may take.
@@ -318,7 +316,7 @@ impl Input {
             exercise: false,
             max_message: DEFAULT_MAX_MESSAGE,
             max_connections: DEFAULT_MAX_CONNECTIONS,
-            max_connections_per_address: DEFAULT_MAX_CONNECTIONS_PER_ADDRESS,
+            max_connections_per_address: None,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
             proxies: Vec::new(),

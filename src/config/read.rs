@@ -310,7 +310,7 @@ impl Reader<'_> {
             input.max_connections = usize::try_from(count).unwrap_or(input.max_connections);
         }
         if let Some(count) = self.integer(table, "max_connections_per_address", MAX_CONNECTIONS) {
-            input.max_connections_per_address = usize::try_from(count).unwrap_or(usize::MAX);
+            input.max_connections_per_address = usize::try_from(count).ok();
         }
         self.assign(table, "idle_timeout", &mut input.idle_timeout, |text| span(text, IDLE_TIMEOUT));
         self.assign(table, "handshake_timeout", &mut input.handshake_timeout, |text| {
