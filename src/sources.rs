@@ -618,11 +618,15 @@ pub fn report<'a>(
     let mut report =
         Report { sources: vec![Totals::default(); directory.sources().len()], ..Report::default() };
     for (input, table) in tables {
-        let table = lock(table);
-        for row in table.rows() {
-            rows.entry((input, row.key)).and_modify(|known| known.merge(row)).or_insert_with(|| row.clone());
+        // The worker waits while its table is copied, and no longer.
+        let (copied, forgotten) = {
+            let table = lock(table);
+            (table.rows().cloned().collect::<Vec<Row>>(), table.forgotten.clone())
+        };
+        for row in copied {
+            rows.entry((input, row.key)).and_modify(|known| known.merge(&row)).or_insert(row);
         }
-        for (source, (senders, totals)) in &table.forgotten {
+        for (source, (senders, totals)) in &forgotten {
             report.forgotten.0 += senders;
             report.forgotten.1.add(totals);
             if let Some(of) = source.and_then(|source| report.sources.get_mut(usize::from(source))) {

@@ -61,28 +61,22 @@ fn starts(bytes: &[u8], what: &[u8]) -> bool {
 /// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 1024 601\r\n`.
 fn line(bytes: &[u8]) -> Header {
     let window = bytes.get(..MAX_LINE).unwrap_or(bytes);
+    // Text that only begins like a header is none.
+    if ![&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|known| starts(window, known)) {
+        return Header::Absent;
+    }
     let Some(end) = memchr::memmem::find(window, b"\r\n") else {
-        // Text that only begins like a header is none.
-        let known = [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"];
-        return match known.iter().any(|known| starts(bytes, known)) {
-            false => Header::Absent,
-            true if window.len() < MAX_LINE => Header::Partial,
-            true => Header::Invalid,
-        };
+        return if window.len() < MAX_LINE { Header::Partial } else { Header::Invalid };
     };
     let length = end + 2;
-    let Some(text) = window.get(..end).and_then(|line| std::str::from_utf8(line).ok()) else {
-        return Header::Absent;
-    };
+    let text = window.get(..end).and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
     let mut words = text.split(' ').skip(1);
     let family = words.next();
     if family == Some("UNKNOWN") {
         return Header::Present { length, source: None };
     }
     let rest: [Option<&str>; 5] = std::array::from_fn(|_| words.next());
-    let [Some(source), Some(destination), Some(port), Some(to), None] = rest else {
-        return if matches!(family, Some("TCP4" | "TCP6")) { Header::Invalid } else { Header::Absent };
-    };
+    let [Some(source), Some(destination), Some(port), Some(to), None] = rest else { return Header::Invalid };
     let address = |text: &str| -> Option<IpAddr> {
         match family {
             Some("TCP4") => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
@@ -142,6 +136,7 @@ fn port(body: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn present(length: usize, source: Option<&str>) -> Header {
         Header::Present { length, source: source.map(|text| text.parse().unwrap()) }
@@ -198,6 +193,32 @@ mod tests {
             for cut in 0..length.min(bytes.len()) {
                 let found = parse(&bytes[..cut]);
                 assert!(found == Header::Partial || found == expected, "{name} cut at {cut}: {found:?}");
+            }
+        }
+    }
+
+    proptest! {
+        /// What was decided stays decided, however the bytes arrive.
+        #[test]
+        fn more_bytes_change_no_verdict(
+            start in prop_oneof![
+                Just(&b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 601\r\n"[..]),
+                Just(&b"PROXY TCP6 ::1 ::2 1 2\r\n"[..]),
+                Just(&b"PROXY UNKNOWN\r\n"[..]),
+                Just(&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\0\x02\x59"[..]),
+            ],
+            change in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            more in prop::collection::vec(any::<u8>(), 0..120),
+        ) {
+            let mut bytes = [start, &more].concat();
+            for (at, byte) in change {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let whole = parse(&bytes);
+            for cut in 0..bytes.len() {
+                let found = parse(&bytes[..cut]);
+                prop_assert!(found == Header::Partial || found == whole, "cut at {}: {:?}, {:?}", cut, found, whole);
             }
         }
     }

@@ -526,8 +526,10 @@ impl<H: Handler + 'static> Worker<H> {
                 Proxied::Direct => (),
                 Proxied::Ended => return Ok(()),
                 Proxied::For(source) => {
+                    // A proxy that only looks whether we are there need not be allowed to send.
+                    let own = source == peer;
                     peer = source;
-                    if !self.handler.borrow_mut().allows(peer) {
+                    if !own && !self.handler.borrow_mut().allows(peer) {
                         return Err(Closed::Denied);
                     }
                     open.of(peer, self.options.max_per_address)?;
@@ -1150,5 +1152,39 @@ mod tests {
         server.seen.full.store(true, Relaxed);
         server.stop();
         sender.join().unwrap();
+    }
+
+    #[test]
+    fn a_loud_sender_leaves_the_others_their_turn() {
+        let server = Server::start(&Options::default(), 1);
+        let done = Arc::new(AtomicBool::new(false));
+        let loud: Vec<_> = (0..2)
+            .map(|_| {
+                let (mut stream, done) = (server.connect(), Arc::clone(&done));
+                thread::spawn(move || {
+                    let line = format!("<1>{}\n", "x".repeat(8000)).repeat(16);
+                    while !done.load(Relaxed) {
+                        stream.write_all(line.as_bytes()).unwrap();
+                    }
+                })
+            })
+            .collect();
+        server.until("the loud are heard", |server| server.seen.count() > 100);
+        let mut quiet = server.connect();
+        for round in 1..=5 {
+            let before = server.seen.count();
+            quiet.write_all(b"<1>quiet\n").unwrap();
+            let heard = |server: &Server| {
+                let messages = server.seen.messages.lock().unwrap();
+                messages.iter().filter(|(bytes, ..)| bytes == b"<1>quiet").count() == round
+            };
+            server.until("the quiet one is heard", heard);
+            // Each of the loud had a few turns of READ meanwhile, not as long as it had something to say.
+            assert!(server.seen.count() - before < 2000, "{}", server.seen.count() - before);
+        }
+        done.store(true, Relaxed);
+        loud.into_iter().for_each(|sender| sender.join().unwrap());
+        drop(quiet);
+        server.stop();
     }
 }
