@@ -444,7 +444,9 @@ impl Template {
             ..*base
         };
         if self.has.any_translated() {
-            let translated = |four, six| self.address(draft, four, six).0;
+            // Firewalls write zeros for an end that they did not translate.
+            let translated =
+                |four, six| self.address(draft, four, six).0.filter(|address| !address.is_unspecified());
             flow.translated_source = translated(Target::TranslatedSourceV4, Target::TranslatedSourceV6);
             flow.translated_destination =
                 translated(Target::TranslatedDestinationV4, Target::TranslatedDestinationV6);
