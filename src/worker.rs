@@ -77,7 +77,8 @@ pub struct Shared {
     pub metrics: Metrics,
 }
 
-/// What a worker of flow records tells of its exporters; it renews this every few seconds.
+/// What a worker of flow records tells of its exporters; it renews this every few seconds. Whoever wants
+/// to know makes one, gives it to the worker ([`Worker::report_flows`]), and reads it from any thread.
 #[derive(Debug, Default)]
 pub struct FlowReport {
     /// What each exporter sent, and what of it was lost.
@@ -141,9 +142,9 @@ impl Worker {
         self.progress.clone()
     }
 
-    /// What it tells of its exporters, for as long as it runs.
-    pub fn flow_report(&self) -> Arc<FlowReport> {
-        self.report.clone()
+    /// Tells of its exporters there.
+    pub fn report_flows(&mut self, report: Arc<FlowReport>) {
+        self.report = report;
     }
 
     /// Takes up what an earlier run kept of its exporters; gives the templates that are still of use.
@@ -750,6 +751,41 @@ mod tests {
 
     fn matches(worker: &Worker) -> u64 {
         worker.shared.metrics.matches.with_label_values(&["set", "medium"]).get()
+    }
+
+    #[test]
+    fn exporters_are_reported_while_the_worker_runs() {
+        let (mut worker, _hits) = worker(10);
+        let policy = InputPolicy {
+            index: 0,
+            format: Format::Flow,
+            allow: Vec::new(),
+            timezone: TimeZone::UTC,
+            senders: Arc::default(),
+        };
+        worker.policy = Cache::new(Arc::new(ArcSwap::from_pointee(policy)));
+        let report = Arc::<FlowReport>::default();
+        worker.report_flows(report.clone());
+        let datagram = include_bytes!("../tests/data/flows/netflow5_test_microtik.dat");
+        let mut receive = |seconds: i64| {
+            worker.begin();
+            let received = NOON + seconds * SECOND;
+            let peer = Some(SocketAddr::from(([192, 0, 2, 1], 2055)));
+            worker.message(Message { bytes: datagram, peer, received, truncated: false });
+            worker.end();
+            let exporters = report.exporters.load();
+            let [exporter] = exporters[..] else { panic!("{exporters:?}") };
+            (exporter.address, exporter.format, exporter.messages, exporter.records, exporter.last_seen)
+        };
+        let sender = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(receive(0), (sender, "netflow5", 1, 30, NOON));
+        assert_eq!(receive(1).2, 1, "not for each batch");
+        assert_eq!(receive(6), (sender, "netflow5", 3, 90, NOON + 6 * SECOND));
+        assert!(report.stored.swap(None).is_some());
+        receive(30);
+        assert!(report.stored.load().is_none(), "once a minute");
+        worker.finish();
+        assert!(report.stored.load().is_some(), "and at the end");
     }
 
     #[test]

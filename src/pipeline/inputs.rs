@@ -8,7 +8,7 @@ use crate::input::listen::Passed;
 use crate::input::tls::{Identity, Tls};
 use crate::input::{Format, Message, Stop, stream, udp, unix};
 use crate::sources::Table;
-use crate::worker::{InputPolicy, Shared, Worker};
+use crate::worker::{FlowReport, InputPolicy, Shared, Worker};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
@@ -36,6 +36,8 @@ pub struct OpenInput {
     pub buffer: Option<udp::Buffer>,
     /// What the kernel dropped, one for each socket.
     pub drops: Vec<Arc<udp::KernelDrops>>,
+    /// What its worker tells of exporters, where it carries flow records.
+    pub exporters: Option<Arc<FlowReport>>,
     /// What a listener of streams counts.
     pub connections: Option<Arc<stream::Stats>>,
     /// Its certificates.
@@ -83,6 +85,7 @@ fn open_one(
         policy: Arc::new(ArcSwap::from_pointee(policy(index, input, senders))),
         buffer: None,
         drops: Vec::new(),
+        exporters: (input.format == Format::Flow).then(Arc::default),
         connections: None,
         tls: None,
         place: None,
@@ -242,8 +245,8 @@ pub fn start(
             Sockets::Udp(sockets) => {
                 for socket in sockets {
                     let mut worker = worker(running.len(), input, shared);
-                    if input.policy.load().format == Format::Flow {
-                        templates.keep(&input.name, &mut worker);
+                    if let Some(report) = &input.exporters {
+                        templates.keep(&input.name, &mut worker, report);
                     }
                     let stop = stop.clone();
                     running.push(spawn(input, worker, running.len(), move |worker| {
@@ -288,7 +291,11 @@ pub fn start(
 
 fn worker(id: usize, input: &OpenInput, shared: &Shared) -> Worker {
     let id = u16::try_from(id).unwrap_or(u16::MAX);
-    Worker::new(id, &input.name, input.policy.clone(), shared.clone())
+    let mut worker = Worker::new(id, &input.name, input.policy.clone(), shared.clone());
+    if let Some(report) = &input.exporters {
+        worker.report_flows(report.clone());
+    }
+    worker
 }
 
 fn spawn(

@@ -14,6 +14,7 @@ mod templates;
 use crate::admin::{self, Readiness, Report};
 use crate::alert::{Agent, Alert, Directory};
 use crate::config::{self, Config, Listen};
+use crate::decode::flow::ExporterStatus;
 use crate::detect::RuleSet;
 use crate::detect::indicator::{Mode, Severity};
 use crate::diagnostic::{Diagnostic, Level};
@@ -23,7 +24,7 @@ use crate::metrics::{Metrics, raise};
 use crate::output::{Delivery, OutputSpec, Release};
 use crate::rules::{self, Generation, Problem, Store};
 use crate::sources::Table;
-use crate::worker::{InputPolicy, Shared};
+use crate::worker::{FlowReport, InputPolicy, Shared};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use inputs::{OpenInput, Running};
@@ -122,6 +123,7 @@ struct InputState {
     listen: Listen,
     policy: Arc<ArcSwap<InputPolicy>>,
     drops: Vec<Arc<udp::KernelDrops>>,
+    exporters: Option<Arc<FlowReport>>,
     connections: Option<Arc<stream::Stats>>,
     tls: Option<Arc<Tls>>,
 }
@@ -212,6 +214,12 @@ impl Sensor {
     /// Every input: its name, and where it listens.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, &Listen)> {
         self.state.inputs.iter().map(|input| (input.name.as_str(), &input.listen))
+    }
+
+    /// What the exporters of each flow input sent, and what of it was lost; a few seconds old.
+    pub fn exporters(&self) -> Vec<(&str, Arc<Vec<ExporterStatus>>)> {
+        let told = |input: &InputState| input.exporters.as_ref().map(|report| report.exporters.load_full());
+        self.state.inputs.iter().filter_map(|input| Some((input.name.as_str(), told(input)?))).collect()
     }
 
     /// The rule sets in force.
@@ -408,6 +416,7 @@ impl InputState {
             listen: input.listen.clone(),
             policy: input.policy.clone(),
             drops: input.drops.clone(),
+            exporters: input.exporters.clone(),
             connections: input.connections.clone(),
             tls: input.tls.clone(),
         }

@@ -49,7 +49,7 @@ impl Keeper {
 
     /// Gives a worker what an earlier run kept for its input, and keeps what it tells from now on. What
     /// cannot be read is said, and the exporters will tell it again.
-    pub fn keep(&mut self, input: &str, worker: &mut Worker) {
+    pub fn keep(&mut self, input: &str, worker: &mut Worker, report: &Arc<FlowReport>) {
         let path = self.folder.join(file_name(input));
         match read(&path) {
             Ok(Some(stored)) => {
@@ -59,8 +59,7 @@ impl Keeper {
             Ok(None) => {}
             Err(error) => tracing::warn!(input, "{}: {error}; starting without it", path.display()),
         }
-        let report = worker.flow_report();
-        self.kept.push(Kept { input: input.to_owned(), path, report, failing: false });
+        self.kept.push(Kept { input: input.to_owned(), path, report: report.clone(), failing: false });
     }
 
     /// Starts writing.
