@@ -771,7 +771,7 @@ mod tests {
             worker.begin();
             let received = NOON + seconds * SECOND;
             let peer = Some(SocketAddr::from(([192, 0, 2, 1], 2055)));
-            worker.message(Message { bytes: datagram, peer, received, truncated: false });
+            worker.messages(&[Message { bytes: datagram, peer, received, truncated: false }]);
             worker.end();
             let exporters = report.exporters.load();
             let [exporter] = exporters[..] else { panic!("{exporters:?}") };

@@ -194,6 +194,10 @@ fn every_failure_of_a_handshake_is_counted_under_its_reason() {
     server.sensor.wait("silence ends", |sensor| closed(sensor, "tls", "handshake_timeout") == 1);
     drop(silent);
     assert_eq!(server.sensor.received("tls"), 0);
+    let log = server.sensor.log();
+    let told = |reason: &str| log.matches(&format!("reason=\"{reason}\"")).count();
+    assert!(log.contains("connections are closed, the last from 127.0.0.1"), "{log}");
+    assert_eq!((told("revoked_certificate"), told("not_tls")), (1, 1), "once a minute: {log}");
     let config = client_config(&pem, Some(&good), BOTH);
     send(connect(server.tls, &config), LINE).expect("accepted");
     server.sensor.wait("the good one is heard", |sensor| sensor.received("tls") == 1);
@@ -211,6 +215,26 @@ fn a_client_that_may_show_a_certificate_need_not() {
     send(connect(server.tls, &client_config(&server.authority.pem(), Some(&foreign), BOTH)), LINE).ok();
     server.sensor.wait("a bad one is refused", |sensor| closed(sensor, "tls", "bad_certificate") == 1);
     server.sensor.stop();
+}
+
+#[test]
+fn the_sensor_says_goodbye_when_it_closes() {
+    let mut server = tls_sensor("idle_timeout = \"1s\"\n", "");
+    for version in BOTH {
+        let config = client_config(&server.authority.pem(), None, &[version]);
+        let mut client = connect(server.tls, &config);
+        client.write_all(b"<13>Oct 11 22:14:15 h a: unfinished").expect("sent");
+        // Without close_notify this would be an error: it could be an attacker who cut the connection.
+        assert_eq!(client.read(&mut [0]).expect("a clean end"), 0);
+    }
+    server.sensor.wait("both are heard", |sensor| sensor.received("tls") == 2);
+    assert_eq!(closed(&server.sensor, "tls", "idle"), 2);
+    let config = client_config(&server.authority.pem(), None, BOTH);
+    let mut client = connect(server.tls, &config);
+    client.write_all(b"<13>Oct 11 22:14:15 h a: the sensor stops\n").expect("sent");
+    server.sensor.wait("it is heard", |sensor| sensor.received("tls") == 3);
+    server.sensor.stop();
+    assert_eq!(client.read(&mut [0]).expect("a clean end"), 0);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
@@ -126,7 +126,7 @@ impl Default for Options {
 }
 
 /// Why the sensor closed a connection, or why it broke; the name is the label `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Closed {
     /// Too many were open.
     Limit,
@@ -266,6 +266,8 @@ pub struct Stats {
     closed: [AtomicU64; Closed::ALL.len()],
     /// Connections open now of each address that has some: no more entries than connections.
     addresses: Mutex<HashMap<IpAddr, u64>>,
+    /// The last peer of each reason that is the peer's fault or the configuration's.
+    refused: Mutex<HashMap<Closed, SocketAddr>>,
 }
 
 impl Stats {
@@ -274,9 +276,17 @@ impl Stats {
         self.closed.get(reason as usize).map_or(0, |count| count.load(Relaxed))
     }
 
-    fn count(&self, reason: Closed) {
+    /// Who was refused since this was last asked, one for each reason.
+    pub fn take_refused(&self) -> HashMap<Closed, SocketAddr> {
+        std::mem::take(&mut self.refused.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn count(&self, reason: Closed, peer: Option<SocketAddr>) {
         if let Some(count) = self.closed.get(reason as usize) {
             count.fetch_add(1, Relaxed);
+        }
+        if let Some(peer) = peer.filter(|_| !matches!(reason, Closed::Idle | Closed::Error)) {
+            self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(reason, peer);
         }
     }
 }
@@ -424,7 +434,7 @@ async fn accept<H: Handler + 'static>(listener: Acceptor, worker: Rc<Worker<H>>)
                 Ok(accepted) => worker.accepted(accepted, &mut tasks),
                 Err(_) => {
                     // Out of descriptors, most likely: the connection stays where it is, so do not spin.
-                    worker.stats.count(Closed::Error);
+                    worker.stats.count(Closed::Error, None);
                     sleep(ACCEPT_RETRY).await;
                 }
             },
@@ -460,6 +470,10 @@ fn check(result: Result<(), JoinError>) {
 
 impl<H: Handler + 'static> Worker<H> {
     fn accepted(self: &Rc<Self>, accepted: Accepted, tasks: &mut JoinSet<()>) {
+        let peer = match &accepted {
+            Accepted::Tcp(_, peer) => Some(*peer),
+            Accepted::Unix(_) => None,
+        };
         let opened = match &accepted {
             Accepted::Tcp(stream, peer) => {
                 // Without it, a peer that vanished would occupy its place for ever where idling is allowed.
@@ -471,7 +485,7 @@ impl<H: Handler + 'static> Worker<H> {
         };
         let open = match opened {
             Ok(open) => open,
-            Err(reason) => return self.stats.count(reason),
+            Err(reason) => return self.stats.count(reason, peer),
         };
         self.stats.accepted.fetch_add(1, Relaxed);
         let worker = Rc::clone(self);
@@ -480,11 +494,11 @@ impl<H: Handler + 'static> Worker<H> {
                 Accepted::Tcp(stream, peer) => worker.tcp(stream, peer, open).await,
                 Accepted::Unix(stream) => {
                     let _open = open;
-                    worker.connection(stream, None, None).await
+                    worker.connection(&mut { stream }, None, None).await
                 }
             };
             if let Err(reason) = result {
-                worker.stats.count(reason);
+                worker.stats.count(reason, peer);
             }
         });
     }
@@ -536,12 +550,14 @@ impl<H: Handler + 'static> Worker<H> {
                 }
             }
         }
-        let Some(tls) = &self.options.tls else { return self.connection(stream, Some(peer), None).await };
+        let Some(tls) = &self.options.tls else {
+            return self.connection(&mut stream, Some(peer), None).await;
+        };
         if self.stop.is_set() {
             return Ok(());
         }
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-        let stream = tokio::select! {
+        let mut stream = tokio::select! {
             biased;
             result = timeout(self.options.handshake_timeout, handshake) => match result {
                 Ok(Ok(stream)) => stream,
@@ -552,7 +568,10 @@ impl<H: Handler + 'static> Worker<H> {
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = certificate.and_then(|certificate| Identity::of(certificate)).map(Arc::new);
-        self.connection(stream, Some(peer), identity).await
+        let result = self.connection(&mut stream, Some(peer), identity).await;
+        // RFC 5425 §4.4: whoever closes says so. A peer that does not read is not waited for.
+        let _ = timeout(FAREWELL, stream.shutdown()).await;
+        result
     }
 
     /// Finds out whom a connection speaks for, and takes the PROXY header off it.
@@ -606,6 +625,9 @@ impl<H: Handler + 'static> Worker<H> {
         }
     }
 }
+
+/// How long the end of TLS may take to be written.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Whom a connection speaks for.
 enum Proxied {
@@ -688,7 +710,7 @@ impl<H: Handler> Worker<H> {
     /// Reads a connection to its end, its idle timeout or the stop.
     async fn connection<T: AsyncRead + Unpin>(
         &self,
-        stream: T,
+        stream: &mut T,
         peer: Option<SocketAddr>,
         identity: Option<Arc<Identity>>,
     ) -> Result<(), Closed> {

@@ -126,6 +126,8 @@ struct InputState {
     exporters: Option<Arc<FlowReport>>,
     connections: Option<Arc<stream::Stats>>,
     tls: Option<Arc<Tls>>,
+    /// When it was last logged that peers are refused, for each reason.
+    told: Mutex<HashMap<stream::Closed, Instant>>,
 }
 
 /// What a sensor received and what became of it, over its whole life.
@@ -409,7 +411,29 @@ fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
     Delivery::start(folder, outputs.collect()).with_context(|| format!("spool in {}", folder.display()))
 }
 
+/// How often it is logged that an input refuses peers for one reason; the metrics count each.
+const REFUSALS: Duration = Duration::from_secs(60);
+
 impl InputState {
+    /// Logs who was refused and why, since a device that cannot connect is found by its address.
+    fn tell_refused(&self) {
+        let Some(stats) = &self.connections else { return };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reason, peer) in stats.take_refused() {
+            if told.get(&reason).is_none_or(|told| told.elapsed() >= REFUSALS) {
+                told.insert(reason, Instant::now());
+                let (reason, count) = (reason.name(), stats.closed(reason));
+                tracing::warn!(
+                    input = self.name,
+                    reason,
+                    count,
+                    "connections are closed, the last from {}",
+                    peer.ip()
+                );
+            }
+        }
+    }
+
     fn of(input: &OpenInput) -> InputState {
         InputState {
             name: input.name.clone(),
@@ -419,6 +443,7 @@ impl InputState {
             exporters: input.exporters.clone(),
             connections: input.connections.clone(),
             tls: input.tls.clone(),
+            told: Mutex::default(),
         }
     }
 }
@@ -487,6 +512,7 @@ impl State {
                     }
                 }
             }
+            input.tell_refused();
             for (role, end) in input.tls.iter().flat_map(|tls| tls.expiry()) {
                 let label = [input.name.as_str(), role.name()];
                 self.metrics.tls_certificate_expiry.with_label_values(&label).set(end);

@@ -631,11 +631,35 @@ mod tests {
             ("/source/ip", "192.0.2.4"), ("/user/name", "joe")]),
         ("peers, inbound", "<134>Nov 21 13:00:05 h sep: Local Host IP: 10.0.0.1,Local Port: 445,Remote Host IP: 192.0.2.4,Remote Port: 50123,Inbound,TCP", &[
             ("/source/ip", "192.0.2.4"), ("/source/port", "50123"), ("/destination/ip", "10.0.0.1"), ("/destination/port", "445"), ("/network/transport", "tcp")]),
+        ("operator", "<189>Nov 21 13:00:05 sw %SYS-5-CONFIG_I: Configured from console by admin on vty0 (192.0.2.4)", &[
+            ("/source/ip", "192.0.2.4"), ("/user/name", "admin")]),
+        ("user and host in one", "<134>Nov 21 13:00:05 esx Hostd: Event 12 : User root@192.0.2.4 logged in as x", &[
+            ("/source/ip", "192.0.2.4"), ("/user/name", "root")]),
+        ("huawei", "<190>Nov 21 2026 13:00:05 USG %%01SECLOG/6/SESSION(l):IPVer=4,Protocol=tcp,SourceIP=10.1.1.7,DestinationIP=192.0.2.4,SourcePort=50011,DestinationPort=443", &[
+            ("/source/ip", "10.1.1.7"), ("/destination/ip", "192.0.2.4"), ("/destination/port", "443"), ("/network/transport", "tcp")]),
+        ("proxysg", "<134>1 2026-11-21T12:00:05Z p proxy - - - 2026-11-21 12:00:05 123 10.1.1.7 joe - OBSERVED \"Technology\" http://ref/ 200 TCP_MISS GET text/html http evil.example 80 /a ?b=1 html \"Mozilla/5.0\" 10.2.2.2 400 300", &[
+            ("/source/ip", "10.1.1.7"), ("/user/name", "joe"), ("/url/domain", "evil.example"), ("/url/path", "/a"), ("/url/query", "b=1"), ("/user_agent/original", "Mozilla/5.0")]),
+        ("journald", "{\"__REALTIME_TIMESTAMP\":\"1795266005000000\",\"_HOSTNAME\":\"srv\",\"SYSLOG_IDENTIFIER\":\"sshd\",\"MESSAGE\":\"Failed password for root from 192.0.2.4 port 50000 ssh2\"}", &[
+            ("/@timestamp", "2026-11-21T13:00:05.000Z"), ("/host/name", "srv"), ("/process/name", "sshd"), ("/source/ip", "192.0.2.4"), ("/user/name", "root")]),
+        ("journald export", "<13>Nov 21 13:00:05 h journal: _HOSTNAME=srv\nSYSLOG_IDENTIFIER=sshd\nsrc=192.0.2.4", &[("/source/ip", "192.0.2.4")]),
+        ("a lone address has no side", "<13>Nov 21 13:00:05 h ips: Blocked malicious IP 192.0.2.4 of the list", &[("/message", "Blocked malicious IP 192.0.2.4 of the list")]),
         ("json inside json", "{\"log\":\"src=10.0.0.1 dst=192.0.2.4 spt=1 dpt=2\",\"stream\":\"stdout\"}", &[
             ("/source/ip", "10.0.0.1"), ("/destination/ip", "192.0.2.4")]),
         ("without header", "gateway, Source IP: 10.0.0.1, Destination IP: 192.0.2.4, Action: deny", &[
             ("/message", "gateway, Source IP: 10.0.0.1, Destination IP: 192.0.2.4, Action: deny"), ("/source/ip", "10.0.0.1"), ("/destination/ip", "192.0.2.4")]),
     ];
+
+    #[test]
+    fn sentences_without_sides_have_none() {
+        for line in [
+            "<13>Nov 21 13:00:05 h ips: Blocked malicious IP 192.0.2.4 of the list",
+            "<13>Nov 21 13:00:05 h dns: lookup for 192.0.2.4",
+            "<13>Nov 21 13:00:05 h app: from now on every new request will be counted, 192.0.2.4",
+        ] {
+            let json = decoded(line);
+            assert!(json.get("source").is_none() && json.get("destination").is_none(), "{json}");
+        }
+    }
 
     #[test]
     fn bodies() {
@@ -816,7 +840,19 @@ mod tests {
         let elements = format!("<13>1 - - - - - {}", "[a b=\"c\"]".repeat(7_000));
         let equals = format!("CEF:0|a|b|c|d|e|f|{}", "=".repeat(60_000));
         let quotes = format!("<13>a=\"{}", "\\\"".repeat(30_000));
-        for text in [many, deep, nested, wide, elements, equals, quotes] {
+        let carried =
+            format!("{{{}\"z\":1}}", format!("\"log\":{{\"raw\":\"{}\"}},", "a=1 ".repeat(600)).repeat(40));
+        let carriers: String =
+            (0..500).map(|n| format!("\"k{n}\":{{\"raw\":\"{}\"}},", "a=1 b=2 c=3 d=4 ".repeat(4))).collect();
+        let carriers = format!("{{{carriers}\"z\":1}}");
+        let xml = format!("<13>{}", "<a b='c'>".repeat(8_000));
+        let labels = format!("<13>{}", "Account Name: User: Image: ".repeat(2_000));
+        let sentence = format!("<13>{}", "from 10.0.0.1 user ".repeat(4_000));
+        let columns = format!("<13>1,2026/11/21 13:00:05,1,TRAFFIC,{}", "\"\"\"".repeat(20_000));
+        for text in [
+            many, deep, nested, wide, elements, equals, quotes, carried, carriers, xml, labels, sentence,
+            columns,
+        ] {
             // Deep JSON is no JSON for the parser; it is kept as a message all the same.
             let _ = decode(text.as_bytes(), &reference(), &mut fields);
             assert!(fields.extras().len() + fields.entries().len() <= 2 * PAIRS_MAX + 64);

@@ -39,6 +39,8 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         found |= names.source(out, client);
     }
     let mut side = None;
+    // How many words the side holds yet, and whether the word that told it says little.
+    let (mut reach, mut weak) = (0usize, false);
     let mut last: Option<Side> = None;
     let mut user: Option<FieldId> = None;
     let mut url = false;
@@ -117,10 +119,10 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
                 }
                 continue;
             }
+            // An address by itself is nobody's side, but behind a user it is where the user is.
             Some(Role::Address) if value.is_none() => {
-                if side.is_none() && out.find(FieldId::SourceIp).is_none() {
-                    side = Some(Side::Source);
-                    of_user = told_user;
+                if side.is_none() && told_user && out.find(FieldId::SourceIp).is_none() {
+                    (side, reach, of_user) = (Some(Side::Source), REACH, true);
                 }
                 continue;
             }
@@ -129,13 +131,17 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             // The translated address; the local one follows.
             Some(Role::Global) => side = None,
             Some(Role::Side(told)) => {
-                side = Some(if turn && matches!(key, b"for" | b"to" | b"from") { told.other() } else { told })
+                side =
+                    Some(if turn && matches!(key, b"for" | b"to" | b"from") { told.other() } else { told });
+                weak = key == b"for";
             }
-            Some(Role::Address) => side = side.or(Some(Side::Source)),
+            Some(Role::Address) => {}
             Some(Role::Transport) => {
                 names.transport(out, key);
                 // `permitted tcp 10.0.0.1(1) -> 10.0.0.2(2)` has no word before the source.
-                side = side.or(Some(Side::Source));
+                if side.is_none() {
+                    (side, reach) = (Some(Side::Source), 1);
+                }
                 continue;
             }
             Some(Role::Action(action)) => {
@@ -162,6 +168,9 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
                 continue;
             }
             None => {}
+        }
+        if role(key).is_some() && side.is_some() {
+            reach = REACH;
         }
         let told = value.unwrap_or(match role(key) {
             Some(_) => continue,
@@ -204,7 +213,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             continue;
         }
         if endpoint(told).is_none() {
-            // A side holds for the next word, or behind an interface's name and a colon or two.
+            // A side holds for a few words: `from the host 10.0.0.1`.
+            reach = reach.saturating_sub(1);
+            if reach == 0 {
+                side = None;
+            }
             continue;
         }
         // An arrow behind an endpoint makes it a source.
@@ -213,6 +226,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             Some(&b"to") => words.clone().nth(1).is_some_and(|next| endpoint(next).is_some()),
             _ => false,
         };
+        // `for outside:10.0.0.1/80` is Cisco's; what else is for somebody has no side.
+        if weak && !told.iter().any(|byte| matches!(byte, b':' | b'/')) {
+            side = None;
+        }
+        weak = false;
         let Some(told_side) = side.or(arrow.then_some(Side::Source)) else { continue };
         if write(told_side, told, names, out) {
             found = true;
@@ -257,6 +275,9 @@ const WORDS_MAX: usize = 96;
 
 /// Lines on which operators work.
 const LINES: [&[u8]; 6] = [b"vty", b"tty", b"con", b"ssh", b"web", b"http"];
+
+/// Words between the one that tells the side and its endpoint.
+const REACH: usize = 4;
 
 /// What a word says of those behind it.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! apart, and date and time that stand apart, are put together in [`Names::finish`].
 
 use super::stamp::stamp;
-use super::{Bodies, Header, Reference, value};
+use super::{Bodies, Header, PAIRS_MAX, Reference, value};
 use crate::decode::{Extra, FieldId, Fields, Group, Span, Value};
 use crate::input::Nanos;
 use hashbrown::HashMap;
@@ -167,6 +167,10 @@ impl<'a> Names<'a> {
 
     /// Keeps a pair as a string.
     pub(super) fn keep(&mut self, out: &mut Fields, group: Group, key: &Text<'a>, text: &Text<'a>) {
+        // Carried bodies have pairs of their own; beyond what an index takes they stay in `event.original`.
+        if out.extras().len() >= 2 * PAIRS_MAX {
+            return;
+        }
         let key = value(self.message, key, out);
         let value = value(self.message, text, out);
         out.push_extra(Extra { group, parent: None, key, value });
@@ -357,7 +361,7 @@ impl<'a> Names<'a> {
             Form::Endpoint(port, name) => return endpoint(self.message, out, field, port, name, text),
             Form::Outcome => match outcome(trimmed) {
                 Some(outcome) => Value::Static(outcome),
-                None => value(self.message, text, out),
+                None => return false,
             },
             Form::Inside => match inside(trimmed).and_then(address) {
                 Some(address) => Value::Ip(address),
