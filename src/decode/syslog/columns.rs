@@ -407,7 +407,7 @@ fn w3c<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     }
     // Status, substatus and the code of Windows are the first three numbers in a row.
     let is_number = |word: &&[u8]| number(word).is_some();
-    let Some(status) = behind.windows(2).position(|pair| pair.iter().all(|word| is_number(word))) else {
+    let Some(status) = behind.windows(2).position(|pair| pair.iter().all(&is_number)) else {
         return true;
     };
     names.count(out, FieldId::HttpResponseStatusCode, behind[status]);
