@@ -617,6 +617,8 @@ mod tests {
             ("/event/code", "4625"), ("/user/name", "joe"), ("/source/ip", "192.0.2.7"), ("/source/port", "50123")]),
         ("postfix", "<22>Nov 21 13:00:05 mx postfix/smtpd[9]: 4F1: client=mail.example[192.0.2.8], sasl_username=joe", &[
             ("/source/ip", "192.0.2.8"), ("/source/domain", "mail.example")]),
+        ("postfix, pairs behind a comma", "<22>Nov 21 13:00:05 mx postfix/smtpd[9]: NOQUEUE: client=mail.example[192.0.2.8], from=<a@evil.example> to=<b@example.org> proto=ESMTP", &[
+            ("/source/ip", "192.0.2.8"), ("/email/from/address", "a@evil.example")]),
         ("postfix queue", "<22>Nov 21 13:00:05 mx postfix/smtp[9]: 4F1: to=<b@evil.example>, relay=mx.example[192.0.2.8]:25, delay=1, status=sent (250 ok)", &[
             ("/email/to/address", "b@evil.example"), ("/destination/ip", "192.0.2.8"), ("/destination/port", "25"), ("/destination/domain", "mx.example")]),
         ("windows dns", "6/5/2013 10:00:32 AM 0E70 PACKET  00000000033397A0 UDP Rcv 10.161.60.71    5b47   Q [0001   D   NOERROR] A      (4)evil(7)example(0)", &[

@@ -349,8 +349,11 @@ impl<'a> Names<'a> {
             Form::Word if field == FieldId::EventCode && trimmed.first() == Some(&b'<') => return false,
             Form::Word => value(self.message, text, out),
             Form::Email if memchr::memchr(b'@', trimmed).is_some() => {
-                let bare =
-                    trimmed.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(trimmed);
+                // `<a@example> to=<b@example>`: what follows a blank may be another pair.
+                let end = memchr::memchr(b' ', trimmed)
+                    .filter(|at| memchr::memchr(b'=', &trimmed[*at..]).is_some());
+                let word = &trimmed[..end.unwrap_or(trimmed.len())];
+                let bare = word.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(word);
                 value(self.message, &reslice(text, bare), out)
             }
             Form::Name if number(trimmed).is_none() => value(self.message, text, out),

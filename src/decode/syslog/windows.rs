@@ -101,13 +101,39 @@ fn value(text: &[u8]) -> Option<&[u8]> {
         .unwrap_or(text.len());
     let told = text[..end].trim_ascii();
     // Where everything is parted by one blank, the next label ends the value.
-    let next = LABELS.iter().filter_map(|label| memmem::find(told, label)).min().unwrap_or(told.len());
+    let next =
+        LABELS.iter().chain(HEADS).filter_map(|label| memmem::find(told, label)).min().unwrap_or(told.len());
     let told = told[..next].trim_ascii();
     (!told.is_empty() && told != b"-" && told.len() <= VALUE_MAX).then_some(told)
 }
 
 /// Paths and command lines of Windows have up to 32,767 characters; what is longer is not one value.
 const VALUE_MAX: usize = 32_767;
+
+/// Heads and labels that end a value and have none that ECS names.
+const HEADS: &[&[u8]] = &[
+    b"Subject:",
+    b"Creator Process",
+    b"Creator Subject:",
+    b"Target Subject:",
+    b"Token Elevation Type:",
+    b"Mandatory Label:",
+    b"Process Information:",
+    b"Network Information:",
+    b"Failure Information:",
+    b"Detailed Authentication Information:",
+    b"Additional Information:",
+    b"Security ID:",
+    b"Logon ID:",
+    b"Logon GUID:",
+    b"Logon Type:",
+    b"Logon Process:",
+    b"Process ID:",
+    b"New Process ID:",
+    b"Failure Reason:",
+    b"Status:",
+    b"Authentication Package:",
+];
 
 /// What Windows and Sysmon call what ECS has a name for.
 const LABELS: &[&[u8]] = &[
