@@ -736,6 +736,31 @@ fn softflowd_exports_netflow_5_9_and_ipfix() {
     }
 }
 
+#[test]
+fn softflowd_exports_ipfix_over_tcp() {
+    let listen = sensor::free_tcp();
+    let config = format!("[[input]]\nname = \"ipfix\"\nlisten = \"tcp://{listen}\"\nformat = \"flow\"\n");
+    let setup = Setup { rules: &[("planted.yaml", RULES)], config: &config, ..Setup::default() };
+    let mut sensor = Sensor::start(setup);
+    let pcap = sensor.dir.path().join("traffic.pcap");
+    fs::write(&pcap, capture(&PACKETS)).expect("written");
+    let pid = sensor.dir.path().join("softflowd.pid").display().to_string();
+    let (pcap, target) = (pcap.display().to_string(), listen.to_string());
+    let common = ["-d", "-a", "-r", &pcap, "-n", &target, "-c", "none", "-p", &pid];
+    run("softflowd", common.iter().chain(&["-v", "10", "-P", "tcp"]));
+    sensor.wait("the alerts are delivered", |sensor| sensor.alerts().len() == 4);
+    let label = "input=\"ipfix\"";
+    assert_eq!(sensor.sum("roje_decode_errors_total", label), 0);
+    assert_eq!(sensor.sum("roje_decoded_total", label), sensor.received("ipfix"));
+    // One options record, as over UDP.
+    let records = sensor.sum("roje_flow_records_total", label);
+    assert!((8..=9).contains(&records), "{records}");
+    sensor.wait("its templates end with the connection", |sensor| {
+        sensor.sum("roje_flow_templates", label) == 0
+    });
+    sensor.stop();
+}
+
 /// A socket between an exporter and those who read it: passes every datagram on to each of them, and
 /// decodes it too.
 struct Tap {
