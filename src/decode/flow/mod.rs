@@ -211,17 +211,24 @@ enum Detail<'a> {
     /// By a template; `reversed` if it is the second record of a biflow.
     Template {
         template: &'a Template,
-        id: u16,
-        sampling: &'a Sampling,
+        set: &'a Set<'a>,
         reversed: bool,
-        /// The template was told to an earlier run of the sensor, and not repeated since.
-        restored: bool,
-        /// It came before its template.
-        replayed: bool,
-        sender: Sender,
-        siblings: Siblings<'a>,
     },
     Sflow(sflow::Sample),
+}
+
+/// What the records of one data set share, beside their template.
+#[derive(Clone, Copy, Debug)]
+struct Set<'a> {
+    /// The template's.
+    id: u16,
+    sampling: &'a Sampling,
+    /// The template was told to an earlier run of the sensor, and not repeated since.
+    restored: bool,
+    /// It came before its template.
+    replayed: bool,
+    sender: Sender,
+    siblings: Siblings<'a>,
 }
 
 /// An address as a number of IPv6, where one of IPv4 is mapped (RFC 4291, section 2.5.5.2).
@@ -256,8 +263,9 @@ impl Record<'_> {
     pub fn flow(&self) -> Flow {
         let mut flow = match self.detail {
             Detail::Netflow5 => netflow5::flow(self.bytes, self.base, self.clock),
-            Detail::Template { template, id, sampling, reversed, sender, .. } => {
-                let rate = |sampler, input| sampling.rate(sampler, input, id);
+            Detail::Template { template, set, reversed } => {
+                let Set { sender, .. } = *set;
+                let rate = |sampler, input| set.sampling.rate(sampler, input, set.id);
                 let mut flow = template.flow(self.bytes, reversed, self.base, self.clock, rate);
                 // The ladder begins with what the operator knows better.
                 if let Some(rate) = sender.sampling_rate {
@@ -278,9 +286,9 @@ impl Record<'_> {
     pub fn fields(&self, out: &mut Fields) {
         match self.detail {
             Detail::Netflow5 => netflow5::fields(self, out),
-            Detail::Template { template, reversed, restored, replayed, siblings, .. } => {
-                ecs::template_fields(self, template, reversed, siblings, out);
-                for (name, holds) in [("templateRestored", restored), ("replayed", replayed)] {
+            Detail::Template { template, set, reversed } => {
+                ecs::template_fields(self, template, reversed, set.siblings, out);
+                for (name, holds) in [("templateRestored", set.restored), ("replayed", set.replayed)] {
                     if holds {
                         ecs::push_extra(out, name, super::Value::Flag(true));
                     }
@@ -297,7 +305,7 @@ impl Record<'_> {
 
     /// Whether it came before its template, with an earlier datagram.
     pub fn is_replayed(&self) -> bool {
-        matches!(self.detail, Detail::Template { replayed: true, .. })
+        matches!(self.detail, Detail::Template { set: Set { replayed: true, .. }, .. })
     }
 
     /// When the exporter sent it; the receive time for sFlow, which does not say.

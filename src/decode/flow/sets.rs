@@ -314,30 +314,36 @@ fn records(
     let clock = Clock { boot: domain.boot, ..clock };
     let options = template.traits().options;
     let base = Flow { state: options, ..base };
-    let (mut records, mut exported, mut learned) = (0, 0u32, 0);
+    let (mut records, mut exported) = (0, 0u32);
+    let shared = super::Set { id, sampling: &domain.sampling, restored, replayed, sender, siblings };
     let mut rest = set;
-    while let Some(length) = template.length(rest) {
-        let Some((bytes, next)) = rest.split_at_checked(length) else { break };
+    while let Some((bytes, next)) = split(template, rest) {
         rest = next;
         exported = exported.wrapping_add(1);
         records += 1;
-        let detail = |reversed| {
-            let sampling = &domain.sampling;
-            Detail::Template { template, id, sampling, reversed, restored, replayed, sender, siblings }
-        };
+        let detail = |reversed| Detail::Template { template, set: &shared, reversed };
         each(Record { bytes, clock: &clock, base: &base, detail: detail(false) });
         if template.is_answered(bytes) {
             records += 1;
             each(Record { bytes, clock: &clock, base: &base, detail: detail(true) });
         }
-        if options {
-            learned += learn_options(domain, template, bytes);
-        }
+    }
+    let mut learned = 0;
+    let mut rest = if options { set } else { &[] };
+    while let Some((bytes, next)) = split(template, rest) {
+        rest = next;
+        learned += learn_options(domain, template, bytes);
     }
     if learned > 0 {
         templates.cache.charge_sampling(scope.exporter, learned);
     }
     Some((records, exported))
+}
+
+/// The record that a set begins with, and the rest of it.
+#[inline]
+fn split<'a>(template: &Template, set: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    set.split_at_checked(template.length(set)?)
 }
 
 /// Takes sampling rates and the start-up time from an options record; gives the memory that took.
