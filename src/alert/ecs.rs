@@ -63,6 +63,24 @@ impl Alert {
         serde_json::to_vec(&self.to_json()).unwrap_or_default()
     }
 
+    /// The line, or if it is longer than `limit`, one whose event is cut: what a body was taken apart
+    /// into goes, and long texts keep their head. `event.hash` is that of all of the original.
+    pub fn to_line_within(&self, limit: usize) -> Vec<u8> {
+        let whole = self.to_line();
+        if whole.len() <= limit {
+            return whole;
+        }
+        let mut cut = self.clone();
+        let size = |value: &Value| serde_json::to_vec(value).map_or(0, |text| text.len());
+        cut.event.retain(|name, value| {
+            matches!(name.as_str(), "event" | "roje") || value.is_string() || size(value) <= limit / 32
+        });
+        // A character may take six to escape, and three texts hold the whole message.
+        cut.event.values_mut().for_each(|value| cut_texts(value, limit / 32));
+        put(&mut cut.event, "roje.cut", json!(true));
+        cut.to_line()
+    }
+
     /// The line of an alert that is needed no longer: its event is not copied.
     pub fn into_line(mut self) -> Vec<u8> {
         let (reason, related) = (self.reason(), self.related());
@@ -506,5 +524,39 @@ pub(super) fn put(json: &mut Map<String, Value>, path: &str, value: Value) {
 fn put_some(json: &mut Map<String, Value>, path: &str, value: Option<impl Into<Value>>) {
     if let Some(value) = value {
         put(json, path, value.into());
+    }
+}
+
+/// Cuts every text to so many bytes.
+fn cut_texts(value: &mut Value, length: usize) {
+    match value {
+        Value::String(text) => text.truncate(text.floor_char_boundary(length)),
+        Value::Object(map) => map.values_mut().for_each(|value| cut_texts(value, length)),
+        Value::Array(list) => list.iter_mut().for_each(|value| cut_texts(value, length)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::compose::tests::sample;
+
+    #[test]
+    fn an_alert_on_an_enormous_message_is_cut_until_it_fits() {
+        let mut alert = sample();
+        let text = "\u{1}".repeat(2 << 20);
+        alert.event.insert("message".to_owned(), json!(text));
+        alert.event.insert("json".to_owned(), json!({ "a": { "b": text } }));
+        put(&mut alert.event, "event.original", json!(text));
+        let line = alert.to_line_within(1 << 20);
+        assert!(line.len() <= 1 << 20, "{}", line.len());
+        let read = Alert::from_line(&line).expect("its own form");
+        assert_eq!((read.id, read.hash), (alert.id, alert.hash));
+        assert_eq!(read.contributors, alert.contributors);
+        assert_eq!(find(&read.event, "roje.cut"), Some(&json!(true)));
+        assert!(!read.event.contains_key("json"));
+        let small = sample();
+        assert_eq!(small.to_line_within(1 << 20), small.to_line());
     }
 }

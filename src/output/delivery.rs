@@ -4,7 +4,7 @@
 //! wait for; what it counts lies in its [`OutputStats`].
 
 use super::release::{Release, Withheld, release};
-use super::spool::{Limits, MAX_HELD_BYTES, Reader, Record, Recovery, Shared, Spool, file_name};
+use super::spool::{Limits, MAX_HELD_BYTES, MAX_PAYLOAD, Reader, Record, Recovery, Shared, Spool, file_name};
 use super::{DeliveryError, Destination, File, Output, Stdout};
 use crate::alert::{Alert, Encoding, terminal_safe};
 use crate::input::Nanos;
@@ -244,7 +244,7 @@ impl Delivery {
     /// Appends alerts: when it returns they are on disk. If the disk refuses them they are held in
     /// memory instead, still delivered, counted as unspooled, and the error is logged once.
     pub fn append(&self, alerts: &[Alert]) {
-        let payloads = alerts.iter().map(Alert::to_line).collect();
+        let payloads = alerts.iter().map(|alert| alert.to_line_within(MAX_PAYLOAD)).collect();
         let result = self.spool().append(payloads, now());
         for (index, handle) in self.outputs.iter().enumerate() {
             handle.stats.refresh(&self.shared, index);

@@ -56,8 +56,9 @@ use std::time::Duration;
 const MAGIC: &[u8; 8] = b"ROJESPL\x01";
 /// Length, CRC, sequence number, time.
 const FRAME: usize = 24;
-/// No alert comes near: a 64 KiB message, escaped twice and in base64, stays under 1 MiB.
-const MAX_PAYLOAD: usize = 16 << 20;
+/// A 64 KiB message, escaped twice and in base64, stays under 1 MiB; whoever appends cuts an alert on a
+/// message of `max_message` bytes that does not fit.
+pub(super) const MAX_PAYLOAD: usize = 16 << 20;
 /// A sequence number further ahead than this is damage, not a gap.
 const MAX_GAP: u64 = 1 << 32;
 /// Bytes of alerts held while the disk refuses them: half a minute of the burst of alerts.
