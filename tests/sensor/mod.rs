@@ -190,7 +190,10 @@ impl Drop for Sensor {
 /// Alerts of an NDJSON file.
 pub fn read_alerts(path: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
+    // The last line may be on its way.
+    let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+    whole
+        .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
