@@ -32,17 +32,23 @@ pub enum AlertError {
 
 /// Objects of an alert that the event part may not bring along: the alert itself tells them.
 const OWN: [&str; 5] = ["rule", "threat", "related", "organization", "roje"];
-/// The same inside `event`.
+/// What inside `roje` belongs to the event all the same.
+const EVENTS_OWN: [&str; 2] = ["original_base64", "cut"];
+/// The same as [`OWN`] inside `event`.
 const OWN_EVENT: [&str; 5] = ["kind", "id", "severity", "hash", "reason"];
 
 /// Removes from a decoded event what an alert tells itself.
 pub(super) fn strip(event: &mut Map<String, Value>) {
-    let base64 = event.get_mut("roje").and_then(|roje| roje.as_object_mut()?.remove("original_base64"));
+    let mut roje = match event.get_mut("roje") {
+        Some(Value::Object(roje)) => std::mem::take(roje),
+        _ => Map::new(),
+    };
     for name in OWN {
         event.remove(name);
     }
-    if let Some(base64) = base64 {
-        put(event, "roje.original_base64", base64);
+    roje.retain(|name, _| EVENTS_OWN.contains(&name.as_str()));
+    if !roje.is_empty() {
+        event.insert("roje".to_owned(), Value::Object(roje));
     }
     if let Some(Value::Object(inner)) = event.get_mut("event") {
         for name in OWN_EVENT {
