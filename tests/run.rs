@@ -409,7 +409,7 @@ fn ipfix_over_tcp_keeps_templates_for_each_connection() {
     // What is no IPFIX ends the connection, counted and matched like any other.
     first.write_all(b"\x00\x09 198.51.100.7 ").expect("sent");
     sensor.wait("the connection is closed", |sensor| {
-        sensor.sum("roje_input_connections_closed_total", "input=\"ipfix\",reason=\"error\"") == 1
+        sensor.sum("roje_input_connections_closed_total", "input=\"ipfix\",reason=\"unframed\"") == 1
             && sensor.sum("roje_input_connections", "ipfix") == 1
     });
     sensor.wait("its template is gone with it", |sensor| sensor.sum("roje_flow_templates", "ipfix") == 0);

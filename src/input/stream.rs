@@ -223,6 +223,7 @@ impl Closed {
                 | Closed::Idle
                 | Closed::Slow
                 | Closed::Error
+                | Closed::Unframed
         )
     }
 
