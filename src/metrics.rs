@@ -119,6 +119,9 @@ metrics! {
     flow_waiting_sets: IntCounterVec = "roje_flow_waiting_sets_total" ["input", "outcome"] "Sets that came before their template: kept, then replayed, or lost for want of room (full) or time (expired).";
     flow_replayed: IntCounterVec = "roje_flow_replayed_records_total" ["input"] "Records read when their template came after them.";
     flow_implausible_times: IntCounterVec = "roje_flow_implausible_times_total" ["input"] "Export times for which the receive time stands, and times of matched flows put within reason.";
+    flow_damaged: IntCounterVec = "roje_flow_damaged_total" ["input", "reason"] "Parts of datagrams that could not be read, the rest of which was: cut short, sets, templates and records that contradict their lengths, trailing octets, withdrawals that are not allowed.";
+    flow_unknown_samples: IntCounterVec = "roje_flow_unknown_samples_total" ["input"] "Samples of sFlow agents whose kind is not known.";
+    flow_domains_evicted: IntCounterVec = "roje_flow_domains_evicted_total" ["input"] "Domains of exporters whose sampling rates or sequence were forgotten to make room for others.";
     flow_missing_template: IntCounterVec = "roje_flow_missing_template_total" ["input"] "Sets whose template had not been seen.";
     source_messages: IntCounterVec = "roje_source_messages_total" ["source"] "Messages of a declared source.";
     source_errors: IntCounterVec = "roje_source_decode_errors_total" ["source"] "Messages of a declared source that could not be decoded.";
@@ -240,6 +243,10 @@ pub struct Tally {
     pub replayed: u64,
     /// Times that were put within reason.
     pub implausible: u64,
+    /// Parts of datagrams that could not be read, in the order of [`flow::Losses::REASONS`].
+    pub damaged: [u64; flow::Losses::REASONS.len()],
+    /// Samples of sFlow of unknown kinds.
+    pub unknown_samples: u64,
 }
 
 /// Formats that are counted: the syslog shapes, then the flow protocols.
@@ -262,24 +269,29 @@ impl Tally {
 
     /// Counts a datagram that is flow.
     #[inline]
-    pub fn flow(&mut self, decoded: &Result<flow::Datagram, flow::DecodeError>) {
-        match decoded {
+    pub fn flow(&mut self, decoded: &Result<flow::Datagram, flow::Undecoded>) {
+        let datagram = match decoded {
             Ok(datagram) => {
                 let format = FLOW_FORMATS.iter().position(|name| *name == datagram.format).unwrap_or(0);
                 self.decoded[syslog::Shape::ALL.len() + format] += 1;
-                self.records += datagram.records;
-                self.gaps += datagram.sequence_gap;
-                self.missing += datagram.missing_templates;
-                self.late += datagram.sequence_late;
-                self.restarts += u64::from(datagram.restarted);
-                self.sample_gaps += datagram.sample_gap;
-                self.replayed += datagram.replayed;
-                self.implausible += u64::from(datagram.clock_unset);
+                datagram
             }
-            Err(error) => {
-                self.undecoded[syslog::DecodeError::ALL.len() + *error as usize] += 1;
-                self.missing += u64::from(*error == flow::DecodeError::MissingTemplate);
+            Err(flow::Undecoded { reason, datagram }) => {
+                self.undecoded[syslog::DecodeError::ALL.len() + *reason as usize] += 1;
+                datagram
             }
+        };
+        self.records += datagram.records;
+        self.gaps += datagram.sequence_gap;
+        self.missing += datagram.missing_templates;
+        self.late += datagram.sequence_late;
+        self.restarts += u64::from(datagram.restarted);
+        self.sample_gaps += datagram.sample_gap;
+        self.replayed += datagram.replayed;
+        self.implausible += u64::from(datagram.clock_unset);
+        self.unknown_samples += u64::from(datagram.unknown_samples);
+        for (sum, count) in self.damaged.iter_mut().zip(datagram.losses.counts()) {
+            *sum += u64::from(count);
         }
     }
 }
@@ -308,8 +320,12 @@ struct FlowMetrics {
     sample_gaps: IntCounter,
     replayed: IntCounter,
     implausible: IntCounter,
+    unknown_samples: IntCounter,
+    domains: IntCounter,
     restored: IntGauge,
     untrusted: IntGauge,
+    /// By the order of [`flow::Losses::REASONS`].
+    damaged: [IntCounter; flow::Losses::REASONS.len()],
     /// By the order of [`DROPPED_TEMPLATES`] and [`WAITING_SETS`].
     dropped: [IntCounter; DROPPED_TEMPLATES.len()],
     waiting: [IntCounter; WAITING_SETS.len()],
@@ -331,6 +347,10 @@ impl InputMetrics {
             sample_gaps: metrics.flow_sample_gaps.with_label_values(&[input]),
             replayed: metrics.flow_replayed.with_label_values(&[input]),
             implausible: metrics.flow_implausible_times.with_label_values(&[input]),
+            unknown_samples: metrics.flow_unknown_samples.with_label_values(&[input]),
+            domains: metrics.flow_domains_evicted.with_label_values(&[input]),
+            damaged: flow::Losses::REASONS
+                .map(|reason| metrics.flow_damaged.with_label_values(&[input, reason])),
             restored: metrics.flow_templates_restored.with_label_values(&[input]),
             untrusted: metrics.flow_untrusted.with_label_values(&[input]),
             dropped: DROPPED_TEMPLATES
@@ -357,6 +377,7 @@ impl InputMetrics {
         let dropped = [templates.evicted, templates.refused, templates.withdrawn, templates.expired];
         let waited = [waiting.kept, waiting.replayed, waiting.full, waiting.expired];
         let counters = flows.dropped.iter().zip(dropped).chain(flows.waiting.iter().zip(waited));
+        let counters = counters.chain([(&flows.domains, templates.domains)]);
         for (counter, total) in counters {
             if counter.get() < total {
                 raise(counter, total);
@@ -402,7 +423,11 @@ impl InputMetrics {
                 (&flows.sample_gaps, tally.sample_gaps),
                 (&flows.replayed, tally.replayed),
                 (&flows.implausible, tally.implausible),
-            ] {
+                (&flows.unknown_samples, tally.unknown_samples),
+            ]
+            .into_iter()
+            .chain(flows.damaged.iter().zip(tally.damaged))
+            {
                 if count > 0 {
                     counter.inc_by(count);
                 }

@@ -79,6 +79,7 @@ struct Slot {
     errors: u64,
     dropped: u64,
     lost: u64,
+    late: u64,
     received: Nanos,
     format: &'static str,
     skew: Option<Skew>,
@@ -92,6 +93,7 @@ const EMPTY: Slot = Slot {
     errors: 0,
     dropped: 0,
     lost: 0,
+    late: 0,
     received: 0,
     format: "",
     skew: None,
@@ -185,9 +187,12 @@ impl Count {
         }
     }
 
-    /// Before it, so many units of its protocol were lost.
-    pub fn lost(&mut self, units: u64) {
-        self.slots[self.current].lost += units;
+    /// Before it, so many units of its protocol were missing; and with it came so many of those that were
+    /// missing before.
+    pub fn lost(&mut self, missing: u64, late: u64) {
+        let slot = &mut self.slots[self.current];
+        slot.lost += missing;
+        slot.late += late;
     }
 
     /// Whether the clock of the sender is to be looked at.
@@ -275,8 +280,10 @@ pub struct Totals {
     pub errors: u64,
     /// Of these, dropped.
     pub dropped: u64,
-    /// Units of a flow protocol that never came, by its sequence numbers.
+    /// Units of a flow protocol that did not come in their place, by its sequence numbers.
     pub lost: u64,
+    /// Of these, those that came after all.
+    pub late: u64,
     /// When the first came; 0 if none did.
     pub first: Nanos,
     /// When the last came.
@@ -290,6 +297,7 @@ impl Totals {
         self.errors += other.errors;
         self.dropped += other.dropped;
         self.lost += other.lost;
+        self.late += other.late;
         if other.messages > 0 {
             self.first = if self.first == 0 { other.first } else { self.first.min(other.first) };
             self.last = self.last.max(other.last);
@@ -417,6 +425,7 @@ impl Table {
             errors: slot.errors,
             dropped: slot.dropped,
             lost: slot.lost,
+            late: slot.late,
             first: slot.received,
             last: slot.received,
         });

@@ -6,7 +6,7 @@
 //! blocks, or writes memory that another thread reads.
 
 use crate::alert::{self, Evidence, Hit, Overflow, Raised};
-use crate::decode::flow::{Decoder, ExporterStatus, Flow, Record, Senders, Stored};
+use crate::decode::flow::{Decoder, ExporterStatus, Flow, Record, Senders, Stored, Undecoded};
 use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
@@ -182,11 +182,16 @@ impl Worker {
 
     /// The same for a batch from the holder of a client certificate.
     pub fn begin_from(&mut self, identity: Option<&Arc<Identity>>) {
-        if self.batch.begin(self.rules.load(), self.policy.load()) {
+        let other_policy = self.batch.begin(self.rules.load(), self.policy.load());
+        if other_policy {
             self.flows.set_senders(self.batch.policy.senders.clone());
         }
-        if self.batch.identity.as_ref().map(Arc::as_ptr) != identity.map(Arc::as_ptr) {
+        let other_identity = self.batch.identity.as_ref().map(Arc::as_ptr) != identity.map(Arc::as_ptr);
+        if other_identity {
             self.batch.identity = identity.cloned();
+        }
+        if other_policy || other_identity {
+            self.flows.set_names(identity.map_or(&[], |identity| identity.names()));
         }
         self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);
     }
@@ -251,7 +256,8 @@ impl Worker {
                 let exporter = message.peer.unwrap_or(NO_EXPORTER);
                 let mut exported = None;
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
-                    exported = Some(record.exported());
+                    // One that came before its template tells the time of an earlier datagram.
+                    exported = (!record.is_replayed()).then(|| record.exported()).or(exported);
                     *sequence += 1;
                     let seen = Seen { sequence: *sequence, ..seen };
                     matcher.record(rules, &record, validity, &mut |matched| {
@@ -260,9 +266,8 @@ impl Worker {
                 });
                 tally.flow(&decoded);
                 senders.decoded(decoded.as_ref().ok().map(|datagram| datagram.format));
-                if let Ok(datagram) = &decoded {
-                    senders.lost(datagram.sequence_gap);
-                }
+                let (Ok(told) | Err(Undecoded { datagram: told, .. })) = &decoded;
+                senders.lost(told.sequence_gap, told.sequence_late);
                 // An sFlow agent tells no time but its own uptime: what it has is the receive time.
                 if let Some(exported) = exported.filter(|at| *at != message.received && senders.wants_time())
                 {

@@ -158,7 +158,8 @@ fn decode_prints_every_message_and_record_of_every_capture() {
                                 expected.push(false);
                             });
                         records += expected.len() - before;
-                        if decoded.is_err() {
+                        // Of what is damaged in part, that is told behind its records.
+                        if !decoded.is_ok_and(|told| told.losses.is_none()) {
                             expected.push(true);
                         }
                     }
@@ -194,7 +195,8 @@ fn decode_prints_every_record_of_every_payload() {
         let exporter = "0.0.0.0:0".parse().expect("an address");
         let decoded = Decoder::default().decode(&bytes, exporter, now(), &mut |_| expected.push(false));
         records += expected.len();
-        if decoded.is_err() {
+        // Of what is damaged in part, that is told behind its records.
+        if !decoded.is_ok_and(|told| told.losses.is_none()) {
             expected.push(true);
             bad += 1;
             assert_eq!(

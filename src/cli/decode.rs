@@ -5,7 +5,7 @@ use super::scan::put_place;
 use super::{DecodeArgs, terminal};
 use crate::alert::{Composer, Directory, escape_json};
 use crate::decode::Fields;
-use crate::decode::flow::{DecodeError, Record};
+use crate::decode::flow::{DecodeError, Losses, Record};
 use crate::decode::syslog::{self, Reference};
 use crate::input::Message;
 use crate::pipeline;
@@ -89,6 +89,18 @@ impl Job for Decode {
     ) {
         worker.fields.clear();
         self.print(worker, message, message.bytes, Some(error.to_string()), place, out);
+    }
+
+    fn damaged(
+        &self,
+        worker: &mut Worker,
+        message: &Message<'_>,
+        losses: Losses,
+        place: Place<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        worker.fields.clear();
+        self.print(worker, message, message.bytes, Some(losses.to_string()), place, out);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files for `scan` and `decode`: logs on all cores in the order of the input, captures on one.
 
 use super::{As, Exit, TimeArgs, terminal};
-use crate::decode::flow::{DecodeError, Decoder, Record};
+use crate::decode::flow::{DecodeError, Decoder, Losses, Record};
 use crate::decode::syslog::Reference;
 use crate::detect::GROUP;
 use crate::input::file::{self, Block, Blocks, FileError, Kind, Progress, Source};
@@ -77,6 +77,17 @@ pub trait Job: Sync {
         time: &Reference,
         out: &mut Vec<u8>,
     );
+
+    /// Takes a flow datagram of which a part could not be read, after the records of the rest.
+    fn damaged(
+        &self,
+        _worker: &mut Self::Worker,
+        _message: &Message<'_>,
+        _losses: Losses,
+        _place: Place<'_>,
+        _out: &mut Vec<u8>,
+    ) {
+    }
 }
 
 /// What was read.
@@ -277,8 +288,14 @@ impl<J: Job> Session<'_, J> {
                     let place = Place { record: record_number, ..place };
                     self.job.record(&mut worker, message, &record, place, out);
                 });
-                if let Err(error) = decoded {
-                    self.job.undecodable(&mut worker, message, error, place, time, out);
+                match decoded {
+                    Err(error) => {
+                        self.job.undecodable(&mut worker, message, error.reason, place, time, out);
+                    }
+                    Ok(datagram) if !datagram.losses.is_none() => {
+                        self.job.damaged(&mut worker, message, datagram.losses, place, out);
+                    }
+                    Ok(_) => {}
                 }
             }
         }

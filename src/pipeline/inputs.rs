@@ -1,7 +1,7 @@
 //! Opens the sockets of the inputs and starts their workers.
 
 use super::templates;
-use crate::config::{Config, Input, Listen};
+use crate::config::{Config, Input, Listen, Source};
 use crate::decode::flow::{Sender, Senders};
 use crate::input::framing::Delimiters;
 use crate::input::listen::Passed;
@@ -211,11 +211,19 @@ pub fn policy(index: usize, input: &Input, senders: &Arc<Senders>) -> InputPolic
 
 /// What the configuration says of the senders of flow records.
 pub fn senders(config: &Config) -> Arc<Senders> {
-    let all = config.sources.iter().flat_map(|source| {
-        let sender = Sender { known: true, relays: source.relay, sampling_rate: source.sampling_rate };
+    let told =
+        |source: &Source| Sender { known: true, relays: source.relay, sampling_rate: source.sampling_rate };
+    let networks = config.sources.iter().flat_map(|source| {
+        let sender = told(source);
         source.networks.iter().map(move |network| (*network, sender))
     });
-    Arc::new(Senders::new(all))
+    let mut senders = Senders::new(networks);
+    // As for alerts: a name that a source lists goes before the name of another.
+    for source in &config.sources {
+        source.certificates.iter().for_each(|name| senders.certify(name, told(source)));
+    }
+    config.sources.iter().for_each(|source| senders.certify(&source.name, told(source)));
+    Arc::new(senders)
 }
 
 /// A running worker.

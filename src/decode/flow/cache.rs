@@ -105,6 +105,8 @@ pub struct Counts {
     pub withdrawn: u64,
     /// Templates that were not announced again in time.
     pub expired: u64,
+    /// Domains of exporters whose sampling or sequence was forgotten to make room for others.
+    pub domains: u64,
 }
 
 /// How long a template holds that is not announced again. RFC 7011 (section 8.4) leaves it to the
@@ -159,9 +161,11 @@ impl Cache {
         self.counts
     }
 
-    /// Counts a template that could not be taken.
-    pub(super) fn refuse(&mut self) {
+    /// Counts a template that has too many fields. What an older one says of the records to come is
+    /// wrong now.
+    pub(super) fn refuse(&mut self, scope: Scope, id: u16) {
         self.counts.refused += 1;
+        self.forget(scope, id);
     }
 
     /// The most fields that a template may have.
@@ -190,9 +194,7 @@ impl Cache {
         }
         let template = if specs.len() > self.limits.fields { None } else { Template::compile(specs, traits) };
         let Some(template) = template else {
-            self.counts.refused += 1;
-            // What the old one says of the records to come is wrong now.
-            self.forget(scope, id);
+            self.refuse(scope, id);
             return false;
         };
         self.admit(scope.exporter);
@@ -216,6 +218,7 @@ impl Cache {
             self.counts.evicted += 1;
         }
         self.charge(scope.exporter, added, removed);
+        self.domain(scope);
         true
     }
 
@@ -242,10 +245,6 @@ impl Cache {
     /// A template and the state of its domain, at the time `now`.
     pub(super) fn find(&mut self, scope: Scope, id: u16, now: Nanos) -> Option<Found<'_>> {
         let slot = self.exporters.touch_slot(&scope.exporter)?;
-        let domain = match self.exporters.at(scope.exporter, slot)?.domains.touch_slot(&scope.domain) {
-            Some(domain) => domain,
-            None => self.add_domain(scope)?,
-        };
         let templates = &mut self.exporters.at(scope.exporter, slot)?.templates;
         let template = templates.touch_slot(&(scope.domain, id))?;
         let found = templates.get(template)?.find(scope.session)?;
@@ -255,6 +254,11 @@ impl Cache {
             self.counts.expired += u64::from(self.forget(of, id));
             return None;
         }
+        // Only now: data of a domain that never sent a template pushes out nothing.
+        let domain = match self.exporters.at(scope.exporter, slot)?.domains.touch_slot(&scope.domain) {
+            Some(domain) => domain,
+            None => self.add_domain(scope)?,
+        };
         let Exporter { templates, domains, .. } = self.exporters.at(scope.exporter, slot)?;
         let found = templates.get(template)?.find(scope.session)?;
         Some(Found {
@@ -265,13 +269,15 @@ impl Cache {
         })
     }
 
-    /// The track of a session; none if the exporter never sent a template, so that forged data sets cost
+    /// The track of a session; none if its domain never sent a template, so that forged messages push out
     /// nothing.
     pub(super) fn track(&mut self, scope: Scope) -> Option<&mut Track> {
         let slot = self.exporters.touch_slot(&scope.exporter)?;
         let key = (scope.session, scope.domain);
-        let track = match self.exporters.at(scope.exporter, slot)?.tracks.touch_slot(&key) {
+        let exporter = self.exporters.at(scope.exporter, slot)?;
+        let track = match exporter.tracks.touch_slot(&key) {
             Some(track) => track,
+            None if exporter.domains.peek(&scope.domain).is_none() => return None,
             None => self.add_track(scope)?,
         };
         self.exporters.at(scope.exporter, slot)?.tracks.at(track)
@@ -368,6 +374,7 @@ impl Cache {
             && let Some((_, old)) = exporter.domains.pop_oldest()
         {
             removed += DOMAIN_BYTES + old.sampling.bytes();
+            self.counts.domains += 1;
         }
         let (slot, _) = exporter.domains.insert_slot(scope.domain, Domain::default());
         self.charge(scope.exporter, DOMAIN_BYTES, removed);
@@ -380,6 +387,7 @@ impl Cache {
         let mut removed = 0;
         while exporter.tracks.len() >= self.limits.domains.max(1) && exporter.tracks.pop_oldest().is_some() {
             removed += TRACK_BYTES;
+            self.counts.domains += 1;
         }
         let key = (scope.session, scope.domain);
         let (slot, _) = exporter.tracks.insert_slot(key, Track::default());

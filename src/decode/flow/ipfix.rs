@@ -3,7 +3,7 @@
 use super::cache::Scope;
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
-use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates};
+use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates, Undecoded, is_more_than_padding};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -13,28 +13,48 @@ const REACH: u32 = 1 << 17;
 const VERSION: u16 = 10;
 const HEADER: usize = 16;
 
-/// Decodes one datagram: one message, or several in a row as some relays pack them.
+/// Decodes one datagram: one message, or several in a row as some relays pack them. One that cannot be
+/// read does not lose those around it, and is an error where no other was read.
 pub(super) fn decode(
     templates: &mut Templates,
     arrival: Arrival<'_>,
     each: &mut impl FnMut(Record<'_>),
-) -> Result<Datagram, DecodeError> {
+) -> Result<Datagram, Undecoded> {
     let (mut rest, mut whole) = decode_message(templates, arrival, each)?;
-    while rest.len() >= HEADER && rest.starts_with(&VERSION.to_be_bytes()) {
+    while rest.starts_with(&VERSION.to_be_bytes()) {
         let next = Arrival { bytes: rest, ..arrival };
+        // A header that is not whole, or whose length is less than its own, ends what can be followed.
         let Ok((after, message)) = decode_message(templates, next, each) else { break };
         rest = after;
-        whole.add(&message);
+        whole = match (whole, message) {
+            (Ok(mut whole), Ok(message) | Err(Undecoded { datagram: message, .. })) => {
+                whole.add(&message);
+                Ok(whole)
+            }
+            (Err(Undecoded { datagram, .. }), Ok(mut message)) => {
+                message.add(&datagram);
+                Ok(message)
+            }
+            (Err(mut first), Err(message)) => {
+                first.datagram.add(&message.datagram);
+                Err(first)
+            }
+        };
     }
-    Ok(whole)
+    let (Ok(datagram) | Err(Undecoded { datagram, .. })) = &mut whole;
+    datagram.losses.trailing += u32::from(is_more_than_padding(rest));
+    whole
 }
 
-/// Decodes the message that the input begins with; gives what follows it.
+/// What follows a message, and what was read of it.
+type Read<'a> = (&'a [u8], Result<Datagram, Undecoded>);
+
+/// Decodes the message that the input begins with; an error if its end cannot be known.
 fn decode_message<'a>(
     templates: &mut Templates,
     arrival: Arrival<'a>,
     each: &mut impl FnMut(Record<'_>),
-) -> Result<(&'a [u8], Datagram), DecodeError> {
+) -> Result<Read<'a>, DecodeError> {
     let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let length = usize::from(header.length).checked_sub(HEADER).ok_or(DecodeError::Malformed)?;
     let (body, rest) = body.split_at_checked(length).unwrap_or((body, &[]));
@@ -53,29 +73,30 @@ fn decode_message<'a>(
         sender: arrival.sender,
         received: arrival.received,
         body,
-        truncated: body.len() < length,
+        cut: body.len() < length,
     };
     let outcome = sets::decode(templates, &message, each);
     // The number counts data records (section 3.1): how many there are in a set that could not be
     // read is not known, nor then the next number.
-    let advance = match &outcome {
-        Ok(outcome) if outcome.missing_templates == 0 && !outcome.truncated => Some(outcome.exported),
-        _ => None,
-    };
+    let advance = outcome.is_whole().then_some(outcome.exported);
     let seen = Seen {
         number: header.sequence,
         advance,
         uptime: None,
         reach: REACH,
-        records: outcome.as_ref().map_or(0, |outcome| outcome.records),
+        records: outcome.records,
         received: arrival.received,
         sampling_rate: 0,
     };
     let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
-    let mut datagram = outcome?.datagram("ipfix");
+    let mut datagram = outcome.datagram("ipfix");
     datagram.account(account);
     datagram.clock_unset = !set;
-    Ok((rest, datagram))
+    let read = match outcome.error() {
+        Some(reason) => Err(Undecoded { reason, datagram }),
+        None => Ok(datagram),
+    };
+    Ok((rest, read))
 }
 
 struct Header {

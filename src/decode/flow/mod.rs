@@ -162,12 +162,88 @@ pub struct Datagram {
     pub restarted: bool,
     /// Samples that the sources of an sFlow agent skipped before those of this datagram.
     pub sample_gap: u64,
+    /// Samples of sFlow whose kind is not known; they are stepped over.
+    pub unknown_samples: u32,
     /// Records of earlier datagrams, whose template came with this one; they are among `records`.
     pub replayed: u64,
     /// The export time was implausible, and the receive time stands for it.
     pub clock_unset: bool,
-    /// Some of it is missing at the end; the records before were handed out.
-    pub truncated: bool,
+    /// What of it could not be read; everything else was.
+    pub losses: Losses,
+}
+
+/// Parts of a datagram that could not be read, by what is wrong with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// The datagram ends before what its header, a set or a sample says.
+    pub cut: u32,
+    /// Sets whose length or id cannot be; what follows such a length is lost with it.
+    pub sets: u32,
+    /// Template sets that count more fields than they hold, or end with what is no template.
+    pub templates: u32,
+    /// Data sets and samples that end with what is no whole record.
+    pub records: u32,
+    /// Octets follow the last message or record that are neither.
+    pub trailing: u32,
+    /// Templates withdrawn where that is not allowed, which is ignored (RFC 7011, section 8.4).
+    pub withdrawals: u32,
+}
+
+impl Losses {
+    /// The reasons, as metric labels.
+    pub const REASONS: [&'static str; 6] = ["cut", "set", "template", "record", "trailing", "withdrawal"];
+
+    /// The counts, in the order of [`Losses::REASONS`].
+    pub fn counts(&self) -> [u32; Losses::REASONS.len()] {
+        let Losses { cut, sets, templates, records, trailing, withdrawals } = *self;
+        [cut, sets, templates, records, trailing, withdrawals]
+    }
+
+    /// Whether nothing was lost.
+    pub fn is_none(&self) -> bool {
+        self.counts().iter().all(|count| *count == 0)
+    }
+
+    fn add(&mut self, other: &Losses) {
+        self.cut += other.cut;
+        self.sets += other.sets;
+        self.templates += other.templates;
+        self.records += other.records;
+        self.trailing += other.trailing;
+        self.withdrawals += other.withdrawals;
+    }
+
+    /// Why nothing could be read of a datagram of which this much was lost; none if nothing was.
+    fn reason(&self) -> Option<DecodeError> {
+        if self.sets + self.templates + self.records + self.trailing > 0 {
+            return Some(DecodeError::Malformed);
+        }
+        (self.cut > 0).then_some(DecodeError::Truncated)
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WORDS: [&str; Losses::REASONS.len()] = [
+            "cut short",
+            "sets whose length or id cannot be",
+            "template sets that do not hold what they count",
+            "data sets or samples that end with what is no whole record",
+            "octets behind the last message or record",
+            "withdrawals of templates where the protocol has none, ignored",
+        ];
+        out.write_str("not all of the datagram could be read")?;
+        let some = self.counts().into_iter().zip(WORDS).filter(|(count, _)| *count > 0);
+        for (number, (count, words)) in some.enumerate() {
+            write!(out, "{}{words} ({count})", if number == 0 { ": " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether octets are more than padding.
+fn is_more_than_padding(octets: &[u8]) -> bool {
+    octets.iter().any(|octet| *octet != 0)
 }
 
 impl Datagram {
@@ -180,9 +256,10 @@ impl Datagram {
         self.sequence_late += other.sequence_late;
         self.restarted |= other.restarted;
         self.sample_gap += other.sample_gap;
+        self.unknown_samples += other.unknown_samples;
         self.replayed += other.replayed;
         self.clock_unset |= other.clock_unset;
-        self.truncated |= other.truncated;
+        self.losses.add(&other.losses);
     }
 
     fn account(&mut self, account: sequence::Account) {
@@ -314,6 +391,29 @@ impl Record<'_> {
     }
 }
 
+/// A datagram of which nothing could be read, and what it tells nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undecoded {
+    /// Why.
+    pub reason: DecodeError,
+    /// Its place in the sequence of its exporter, the sets that wait, and what was lost.
+    pub datagram: Datagram,
+}
+
+impl From<DecodeError> for Undecoded {
+    fn from(reason: DecodeError) -> Undecoded {
+        Undecoded { reason, datagram: Datagram::default() }
+    }
+}
+
+impl fmt::Display for Undecoded {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(out)
+    }
+}
+
+impl std::error::Error for Undecoded {}
+
 /// Why a datagram could not be decoded at all; the name is the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecodeError {
@@ -395,6 +495,8 @@ pub struct Decoder {
     senders: Arc<Senders>,
     /// What the operator said of the sender of the last datagram, which most often sends the next too.
     last: Option<(IpAddr, Sender)>,
+    /// What holds for the holder of the certificate that the connection at hand began with.
+    certified: Option<Sender>,
     live: bool,
     streams: bool,
 }
@@ -454,6 +556,7 @@ impl Decoder {
             tracks: Tracks::default(),
             senders: Arc::default(),
             last: None,
+            certified: None,
             live: false,
             streams: false,
         }
@@ -477,6 +580,12 @@ impl Decoder {
         self.last = None;
     }
 
+    /// The names of the client certificate that what comes next was sent under; none without. The source
+    /// that it selects goes before that of the address.
+    pub fn set_names(&mut self, names: &[String]) {
+        self.certified = self.senders.find_certified(names);
+    }
+
     /// Decodes one datagram, or one message of a connection; records found before an error were handed
     /// out.
     pub fn decode(
@@ -485,7 +594,7 @@ impl Decoder {
         exporter: SocketAddr,
         received: Nanos,
         each: &mut impl FnMut(Record<'_>),
-    ) -> Result<Datagram, DecodeError> {
+    ) -> Result<Datagram, Undecoded> {
         let sender = self.sender(exporter.ip());
         let Decoder { templates, tracks, live, streams, .. } = self;
         let (live, stream) = (*live, *streams);
@@ -497,13 +606,14 @@ impl Decoder {
             10 => ipfix::decode(templates, arrival, each),
             // sFlow alone writes its version in four octets.
             0 if datagram.get(2..4) == Some(&[0, 5]) => sflow::decode(tracks, arrival, each),
-            _ => Err(DecodeError::Version),
+            _ => Err(DecodeError::Version.into()),
         }
     }
 
     fn sender(&mut self, address: IpAddr) -> Sender {
-        match self.last {
-            Some((last, sender)) if last == address => sender,
+        match (self.certified, self.last) {
+            (Some(sender), _) => sender,
+            (None, Some((last, sender))) if last == address => sender,
             _ => {
                 let sender = self.senders.find(address);
                 self.last = Some((address, sender));

@@ -2,7 +2,10 @@
 
 use super::clock::{Clock, SECOND, Unit};
 use super::ecs::{Shown, push_extra};
-use super::{Arrival, Datagram, DecodeError, Detail, Flow, MAPPED, Record, Seen, Tracks};
+use super::{
+    Arrival, Datagram, DecodeError, Detail, Flow, Losses, MAPPED, Record, Seen, Tracks, Undecoded,
+    is_more_than_padding,
+};
 use crate::decode::{FieldId, Fields, Value};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
@@ -25,7 +28,7 @@ pub(super) fn decode(
     arrival: Arrival<'_>,
     version: u8,
     each: &mut impl FnMut(Record<'_>),
-) -> Result<Datagram, DecodeError> {
+) -> Result<Datagram, Undecoded> {
     let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     // v7 has four reserved octets where v5 has its engine and sampling.
     let (engine, sampling) = if version == 5 { (header.engine, header.sampling) } else { (0, 0) };
@@ -44,9 +47,12 @@ pub(super) fn decode(
         records += 1;
         each(Record { bytes, clock: &clock, base: &base, detail: Detail::Netflow5 });
     }
-    if records == 0 && count > 0 {
-        return Err(DecodeError::Truncated);
-    }
+    let more = usize::from(header.count).checked_mul(length).and_then(|whole| body.get(whole..));
+    let losses = Losses {
+        cut: u32::from(records < count),
+        trailing: u32::from(more.is_some_and(is_more_than_padding)),
+        ..Losses::default()
+    };
     let seen = Seen {
         number: header.sequence,
         advance: Some(header.count.into()),
@@ -61,12 +67,15 @@ pub(super) fn decode(
         format,
         records,
         sets: u64::from(records > 0),
-        truncated: records < count,
+        losses,
         clock_unset: !set,
         ..Datagram::default()
     };
     datagram.account(account);
-    Ok(datagram)
+    match losses.reason() {
+        Some(reason) if records == 0 => Err(Undecoded { reason, datagram }),
+        _ => Ok(datagram),
+    }
 }
 
 struct Header {

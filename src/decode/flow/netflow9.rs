@@ -3,7 +3,7 @@
 use super::cache::Scope;
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
-use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates};
+use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates, Undecoded};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -16,7 +16,7 @@ pub(super) fn decode(
     templates: &mut Templates,
     arrival: Arrival<'_>,
     each: &mut impl FnMut(Record<'_>),
-) -> Result<Datagram, DecodeError> {
+) -> Result<Datagram, Undecoded> {
     let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let told = Nanos::from(header.seconds) * SECOND;
     let (clock, set) = Clock::new(told, Some(header.uptime), arrival.received, arrival.live);
@@ -27,7 +27,7 @@ pub(super) fn decode(
         sender: arrival.sender,
         received: arrival.received,
         body,
-        truncated: false,
+        cut: false,
     };
     let outcome = sets::decode(templates, &message, each);
     // The number counts packets, so that one which could not be read has its place too.
@@ -36,15 +36,18 @@ pub(super) fn decode(
         advance: Some(1),
         uptime: Some(header.uptime),
         reach: REACH,
-        records: outcome.as_ref().map_or(0, |outcome| outcome.records),
+        records: outcome.records,
         received: arrival.received,
         sampling_rate: 0,
     };
     let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
-    let mut datagram = outcome?.datagram("netflow9");
+    let mut datagram = outcome.datagram("netflow9");
     datagram.account(account);
     datagram.clock_unset = !set;
-    Ok(datagram)
+    match outcome.error() {
+        Some(reason) => Err(Undecoded { reason, datagram }),
+        None => Ok(datagram),
+    }
 }
 
 struct Header {

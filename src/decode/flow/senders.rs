@@ -23,6 +23,8 @@ pub struct Sender {
 /// Senders by address; of nested networks the longest prefix holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Senders {
+    /// By the names of client certificates, in lower case, as host names are compared.
+    certified: HashMap<String, Sender>,
     single: HashMap<IpAddr, Sender>,
     /// Longest prefixes first.
     wide: Vec<(IpNet, Sender)>,
@@ -43,6 +45,17 @@ impl Senders {
         all
     }
 
+    /// Adds what holds for the holder of a client certificate with some name; of equal names the first one
+    /// holds.
+    pub fn certify(&mut self, name: &str, sender: Sender) {
+        self.certified.entry(name.to_lowercase()).or_insert(sender);
+    }
+
+    /// What holds for the holder of a certificate, if the operator has named it.
+    pub fn find_certified(&self, names: &[String]) -> Option<Sender> {
+        names.iter().find_map(|name| self.certified.get(&name.to_lowercase()).copied())
+    }
+
     /// What holds for an address.
     pub fn find(&self, address: IpAddr) -> Sender {
         let address = address.to_canonical();
@@ -57,6 +70,20 @@ impl Senders {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_selects_a_sender() {
+        let relay = Sender { known: true, relays: true, ..Sender::default() };
+        let mut senders = Senders::default();
+        senders.certify("Collector.example", relay);
+        senders.certify("collector.EXAMPLE", Sender::default());
+        let of = |names: &[&str]| {
+            senders.find_certified(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["other.example", "COLLECTOR.example"]), Some(relay));
+        assert_eq!(of(&["other.example"]), None);
+        assert_eq!(of(&[]), None);
+    }
 
     #[test]
     fn the_longest_prefix_holds() {

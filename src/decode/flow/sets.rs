@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::sampling;
 use super::template::{Spec, Target, Template, Traits};
 use super::waiting::Set;
-use super::{Datagram, DecodeError, Detail, Flow, Record, Sender, Templates};
+use super::{Datagram, DecodeError, Detail, Flow, Losses, Record, Sender, Templates, is_more_than_padding};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -25,7 +25,7 @@ pub(super) struct Message<'a> {
     /// The sets.
     pub(super) body: &'a [u8],
     /// Less has arrived than the header says.
-    pub(super) truncated: bool,
+    pub(super) cut: bool,
 }
 
 /// What the sets held.
@@ -37,9 +37,11 @@ pub(super) struct Outcome {
     pub(super) exported: u32,
     pub(super) sets: u64,
     pub(super) missing_templates: u64,
-    pub(super) truncated: bool,
+    losses: Losses,
     /// Records of sets that had waited for a template of this message.
     replayed: u64,
+    /// Templates came that were not taken.
+    refused: bool,
     /// All templates, and all options templates, were withdrawn: once in a message is enough, and
     /// each time costs a walk through what the exporter has.
     withdrawn: [bool; 2],
@@ -54,9 +56,25 @@ impl Outcome {
             sets: self.sets,
             missing_templates: self.missing_templates,
             replayed: self.replayed,
-            truncated: self.truncated,
+            losses: self.losses,
             ..Datagram::default()
         }
+    }
+
+    /// Whether every record of the message was read, so that their number is known.
+    pub(super) fn is_whole(&self) -> bool {
+        self.missing_templates == 0 && self.losses.reason().is_none()
+    }
+
+    /// Why the message gave nothing, if it did not though there is something in it.
+    pub(super) fn error(&self) -> Option<DecodeError> {
+        if self.sets > 0 {
+            return None;
+        }
+        if self.missing_templates > 0 {
+            return Some(DecodeError::MissingTemplate);
+        }
+        self.losses.reason().or(self.refused.then_some(DecodeError::Malformed))
     }
 }
 
@@ -82,52 +100,56 @@ pub(super) fn decode(
     templates: &mut Templates,
     message: &Message<'_>,
     each: &mut impl FnMut(Record<'_>),
-) -> Result<Outcome, DecodeError> {
-    let mut outcome = Outcome { truncated: message.truncated, ..Outcome::default() };
-    let mut error = None;
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut cut = message.cut;
     let mut rest = message.body;
     while rest.len() >= usize::from(SET_HEADER) {
         let Ok((body, (id, length))) = set_header(rest) else { break };
         let Some(length) = length.checked_sub(SET_HEADER) else {
             // Zeros fill up the datagrams of some exporters; anything else cannot be followed.
-            if rest.iter().any(|octet| *octet != 0) {
-                error = Some(DecodeError::Malformed);
-            }
+            outcome.losses.sets += u32::from(is_more_than_padding(rest));
+            rest = &[];
             break;
         };
         let (set, next) = match body.split_at_checked(length.into()) {
             Some(split) => split,
             None => {
-                outcome.truncated = true;
+                cut = true;
                 (body, &[][..])
             }
         };
         rest = next;
+        // What is left over at the end of a set that was cut is lost with what is missing.
+        let whole = !(cut && rest.is_empty());
+        let before = outcome.losses;
         let read = match id {
             NETFLOW9_TEMPLATES => learn(templates, message, set, Spelling::Netflow9, false, &mut outcome),
             NETFLOW9_OPTIONS => learn(templates, message, set, Spelling::Netflow9, true, &mut outcome),
             IPFIX_TEMPLATES => learn(templates, message, set, Spelling::Ipfix, false, &mut outcome),
             IPFIX_OPTIONS => learn(templates, message, set, Spelling::Ipfix, true, &mut outcome),
             FIRST_TEMPLATE.. => read_data(templates, message, id, set, &mut outcome, each),
-            _ => false,
+            // Reserved, or a set of something else.
+            _ => {
+                outcome.losses.sets += 1;
+                false
+            }
         };
+        if !whole {
+            outcome.losses.templates = before.templates;
+            outcome.losses.records = before.records;
+        }
         outcome.sets += u64::from(read);
     }
+    if cut {
+        outcome.losses.cut += 1;
+    } else {
+        outcome.losses.trailing += u32::from(is_more_than_padding(rest));
+    }
     if !templates.announced.is_empty() {
-        outcome.replayed = replay(templates, message, each);
+        outcome.replayed = replay(templates, message, &mut outcome.losses, each);
     }
-    if outcome.sets == 0 {
-        if outcome.missing_templates > 0 {
-            return Err(DecodeError::MissingTemplate);
-        }
-        if let Some(error) = error {
-            return Err(error);
-        }
-        if outcome.truncated {
-            return Err(DecodeError::Truncated);
-        }
-    }
-    Ok(outcome)
+    outcome
 }
 
 fn set_header(input: &[u8]) -> IResult<&[u8], (u16, u16)> {
@@ -148,6 +170,14 @@ fn learn(
     let mut read = false;
     while let Ok((rest, (id, count))) = set_header(set) {
         if spelling == Spelling::Ipfix && count == 0 {
+            let all = matches!(id, IPFIX_TEMPLATES | IPFIX_OPTIONS);
+            if (all || id >= FIRST_TEMPLATE) && message.scope.exporter.session == 0 {
+                // Anybody could have sent it; templates of datagrams expire instead (section 8.4).
+                outcome.losses.withdrawals += 1;
+                read = true;
+                set = rest;
+                continue;
+            }
             match id {
                 IPFIX_TEMPLATES | IPFIX_OPTIONS => {
                     if let Some(withdrawn) = outcome.withdrawn.get_mut(usize::from(options))
@@ -172,15 +202,17 @@ fn learn(
             break;
         };
         set = rest;
-        if whole {
-            if cache.learn(message.scope, id, specs, traits, message.received, false) {
-                announced.push(id);
-                read = true;
-            }
-        } else {
-            cache.refuse();
+        if whole && cache.learn(message.scope, id, specs, traits, message.received, false) {
+            announced.push(id);
+            read = true;
+            continue;
+        }
+        outcome.refused = true;
+        if !whole {
+            cache.refuse(message.scope, id);
         }
     }
+    outcome.losses.templates += u32::from(is_more_than_padding(set));
     read
 }
 
@@ -248,9 +280,10 @@ fn read_data(
     let (clock, base) = (message.clock, message.base);
     let place = Place { scope: message.scope, id, clock, base, replayed: false };
     let read = records(templates, place, message.sender, message.received, set, each);
-    if let Some((records, exported)) = read {
+    if let Some(Read { records, exported, whole }) = read {
         outcome.records += records;
         outcome.exported = outcome.exported.wrapping_add(exported);
+        outcome.losses.records += u32::from(!whole);
         return exported > 0;
     }
     outcome.missing_templates += 1;
@@ -268,7 +301,12 @@ fn read_data(
 }
 
 /// Reads the sets that waited for what this message has announced; gives the number of their records.
-fn replay(templates: &mut Templates, message: &Message<'_>, each: &mut impl FnMut(Record<'_>)) -> u64 {
+fn replay(
+    templates: &mut Templates,
+    message: &Message<'_>,
+    losses: &mut Losses,
+    each: &mut impl FnMut(Record<'_>),
+) -> u64 {
     let now = message.received;
     let mut sum = 0;
     while let Some(id) = templates.announced.pop() {
@@ -276,7 +314,8 @@ fn replay(templates: &mut Templates, message: &Message<'_>, each: &mut impl FnMu
         for Set { scope, id, clock, base, bytes, .. } in templates.waiting.take(&exporter, domain, id, now) {
             let place = Place { scope, id, clock, base, replayed: true };
             match records(templates, place, message.sender, now, &bytes, each) {
-                Some((records, _)) => {
+                Some(Read { records, whole, .. }) => {
+                    losses.records += u32::from(!whole);
                     templates.waiting.count_replay(records);
                     sum += records;
                 }
@@ -300,8 +339,18 @@ struct Place {
     replayed: bool,
 }
 
-/// Hands out the records of a data set: how many, and how many in the exporter's count; none if the
-/// template is missing.
+/// What a data set held.
+#[derive(Clone, Copy)]
+struct Read {
+    /// Records handed out.
+    records: u64,
+    /// Records as the exporter counts them.
+    exported: u32,
+    /// Nothing but padding follows the last of them.
+    whole: bool,
+}
+
+/// Hands out the records of a data set; none if the template is missing.
 fn records(
     templates: &mut Templates,
     Place { scope, id, clock, base, replayed }: Place,
@@ -309,7 +358,7 @@ fn records(
     now: Nanos,
     set: &[u8],
     each: &mut impl FnMut(Record<'_>),
-) -> Option<(u64, u32)> {
+) -> Option<Read> {
     let Found { template, restored, domain, siblings } = templates.cache.find(scope, id, now)?;
     let clock = Clock { boot: domain.boot, ..clock };
     let options = template.traits().options;
@@ -334,10 +383,12 @@ fn records(
         rest = next;
         learned += learn_options(domain, template, bytes);
     }
+    // Zeros fill sets up to a multiple of some octets.
+    let whole = !is_more_than_padding(rest);
     if learned > 0 {
         templates.cache.charge_sampling(scope.exporter, learned);
     }
-    Some((records, exported))
+    Some(Read { records, exported, whole })
 }
 
 /// The record that a set begins with, and the rest of it.

@@ -6,7 +6,10 @@
 use super::clock::Clock;
 use super::ecs::{Shown, push_extra, push_some};
 use super::packet::{self, Packet};
-use super::{Arrival, Datagram, DecodeError, Detail, Flow, Record, Seen, Tracks};
+use super::{
+    Arrival, Datagram, DecodeError, Detail, Flow, Losses, Record, Seen, Tracks, Undecoded,
+    is_more_than_padding,
+};
 use crate::decode::{FieldId, Fields, Value};
 use nom::bytes::complete::take;
 use nom::combinator::{map, verify};
@@ -41,7 +44,7 @@ pub(super) fn decode(
     tracks: &mut Tracks,
     arrival: Arrival<'_>,
     each: &mut impl FnMut(Record<'_>),
-) -> Result<Datagram, DecodeError> {
+) -> Result<Datagram, Undecoded> {
     let (mut rest, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let key = arrival.key(SFLOW);
     let mut base = Flow { version: 5, sflow: true, ..arrival.base(SFLOW, header.sub_agent) };
@@ -52,15 +55,23 @@ pub(super) fn decode(
         base.exporter = agent;
     }
     let clock = Clock { exported: arrival.received, latest: arrival.received, ..Clock::default() };
-    let (mut samples, mut records) = (0, 0);
+    let mut records = 0;
     let mut sample_gap = 0;
+    let (mut losses, mut unknown_samples) = (Losses::default(), 0);
     let mut rate = 0;
     // The count is the sender's word; each turn takes at least a header's octets off the input.
     for _ in 0..header.samples {
-        let Ok((after, (format, bytes))) = block(rest) else { break };
+        let Ok((after, (format, bytes))) = block(rest) else {
+            losses.cut = 1;
+            rest = &[];
+            break;
+        };
         rest = after;
-        samples += 1;
         let sample = Sample { agent: header.agent, format };
+        if !sample.is_known() {
+            unknown_samples += 1;
+            continue;
+        }
         if let Some((head, mut flow)) = sample.flow(bytes, &base) {
             records += 1;
             if let Some(operators) = arrival.sender.sampling_rate.filter(|_| !flow.state) {
@@ -70,11 +81,11 @@ pub(super) fn decode(
             let source = (flow.state, head.source_class, head.source_index);
             sample_gap += tracks.sample(key, header.sub_agent, source, head.sequence, REACH);
             each(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) });
+        } else {
+            losses.records += 1;
         }
     }
-    if records == 0 && header.samples > 0 {
-        return Err(if samples == 0 { DecodeError::Truncated } else { DecodeError::Malformed });
-    }
+    losses.trailing = u32::from(is_more_than_padding(rest));
     let seen = Seen {
         number: header.sequence,
         advance: Some(1),
@@ -90,11 +101,15 @@ pub(super) fn decode(
         records,
         sets: records,
         sample_gap,
-        truncated: samples < header.samples,
+        unknown_samples,
+        losses,
         ..Datagram::default()
     };
     datagram.account(account);
-    Ok(datagram)
+    match losses.reason() {
+        Some(reason) if records == 0 && unknown_samples == 0 => Err(Undecoded { reason, datagram }),
+        _ => Ok(datagram),
+    }
 }
 
 struct Header {
@@ -177,6 +192,10 @@ struct FlowSample {
 }
 
 impl Sample {
+    fn is_known(self) -> bool {
+        matches!(self.format, FLOW | EXPANDED_FLOW | COUNTERS | EXPANDED_COUNTERS | DISCARDED)
+    }
+
     /// The head of a sample and its flow; none if its kind is not known or its head not whole.
     fn flow<'a>(self, bytes: &'a [u8], base: &Flow) -> Option<(Head<'a>, Flow)> {
         match self.format {
