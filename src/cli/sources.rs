@@ -68,6 +68,23 @@ fn row(sender: &Value, at: i64) -> Vec<String> {
     if let Some(zone) = sender["probable_timezone"].as_str() {
         note.push(format!("its stamps are probably {}", terminal::escape(zone)));
     }
+    let exporter = &sender["exporter"];
+    let count = |key: &str| exporter[key].as_u64().unwrap_or_default();
+    if count("sampling_rate") > 0 {
+        note.push(format!("samples 1 in {}", terminal::count(count("sampling_rate"))));
+    }
+    if count("restarts") > 0 {
+        note.push(format!("started anew {} times", terminal::count(count("restarts"))));
+    }
+    if sender["late"].as_u64().unwrap_or_default() > 0 {
+        note.push(format!("{} late", number("late")));
+    }
+    if count("lost_samples") > 0 {
+        note.push(format!("{} samples lost", terminal::count(count("lost_samples"))));
+    }
+    if count("untrusted") > 0 {
+        note.push("its sequence numbers make no sense, so that losses are not told".to_owned());
+    }
     let (address, input) = match (sender["address"].is_null(), never) {
         (true, true) => ("-".to_owned(), "-".to_owned()),
         (true, false) => ("(local)".to_owned(), string("input")),

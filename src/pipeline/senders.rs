@@ -1,12 +1,15 @@
 //! Who sends, for `roje sources`, for the metrics, and for what must not fall silent.
 
 use super::State;
+use crate::decode::flow::ExporterStatus;
 use crate::input::{Nanos, now};
 use crate::sources::{self, Report, Sender, Totals};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 /// What senders are sorted by.
@@ -55,7 +58,9 @@ impl Sort {
             Sort::Rate => senders.sort_by(|one, other| other.rate.total_cmp(&one.rate)),
             Sort::LastSeen => senders.sort_by_key(|one| one.totals.last),
             Sort::Errors => senders.sort_by_key(|one| Reverse(one.totals.errors)),
-            Sort::Drops => senders.sort_by_key(|one| Reverse(one.totals.dropped + one.totals.lost)),
+            Sort::Drops => senders.sort_by_key(|one| {
+                Reverse(one.totals.dropped + one.totals.lost.saturating_sub(one.totals.late))
+            }),
             Sort::Skew => senders.sort_by_key(|one| Reverse(one.skew.unwrap_or_default().unsigned_abs())),
             // Those without a name come last.
             Sort::Name => senders.sort_by_key(|one| one.name.is_none()),
@@ -63,7 +68,57 @@ impl Sort {
     }
 }
 
+/// What an exporter of flow records sent from one address to one input, in all its domains.
+#[derive(Default)]
+struct Exporter {
+    domains: u64,
+    untrusted: u64,
+    records: u64,
+    restarts: u64,
+    lost_samples: u64,
+    /// Of the domain that was heard last, if it told one.
+    sampling_rate: u32,
+    last: Nanos,
+}
+
+impl Exporter {
+    fn add(&mut self, domain: &ExporterStatus) {
+        self.domains += 1;
+        self.untrusted += u64::from(domain.untrusted);
+        self.records += domain.records;
+        self.restarts += domain.restarts;
+        self.lost_samples += domain.lost_samples;
+        if domain.sampling_rate > 0 && domain.last_seen >= self.last {
+            self.sampling_rate = domain.sampling_rate;
+            self.last = domain.last_seen;
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "domains": self.domains,
+            "untrusted": self.untrusted,
+            "records": self.records,
+            "restarts": self.restarts,
+            "lost_samples": self.lost_samples,
+            "sampling_rate": (self.sampling_rate > 0).then_some(self.sampling_rate),
+        })
+    }
+}
+
 impl State {
+    /// What exporters told, by the index of the input and their address; a few seconds old.
+    fn exporters(&self) -> HashMap<(usize, IpAddr), Exporter> {
+        let mut all: HashMap<_, Exporter> = HashMap::new();
+        for (index, input) in self.inputs.iter().enumerate() {
+            let told = input.exporters.as_ref().map(|report| report.exporters.load_full());
+            for domain in told.iter().flat_map(|told| told.iter()) {
+                all.entry((index, domain.address.to_canonical())).or_default().add(domain);
+            }
+        }
+        all
+    }
+
     /// Tells the workers' tables which sources there are.
     pub(super) fn tell_senders(&self) {
         let directory = self.directory.load_full();
@@ -116,6 +171,7 @@ impl State {
         let at = now();
         let mut report = self.report(at);
         let silent = self.silent.load();
+        let exporters = self.exporters();
         sort.apply(&mut report.senders);
         let known = report.senders.len();
         report.senders.truncate(top);
@@ -136,10 +192,13 @@ impl State {
                     "last_seen": stamp(sender.totals.last),
                     "decode_errors": sender.totals.errors,
                     "drops": sender.totals.dropped,
-                    "lost": sender.totals.lost,
+                    "lost": sender.totals.lost.saturating_sub(sender.totals.late),
+                    "late": sender.totals.late,
                     "skew_seconds": sender.skew,
                     "probable_timezone": sender.zone,
                 });
+                let key = sender.input.zip(sender.address.map(|address| address.to_canonical()));
+                one["exporter"] = key.and_then(|key| exporters.get(&key)).map_or(Value::Null, Exporter::json);
                 one["silent"] = json!(
                     sender.source.is_some() && sender.name.as_ref().is_some_and(|name| silent.contains(name))
                 );
@@ -156,7 +215,7 @@ impl State {
                 "messages": totals.messages,
                 "decode_errors": totals.errors,
                 "drops": totals.dropped,
-                "lost": totals.lost,
+                "lost": totals.lost.saturating_sub(totals.late),
             },
         })
     }
