@@ -424,6 +424,50 @@ fn ipfix_over_tcp_keeps_templates_for_each_connection() {
     sensor.stop();
 }
 
+/// What an exporter tells of itself, and what of it was lost, stands in what `roje sources` prints.
+#[test]
+fn sources_show_what_exporters_lost() {
+    let sensor = Sensor::start(planted());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let send = |sequence: u32, uptime: u32| {
+        let mut datagram = vec![0, 5, 0, 1];
+        datagram.extend(uptime.to_be_bytes());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        datagram.extend((now.as_secs() as u32).to_be_bytes());
+        datagram.extend([0; 4]);
+        datagram.extend(sequence.to_be_bytes());
+        // Engine, sampling one in 100, and a record.
+        datagram.extend([0, 0, 0x40, 100]);
+        datagram.extend([0; 48]);
+        socket.send_to(&datagram, sensor.flow).expect("sent");
+    };
+    // Three are missing, of which one comes late; then the exporter starts anew.
+    for (sequence, uptime) in [(10, 9_000_000), (14, 9_000_001), (12, 9_000_002), (0, 1), (1, 2)] {
+        send(sequence, uptime);
+    }
+    let exporter = || {
+        let answer = sensor.http("/sources").expect("an answer");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let report: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        report["sources"].as_array().and_then(|all| all.first()).cloned().unwrap_or_default()
+    };
+    // Exporters are told every few seconds, while something comes.
+    let start = Instant::now();
+    for sequence in 2.. {
+        let one = exporter();
+        if one["exporter"]["restarts"] == 1 {
+            assert_eq!((&one["lost"], &one["late"]), (&2.into(), &1.into()), "{one:#}");
+            assert_eq!(one["exporter"]["sampling_rate"], 100, "{one:#}");
+            assert_eq!((&one["exporter"]["domains"], &one["exporter"]["untrusted"]), (&1.into(), &0.into()));
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{one:#}");
+        std::thread::sleep(Duration::from_millis(200));
+        send(sequence, sequence);
+    }
+    sensor.stop();
+}
+
 #[test]
 fn templates_outlive_a_restart_and_a_relay_names_its_exporters() {
     let config =
