@@ -411,7 +411,9 @@ fn learn_options(domain: &mut Domain, template: &Template, record: &[u8]) -> usi
         (Some(sampler), _, _) => sampling::Scope::Sampler(sampler),
         (None, Some(interface), _) => sampling::Scope::Interface(interface),
         (None, None, Some(template)) => sampling::Scope::Template(template as u16),
-        (None, None, None) => sampling::Scope::Domain,
+        (None, None, None) if template.is_of_domain() => sampling::Scope::Domain,
+        // A part of the device that records do not name: what holds for it is not known of any of them.
+        (None, None, None) => return 0,
     };
     domain.sampling.learn(scope, rate)
 }

@@ -577,6 +577,18 @@ impl Template {
         self.has(Target::Sampler).then(|| draft.number(Target::Sampler))
     }
 
+    /// Whether an options record is about all that its domain exports: its scope is the system, a process
+    /// or the exporter, or there is none. Line cards, caches, ports are parts of it.
+    pub(super) fn is_of_domain(&self) -> bool {
+        /// The scope of NetFlow v9 (RFC 3954, section 6.1).
+        const SYSTEM: u16 = 1;
+        self.fields.iter().filter(|field| field.spec.scope).all(|field| match field.element {
+            None => self.traits.netflow9 && field.spec.enterprise == 0 && field.spec.id == SYSTEM,
+            // exporter's addresses; metering process, exporting process, observation domain
+            Some(element) => element.enterprise == 0 && matches!(element.id, 130 | 131 | 143 | 144 | 149),
+        })
+    }
+
     /// A number of 32 bits, if the record has it.
     pub(super) fn number_of(&self, draft: &Draft<'_>, target: Target) -> Option<u32> {
         self.has(target).then(|| draft.number(target) as u32)
