@@ -51,6 +51,9 @@ const AHEAD: Nanos = 86_400 * SECOND;
 const AFTER: Nanos = 25 * 86_400 * SECOND;
 /// Further before the export no flow begins: connections of a year are met.
 const BEFORE: Nanos = 400 * 86_400 * SECOND;
+/// Milliseconds that a flow's uptime may be ahead of its header's: exporters fill the two at different
+/// times. More, and it is from before the wrap.
+const OUTRUN: Nanos = 3_600_000;
 /// An exporter whose clock shows an earlier time was never set: 2000-01-01.
 const NEVER_SET: Nanos = 946_684_800 * SECOND;
 
@@ -102,14 +105,18 @@ impl Clock {
         }
     }
 
-    /// The instant of a value of the exporter's uptime, whose 32 bits wrap after 49.7 days: the
-    /// occurrence nearest to the export is meant.
+    /// The instant of a value of the exporter's uptime, whose 32 bits wrap after 49.7 days: the last one
+    /// before the export is meant, or one shortly behind.
     fn at_uptime(&self, raw: u64) -> Option<Nanos> {
         // Some exporters write milliseconds since 1970 in eight octets here.
         let Ok(switched) = u32::try_from(raw) else { return scaled(raw, MILLISECOND) };
         if let Some(uptime) = self.uptime {
-            let before = uptime.wrapping_sub(switched) as i32;
-            return self.exported.checked_sub(Nanos::from(before) * MILLISECOND);
+            let before = Nanos::from(uptime.wrapping_sub(switched));
+            let ahead = Nanos::from(switched.wrapping_sub(uptime));
+            return match ahead <= OUTRUN {
+                true => self.exported.checked_add(ahead * MILLISECOND),
+                false => self.exported.checked_sub(before * MILLISECOND),
+            };
         }
         let wrap = (1i128 << 32) * i128::from(MILLISECOND);
         let first = i128::from(self.boot?) + i128::from(switched) * i128::from(MILLISECOND);
@@ -175,6 +182,15 @@ mod tests {
             ("uptime", up(10_000), Unit::Uptime, 9_000, Some(NOW - SECOND)),
             ("uptime that wrapped", up(500), Unit::Uptime, u64::from(u32::MAX) - 499, Some(NOW - SECOND)),
             ("a flow that outruns the header", up(10_000), Unit::Uptime, 10_500, Some(NOW + SECOND / 2)),
+            ("uptime of thirty days ago", up(2_592_000_000), Unit::Uptime, 0, Some(NOW - 2_592_000 * SECOND)),
+            ("an hour ahead", up(0), Unit::Uptime, 3_600_000, Some(NOW + 3600 * SECOND)),
+            (
+                "more than an hour ahead is before the wrap",
+                up(0),
+                Unit::Uptime,
+                3_600_001,
+                Some(NOW - ((1 << 32) - 3_600_001) * MILLISECOND),
+            ),
             ("uptime without anything to count from", plain, Unit::Uptime, 9_000, None),
             ("start-up time", boot(10 * SECOND), Unit::Uptime, 9_000, Some(NOW - SECOND)),
             (
