@@ -83,6 +83,7 @@ fn decode_message<'a>(
         number: header.sequence,
         advance,
         uptime: None,
+        exported: None,
         reach: REACH,
         records: outcome.records,
         received: arrival.received,

@@ -57,6 +57,7 @@ pub(super) fn decode(
         number: header.sequence,
         advance: Some(header.count.into()),
         uptime: Some(header.uptime),
+        exported: set.then_some(told),
         reach: REACH,
         records,
         received: arrival.received,

@@ -35,6 +35,7 @@ pub(super) fn decode(
         number: header.sequence,
         advance: Some(1),
         uptime: Some(header.uptime),
+        exported: set.then_some(told),
         reach: REACH,
         records: outcome.records,
         received: arrival.received,

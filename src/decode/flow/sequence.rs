@@ -19,10 +19,16 @@ pub(super) struct Account {
 pub(super) struct Sequence {
     expected: Option<u32>,
     uptime: Option<u32>,
+    /// When the exporter started, in milliseconds since 1970, by the last datagram.
+    boot: Option<i64>,
+    /// The number of the last datagram.
+    last: u32,
     /// None until something is missing, which for most exporters is never.
     gaps: Option<Box<[Gap; GAPS]>>,
     clock: u32,
     distrust: u8,
+    /// How many more datagrams were out of order than were in order, of late.
+    disorder: u8,
     untrusted: bool,
 }
 
@@ -44,6 +50,11 @@ const UPTIME_SLACK: u32 = 60_000;
 /// are noise (two processes behind one domain, for one) and nothing is reported until they settle.
 const NONSENSE: u8 = 8;
 const UNTRUSTED: u8 = 64;
+/// Datagrams after which an exporter counts in another unit if nearly every one was out of order: such as
+/// flows where packets are to be counted, or messages where records are.
+const DISORDER: u8 = 64;
+/// So many datagrams out of order weigh one that is in order.
+const IN_ORDER: u8 = 4;
 
 impl Sequence {
     /// What one takes in memory at most, the gaps included.
@@ -64,9 +75,28 @@ impl Sequence {
         uptime: Option<u32>,
         reach: u32,
     ) -> Account {
+        self.account_exported(number, advance, uptime, None, reach)
+    }
+
+    /// The same for a datagram that says when it was exported, in milliseconds since 1970: with the uptime
+    /// that tells when the exporter started, and where that has not changed any jump ahead is a loss.
+    pub(super) fn account_exported(
+        &mut self,
+        number: u32,
+        advance: Option<u32>,
+        uptime: Option<u32>,
+        exported: Option<i64>,
+        reach: u32,
+    ) -> Account {
         self.clock = self.clock.wrapping_add(1);
-        let restarted = self.restarted(uptime);
+        let boot = exported.zip(uptime).map(|(exported, uptime)| exported.saturating_sub(uptime.into()));
+        let (restarted, steady) = match self.boot.zip(boot) {
+            Some((before, now)) => (is_another_boot(before, now), !is_another_boot(before, now)),
+            None => (self.restarted(uptime), false),
+        };
         self.uptime = uptime;
+        self.boot = boot;
+        let last = std::mem::replace(&mut self.last, number);
         let next = advance.map(|advance| number.wrapping_add(advance));
         let Some(expected) = self.expected.filter(|_| !restarted) else {
             self.expected = next;
@@ -78,18 +108,24 @@ impl Sequence {
         if ahead == 0 {
             self.expected = next;
             self.distrust = self.distrust.saturating_sub(1);
+            self.disorder = self.disorder.saturating_sub(IN_ORDER);
             self.untrusted &= self.distrust > 0;
             return Account::default();
         }
-        if ahead <= reach {
+        // Two processes behind one domain jump far ahead time and again, and back between.
+        if ahead <= reach || (steady && ahead < 1 << 31 && self.distrust == 0) {
             self.expected = next;
             self.remember(expected, ahead);
+            self.doubt();
             let skipped = if self.untrusted { 0 } else { ahead.into() };
             return Account { skipped, ..Account::default() };
         }
         if behind <= reach {
             let late = self.fill(number, advance.unwrap_or(0));
             // A datagram that comes twice is as far behind as the units of those since.
+            if late == 0 && number != last {
+                self.doubt();
+            }
             if late > 0 || behind <= REORDER.saturating_mul(advance.unwrap_or(1).max(1)) {
                 return Account { late: if self.untrusted { 0 } else { late }, ..Account::default() };
             }
@@ -99,6 +135,15 @@ impl Sequence {
         self.expected = next;
         self.forget_gaps();
         Account { restarted: !self.untrusted, ..Account::default() }
+    }
+
+    /// Notes a datagram that is out of order for no good reason.
+    fn doubt(&mut self) {
+        self.disorder = self.disorder.saturating_add(1).min(DISORDER);
+        if self.disorder == DISORDER {
+            self.distrust = self.distrust.max(UNTRUSTED);
+            self.untrusted = true;
+        }
     }
 
     fn forget_gaps(&mut self) {
@@ -150,9 +195,66 @@ impl Sequence {
     }
 }
 
+/// Whether two datagrams, by the start-up times that they tell, come from different runs of an exporter. The
+/// 32 bits of uptime wrap, which moves the start-up time by as much; and a clock that is set back is no start.
+fn is_another_boot(before: i64, now: i64) -> bool {
+    const WRAP: i64 = 1 << 32;
+    let slack = i64::from(UPTIME_SLACK);
+    let moved = now.saturating_sub(before);
+    moved > slack && !(WRAP - slack..=WRAP + slack).contains(&moved)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_up_time_tells_loss_from_restart() {
+        const DAY: u32 = 86_400_000;
+        const NOW: i64 = 1_700_000_000_000;
+        // Uptime and number before and after, milliseconds between: units lost, restarted.
+        let cases = [
+            ("a long loss", (9 * DAY, 100), (9 * DAY + 60_000, 1_000_100), 60_000, 999_999, false),
+            ("a restart", (9 * DAY, 100), (1000, 0), 200_000, 0, true),
+            ("a restart whose number is ahead", (9 * DAY, 100), (1000, 200), 200_000, 0, true),
+            ("a restart after thirty days", (30 * DAY, 100), (1000, 200), 200_000, 0, true),
+            ("a wrap", (u32::MAX - 500, 100), (499, 102), 1000, 1, false),
+            ("a silence", (DAY, 100), (2 * DAY, 101), i64::from(DAY), 0, false),
+            ("a restart in a silence", (DAY, 100), (2 * DAY, 101), 3 * i64::from(DAY), 0, true),
+            ("a number that falls", (9 * DAY, 900_000), (9 * DAY + 1000, 5), 1000, 0, true),
+        ];
+        for (name, (uptime, number), (uptime_after, number_after), between, skipped, restarted) in cases {
+            let mut sequence = Sequence::default();
+            sequence.account_exported(number, Some(1), Some(uptime), Some(NOW), 4096);
+            let after = Some(NOW + between);
+            let account = sequence.account_exported(number_after, Some(1), Some(uptime_after), after, 4096);
+            assert_eq!(account, Account { skipped, late: 0, restarted }, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_unit_is_not_loss() {
+        // Flows counted where packets are meant; messages counted where records are.
+        for (name, step, advance) in [("flows", 24, 1), ("messages", 1, 24)] {
+            let mut sequence = Sequence::default();
+            let mut skipped = 0;
+            for turn in 0..1000 {
+                let account = sequence.account(turn * step, Some(advance), None, 4096);
+                skipped += if turn < 200 { 0 } else { account.skipped };
+            }
+            assert!(sequence.is_untrusted(), "{name}");
+            assert_eq!(skipped, 0, "{name}");
+        }
+        // Every second datagram lost, or every one doubled, is believed.
+        for doubled in [false, true] {
+            let mut sequence = Sequence::default();
+            for turn in 0..1000 {
+                let number = if doubled { turn / 2 } else { turn + turn / 2 };
+                sequence.account(number, Some(1), None, 4096);
+            }
+            assert!(!sequence.is_untrusted(), "doubled {doubled}");
+        }
+    }
 
     /// `(number, advance, uptime)` to `(skipped, late)`.
     type Row = (u32, Option<u32>, Option<u32>, (u64, u64));

@@ -90,6 +90,7 @@ pub(super) fn decode(
         number: header.sequence,
         advance: Some(1),
         uptime: Some(header.uptime),
+        exported: None,
         reach: REACH,
         records,
         received: arrival.received,

@@ -1,6 +1,7 @@
 //! What each exporter sent and what of it never came: its sequence, and the counts beside it.
 
 use super::cache::ExporterKey;
+use super::clock::MILLISECOND;
 use super::lru::Lru;
 use super::sequence::{Account, Sequence};
 use crate::input::Nanos;
@@ -62,6 +63,8 @@ pub(super) struct Seen {
     pub(super) advance: Option<u32>,
     /// The exporter's uptime in milliseconds.
     pub(super) uptime: Option<u32>,
+    /// When it was exported by the exporter's own clock, if it says.
+    pub(super) exported: Option<Nanos>,
     /// A greater jump of the number is a restart.
     pub(super) reach: u32,
     pub(super) records: u64,
@@ -76,7 +79,9 @@ impl Track {
 
     /// Takes up a message.
     pub(super) fn take(&mut self, seen: Seen) -> Account {
-        let account = self.sequence.account(seen.number, seen.advance, seen.uptime, seen.reach);
+        let exported = seen.exported.map(|exported| exported / MILLISECOND);
+        let account =
+            self.sequence.account_exported(seen.number, seen.advance, seen.uptime, exported, seen.reach);
         self.messages += 1;
         self.records += seen.records;
         self.skipped += account.skipped;
