@@ -121,7 +121,7 @@ metrics! {
     flow_implausible_times: IntCounterVec = "roje_flow_implausible_times_total" ["input"] "Export times for which the receive time stands, and times of matched flows put within reason.";
     flow_damaged: IntCounterVec = "roje_flow_damaged_total" ["input", "reason"] "Parts of datagrams that could not be read, the rest of which was: cut short, sets, templates and records that contradict their lengths, trailing octets, withdrawals that are not allowed.";
     flow_unknown_samples: IntCounterVec = "roje_flow_unknown_samples_total" ["input"] "Samples of sFlow agents whose kind is not known.";
-    flow_domains_evicted: IntCounterVec = "roje_flow_domains_evicted_total" ["input"] "Domains of exporters whose sampling rates or sequence were forgotten to make room for others.";
+    flow_domains_evicted: IntCounterVec = "roje_flow_domains_evicted_total" ["input"] "Domains of exporters, their sampling rates and sequences, forgotten to make room for others.";
     flow_missing_template: IntCounterVec = "roje_flow_missing_template_total" ["input"] "Sets whose template had not been seen.";
     source_messages: IntCounterVec = "roje_source_messages_total" ["source"] "Messages of a declared source.";
     source_errors: IntCounterVec = "roje_source_decode_errors_total" ["source"] "Messages of a declared source that could not be decoded.";

@@ -105,7 +105,7 @@ pub struct Counts {
     pub withdrawn: u64,
     /// Templates that were not announced again in time.
     pub expired: u64,
-    /// Domains of exporters whose sampling or sequence was forgotten to make room for others.
+    /// Domains of exporters, and rates of parts of them, that were forgotten to make room for others.
     pub domains: u64,
 }
 
@@ -361,8 +361,9 @@ impl Cache {
         self.exporters.at(scope.exporter, slot)?.domains.at(domain)
     }
 
-    /// Accounts for memory that a domain's sampling took.
-    pub(super) fn charge_sampling(&mut self, exporter: ExporterKey, bytes: usize) {
+    /// Accounts for memory that a domain's sampling took, and for rates that were forgotten for others.
+    pub(super) fn charge_sampling(&mut self, exporter: ExporterKey, bytes: usize, evicted: u64) {
+        self.counts.domains += evicted;
         self.charge(exporter, bytes, 0);
     }
 
@@ -408,28 +409,56 @@ impl Cache {
         }
     }
 
-    /// Books memory to an exporter, then makes room if there is too much: whole exporters first, the
-    /// one at hand last and template by template.
+    /// Books memory to an exporter, then makes room if there is too much: in the exporter itself if it has
+    /// more than its own share, else whole exporters that were heard longest ago.
     fn charge(&mut self, key: ExporterKey, added: usize, removed: usize) {
         if let Some(exporter) = self.exporters.touch(&key) {
             exporter.bytes = (exporter.bytes + added).saturating_sub(removed);
             self.bytes = (self.bytes + added).saturating_sub(removed);
         }
+        while self.exporters.peek(&key).is_some_and(|own| own.bytes > self.limits.exporter_bytes)
+            && self.shrink(&key)
+        {}
         while self.bytes > self.limits.bytes
             && let Some(oldest) = self.exporters.oldest()
         {
-            if oldest != key {
-                self.drop_exporter(&oldest);
+            let own = self.exporters.peek(&key).map_or(0, |exporter| exporter.bytes);
+            // Who takes more than the others pays for it, unless it is known and others are not.
+            let greedy = oldest.known == key.known && own > self.bytes / self.exporters.len().max(1);
+            if (oldest == key || greedy) && self.shrink(&key) {
                 continue;
             }
-            let Some(exporter) = self.exporters.touch(&key) else { return };
-            let Some((_, old)) = exporter.templates.pop_oldest() else { return };
-            let freed = old.bytes() + ENTRY_BYTES;
-            exporter.bytes = exporter.bytes.saturating_sub(freed);
-            self.bytes = self.bytes.saturating_sub(freed);
+            if oldest == key {
+                return;
+            }
+            self.drop_exporter(&oldest);
+        }
+    }
+
+    /// Forgets what an exporter used longest ago, one template or, without any, one domain; false if nothing
+    /// is left but the last.
+    fn shrink(&mut self, key: &ExporterKey) -> bool {
+        let Some(exporter) = self.exporters.touch(key) else { return false };
+        let freed = if let Some((_, old)) = exporter.templates.pop_oldest() {
             self.templates -= 1;
             self.counts.evicted += 1;
-        }
+            old.bytes() + ENTRY_BYTES
+        } else if exporter.tracks.len() > 1
+            && let Some(_) = exporter.tracks.pop_oldest()
+        {
+            self.counts.domains += 1;
+            TRACK_BYTES
+        } else if exporter.domains.len() > 1
+            && let Some((_, old)) = exporter.domains.pop_oldest()
+        {
+            self.counts.domains += 1;
+            DOMAIN_BYTES + old.sampling.bytes()
+        } else {
+            return false;
+        };
+        exporter.bytes = exporter.bytes.saturating_sub(freed);
+        self.bytes = self.bytes.saturating_sub(freed);
+        true
     }
 
     fn drop_exporter(&mut self, key: &ExporterKey) {
@@ -496,6 +525,10 @@ impl Exporters {
         self.pool_mut(key.known).remove(key)
     }
 
+    fn len(&self) -> usize {
+        self.known.len() + self.strangers.len()
+    }
+
     /// Who goes first.
     fn oldest(&self) -> Option<ExporterKey> {
         self.strangers.oldest().or_else(|| self.known.oldest())
@@ -558,7 +591,14 @@ mod tests {
 
     #[test]
     fn everything_is_bounded() {
-        let limits = Limits { exporters: 10, templates: 5, domains: 3, fields: 4, bytes: usize::MAX };
+        let limits = Limits {
+            exporters: 10,
+            templates: 5,
+            domains: 3,
+            fields: 4,
+            bytes: usize::MAX,
+            exporter_bytes: usize::MAX,
+        };
         let mut cache = Cache::new(limits);
         for source in 0..100 {
             for id in 256..300u16 {
@@ -593,6 +633,29 @@ mod tests {
             cache.learn(scope(999, session, 0), 256, &[SPEC; 100], DATA, 0, false);
         }
         assert!(cache.bytes() <= 100_000);
+    }
+
+    #[test]
+    fn who_takes_much_pays_for_it() {
+        let mut cache = Cache::new(Limits { bytes: 1 << 20, exporter_bytes: 128 << 10, ..Limits::default() });
+        for modest in 0..20 {
+            assert!(cache.learn(scope(modest, 0, 0), 256, &[SPEC; 20], DATA, 0, false));
+        }
+        // One takes its own share and no more; twenty together do not push out the others either.
+        for greedy in [1000..1001, 2000..2020] {
+            for id in 256..456 {
+                for source in greedy.clone() {
+                    cache.learn(scope(source, 0, 0), id, &[SPEC; 100], DATA, 0, false);
+                    let own = cache.exporters.peek(&scope(source, 0, 0).exporter).map(|one| one.bytes);
+                    assert!(own.is_some_and(|own| own <= 128 << 10), "{own:?}");
+                    assert!(cache.bytes() <= 1 << 20);
+                }
+            }
+        }
+        assert!(cache.counts().evicted > 1000);
+        for modest in 0..20 {
+            assert!(cache.find(scope(modest, 0, 0), 256, 0).is_some(), "{modest}");
+        }
     }
 
     #[test]

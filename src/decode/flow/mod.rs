@@ -470,6 +470,8 @@ pub struct Limits {
     pub fields: usize,
     /// Memory of all this, in octets.
     pub bytes: usize,
+    /// Memory of one exporter.
+    pub exporter_bytes: usize,
 }
 
 impl Default for Limits {
@@ -483,6 +485,8 @@ impl Default for Limits {
             // Real templates reach 285.
             fields: 1024,
             bytes: 64 << 20,
+            // A thousand templates of a usual size.
+            exporter_bytes: 4 << 20,
         }
     }
 }

@@ -3,14 +3,16 @@
 //! The ladder: what the operator configured, the record's own rate, its sampler, its input interface, its template, the domain,
 //! else unknown (0). Nothing is ever taken for unsampled because nobody said otherwise.
 
+use super::lru::Lru;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// The rates of one observation domain.
 #[derive(Debug, Default)]
 pub(super) struct Sampling {
     domain: Option<u32>,
-    scoped: HashMap<Scope, u32>,
+    scoped: Lru<Scope, u32>,
+    /// Rates forgotten for want of room.
+    evicted: u64,
 }
 
 /// What a rate holds for.
@@ -45,7 +47,7 @@ pub(super) struct Stated {
 /// Rates kept for one domain. Line cards have a sampler or two; a chassis, hundreds of interfaces.
 const MAX_SCOPES: usize = 1024;
 /// What one of them costs in memory, about.
-const SCOPE_BYTES: usize = 40;
+const SCOPE_BYTES: usize = 96;
 
 impl Sampling {
     /// Remembers a rate; gives the memory that took.
@@ -54,23 +56,28 @@ impl Sampling {
             self.domain = Some(rate);
             return 0;
         }
-        if let Some(known) = self.scoped.get_mut(&scope) {
+        if let Some(known) = self.scoped.touch(&scope) {
             *known = rate;
             return 0;
         }
-        if self.scoped.len() >= MAX_SCOPES {
-            return 0;
-        }
+        // What was told longest ago goes, so that forged scopes do not shut out true ones for good.
+        let full = self.scoped.len() >= MAX_SCOPES && self.scoped.pop_oldest().is_some();
         self.scoped.insert(scope, rate);
-        SCOPE_BYTES
+        self.evicted += u64::from(full);
+        if full { 0 } else { SCOPE_BYTES }
+    }
+
+    /// Rates that were forgotten for want of room.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// The rate that holds for a record that states none itself.
     pub(super) fn rate(&self, sampler: Option<u64>, interface: Option<u32>, template: u16) -> u32 {
-        if self.scoped.is_empty() {
+        if self.scoped.len() == 0 {
             return self.domain.unwrap_or(0);
         }
-        let known = |scope: Option<Scope>| scope.and_then(|scope| self.scoped.get(&scope).copied());
+        let known = |scope: Option<Scope>| scope.and_then(|scope| self.scoped.peek(&scope).copied());
         known(sampler.map(Scope::Sampler))
             .or_else(|| known(interface.map(Scope::Interface)))
             .or_else(|| known(Some(Scope::Template(template))))
@@ -158,5 +165,8 @@ mod tests {
             sampling.learn(Scope::Sampler(scope), 1);
         }
         assert_eq!(sampling.bytes(), MAX_SCOPES * SCOPE_BYTES, "bounded");
+        assert_eq!(sampling.evicted(), 5001 - MAX_SCOPES as u64);
+        sampling.learn(Scope::Interface(4), 500);
+        assert_eq!(sampling.rate(None, Some(4), 256), 500, "a new one is taken all the same");
     }
 }

@@ -363,7 +363,8 @@ fn records(
     let clock = Clock { boot: domain.boot, ..clock };
     let options = template.traits().options;
     let base = Flow { state: options, ..base };
-    let (mut records, mut exported) = (0, 0u32);
+    let (mut records, mut exported, mut learned) = (0, 0u32, 0);
+    let forgotten = domain.sampling.evicted();
     let shared = super::Set { id, sampling: &domain.sampling, restored, replayed, sender, siblings };
     let mut rest = set;
     while let Some((bytes, next)) = split(template, rest) {
@@ -385,8 +386,9 @@ fn records(
     }
     // Zeros fill sets up to a multiple of some octets.
     let whole = !is_more_than_padding(rest);
-    if learned > 0 {
-        templates.cache.charge_sampling(scope.exporter, learned);
+    let forgotten = domain.sampling.evicted() - forgotten;
+    if learned > 0 || forgotten > 0 {
+        templates.cache.charge_sampling(scope.exporter, learned, forgotten);
     }
     Some(Read { records, exported, whole })
 }

@@ -160,7 +160,7 @@ pub(super) fn restore(
         let Some(domain) = cache.domain(scope) else { continue };
         domain.boot = one.boot;
         let bytes = one.rates.iter().map(|(of, rate)| domain.sampling.learn(*of, *rate)).sum();
-        cache.charge_sampling(exporter, bytes);
+        cache.charge_sampling(exporter, bytes, 0);
     }
     restored.saturating_sub(expired)
 }
