@@ -21,12 +21,21 @@ pub(super) struct Shown {
     pub(super) packets: bool,
     /// Counters of the other direction.
     pub(super) responder: bool,
+    /// Sums of both directions; not for events whose traffic other records count.
+    pub(super) sums: bool,
 }
 
 impl Shown {
     /// What records of a fixed shape have.
-    pub(super) const ALL: Shown =
-        Shown { ports: true, protocol: true, tcp_flags: true, bytes: true, packets: true, responder: false };
+    pub(super) const ALL: Shown = Shown {
+        ports: true,
+        protocol: true,
+        tcp_flags: true,
+        bytes: true,
+        packets: true,
+        responder: false,
+        sums: true,
+    };
     /// What tells nothing of traffic.
     pub(super) const NONE: Shown = Shown {
         ports: false,
@@ -35,6 +44,7 @@ impl Shown {
         bytes: false,
         packets: false,
         responder: false,
+        sums: false,
     };
 
     /// Writes what every flow has.
@@ -115,11 +125,11 @@ impl Shown {
             out.push(FieldId::NetworkIanaNumber, Value::Unsigned(flow.protocol.into()));
             push_some(out, FieldId::NetworkTransport, transport(flow.protocol).map(Value::Static));
         }
-        if self.bytes || self.responder {
+        if self.sums && (self.bytes || self.responder) {
             let sum = flow.bytes.saturating_add(flow.reverse_bytes);
             out.push(FieldId::NetworkBytes, Value::Unsigned(sum));
         }
-        if self.packets || self.responder {
+        if self.sums && (self.packets || self.responder) {
             let sum = flow.packets.saturating_add(flow.reverse_packets);
             out.push(FieldId::NetworkPackets, Value::Unsigned(sum));
         }
@@ -148,6 +158,7 @@ pub(super) fn template_fields(
         bytes: template.has(Target::Bytes) || framed,
         packets: template.has(Target::Packets) || framed,
         responder: template.has(Target::ResponderBytes) || template.has(Target::ResponderPackets),
+        sums: template.is_counted(draft),
     };
     let shown = if flow.state { Shown::NONE } else { shown };
     shown.write(flow, record.exported(), out);

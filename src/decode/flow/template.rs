@@ -519,12 +519,28 @@ impl Template {
 
     /// What happened to a connection (IE 233), if the record is about that.
     pub(super) fn firewall_event(&self, draft: &Draft<'_>) -> Option<u8> {
-        self.has(Target::FirewallEvent).then(|| draft.number(Target::FirewallEvent) as u8)
+        self.event_of(draft, Target::FirewallEvent)
     }
 
     /// What happened to a translation (IE 230), if the record is about that.
     pub(super) fn nat_event(&self, draft: &Draft<'_>) -> Option<u8> {
-        self.has(Target::NatEvent).then(|| draft.number(Target::NatEvent) as u8)
+        self.event_of(draft, Target::NatEvent)
+    }
+
+    /// Zero is no event: exporters whose template has the field write it where nothing happened.
+    fn event_of(&self, draft: &Draft<'_>, target: Target) -> Option<u8> {
+        self.has(target).then(|| draft.number(target) as u8).filter(|event| *event > 0)
+    }
+
+    /// Whether the octets and packets of a record are those of a connection's course or end. Records of its
+    /// beginning, of its refusal and of translations repeat what others count.
+    pub(super) fn is_counted(&self, draft: &Draft<'_>) -> bool {
+        const FLOW_DELETED: u8 = 2;
+        const FLOW_UPDATE: u8 = 5;
+        match self.firewall_event(draft) {
+            Some(event) => matches!(event, FLOW_DELETED | FLOW_UPDATE),
+            None => self.nat_event(draft).is_none(),
+        }
     }
 
     /// Whose record it is, where a relay tells that (IE 130 and 131).
