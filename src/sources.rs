@@ -10,7 +10,7 @@
 //! [`report`] merges the tables of all workers into one [`Sender`] for each input, address and client
 //! certificate. Skews of the clock are judged there, where the zone of each source is known.
 
-use crate::alert::{Directory, Source};
+use crate::alert::{Directory, Heard, Source};
 use crate::decode::{FieldId, Fields, Value, syslog};
 use crate::input::Nanos;
 use crate::input::tls::Identity;
@@ -400,16 +400,16 @@ impl Table {
         self.directory = directory;
     }
 
-    /// Raises, for each source, when it was last heard.
-    pub fn last_heard(&self, last: &mut [Nanos]) {
-        let mut raise = |source: Option<u16>, at: Nanos| {
-            if let Some(last) = source.and_then(|source| last.get_mut(usize::from(source))) {
-                *last = (*last).max(at);
+    /// Adds, for each source, what came of it and was let in.
+    pub fn heard(&self, heard: &mut [Heard]) {
+        let mut add = |source: Option<u16>, totals: &Totals| {
+            if let Some(heard) = source.and_then(|source| heard.get_mut(usize::from(source))) {
+                heard.messages += totals.messages.saturating_sub(totals.dropped);
+                heard.last = heard.last.max(totals.last);
             }
         };
-        // A row that was left in the ring is older than the one that took its place.
-        self.ring.iter().chain(&self.kept).for_each(|row| raise(row.source, row.totals.last));
-        self.forgotten.iter().for_each(|(source, (_, totals))| raise(*source, totals.last));
+        self.rows().for_each(|row| add(row.source, &row.totals));
+        self.forgotten.iter().for_each(|(source, (_, totals))| add(*source, totals));
     }
 
     /// Adds what came in a batch; true if a stamp of this sender is to be read soon.
@@ -885,9 +885,9 @@ mod tests {
         assert_eq!(remembered + report.forgotten.1.messages, sent);
         // The source that spoke once was forgotten, but not when it spoke.
         assert_eq!(report.sources[0].last, START + 5 * SECOND / 1000);
-        let mut last = [0];
-        lock(&count.table()).last_heard(&mut last);
-        assert_eq!(last, [START + 5 * SECOND / 1000]);
+        let mut heard = [Heard::default()];
+        lock(&count.table()).heard(&mut heard);
+        assert_eq!(heard, [Heard { messages: 1, last: START + 5 * SECOND / 1000 }]);
     }
 
     #[test]

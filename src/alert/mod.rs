@@ -24,7 +24,7 @@ pub use ecs::{AlertError, SCHEMA};
 pub use encode::{Encoding, commands_terminal, escape_json};
 pub use human::{human, terminal_safe};
 pub use raise::{Alerter, Overflow, SetSummary, client, throttle};
-pub use silence::Silences;
+pub use silence::{Heard, Moment, Silences};
 
 use crate::decode::Fields;
 use crate::decode::flow::Flow;

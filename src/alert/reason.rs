@@ -178,12 +178,12 @@ fn silence(alert: &Alert, out: &mut String) {
     let _ = match alert.clients.as_slice() {
         [one] => write!(out, "Source {} has been silent since {since} ({expected})", value(one)),
         many => {
-            let at_least = if many.len() >= MAX_CLIENTS { "At least " } else { "" };
+            let all = ecs::find(&alert.event, "observer.name").and_then(Value::as_array).map_or(0, Vec::len);
             write!(
                 out,
-                "{at_least}{} sources fell silent together ({}{more}), the first after {since} ({expected}); \
+                "{} sources fell silent together ({}{more}), the first after {since} ({expected}); \
                  wiped hosts do not log",
-                many.len(),
+                all.max(many.len()),
                 named.join(", ")
             )
         }

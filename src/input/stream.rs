@@ -11,11 +11,11 @@
 use super::framing::{Delimiters, Framer, frames};
 use super::proxy;
 use super::tls::{Identity, Tls};
-use super::{Group, MAX_MESSAGE, Message, Stop, canonical, now};
+use super::{Group, MAX_MESSAGE, Message, Nanos, Stop, canonical, now};
 use ipnet::IpNet;
 use rustls::CertificateError;
 use socket2::{Domain, Protocol, SockRef, Type};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -265,6 +265,8 @@ pub struct Stats {
     /// Connections accepted.
     pub accepted: AtomicU64,
     closed: [AtomicU64; Closed::ALL.len()],
+    /// Nanoseconds in which a handler had no room, added up over the workers.
+    held: AtomicU64,
     /// Connections open now of each address that has some: no more entries than connections.
     addresses: Mutex<HashMap<IpAddr, u64>>,
     /// The last peer of each reason that is the peer's fault or the configuration's.
@@ -280,6 +282,11 @@ impl Stats {
     /// Who was refused since this was last asked, one for each reason.
     pub fn take_refused(&self) -> HashMap<Closed, SocketAddr> {
         std::mem::take(&mut self.refused.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long senders were held back; workers that did so at the same time count each.
+    pub fn held_back(&self) -> Nanos {
+        Nanos::try_from(self.held.load(Relaxed)).unwrap_or(Nanos::MAX)
     }
 
     fn count(&self, reason: Closed, peer: Option<SocketAddr>) {
@@ -341,6 +348,7 @@ pub async fn serve<H: Handler + 'static>(
         stats,
         stop,
         held: Notify::new(),
+        held_until: Cell::new(Instant::now()),
     };
     let worker = Rc::new(worker);
     let serving = async {
@@ -416,6 +424,8 @@ struct Worker<H> {
     stop: Stop,
     /// The handler holds something.
     held: Notify,
+    /// Until when it is counted that senders were held back.
+    held_until: Cell<Instant>,
 }
 
 /// The most bytes that are read from a connection before the others have their turn.
@@ -863,13 +873,20 @@ impl<H: Handler> Worker<H> {
     /// Waits until the handler has room; true if it had none.
     async fn room(&self, deadline: Option<Instant>) -> bool {
         let mut waited = false;
+        let mut since = None;
         while self.handler.borrow_mut().is_full() {
             waited = true;
             let stopping = self.stop.is_set();
             if stopping && deadline.is_none_or(|deadline| deadline <= Instant::now()) {
                 break;
             }
+            let since = *since.get_or_insert_with(Instant::now);
             sleep(FULL).await;
+            // Every connection waits here; what one of them counted the others do not.
+            let now = Instant::now();
+            let counted = self.held_until.replace(now).max(since);
+            let held = now.saturating_duration_since(counted).as_nanos();
+            self.stats.held.fetch_add(u64::try_from(held).unwrap_or(u64::MAX), Relaxed);
         }
         waited
     }
@@ -1134,6 +1151,7 @@ mod tests {
         thread::sleep(Duration::from_millis(100));
         assert_eq!(server.seen.count(), 0);
         assert!(!sender.is_finished());
+        assert!((50_000_000..10_000_000_000).contains(&server.stats.held_back()), "{:?}", server.stats);
         server.seen.full.store(false, Relaxed);
         sender.join().unwrap();
         let (messages, _) = server.stop();

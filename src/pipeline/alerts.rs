@@ -1,7 +1,7 @@
 //! The alert thread: hits become alerts, on disk before they count as raised.
 
 use super::{Observe, State};
-use crate::alert::{Alert, Alerter, Directory, Hit, Raised, SetSummary, Silences};
+use crate::alert::{Alert, Alerter, Directory, Hit, Moment, Raised, SetSummary, Silences};
 use crate::detect::indicator::Tlp;
 use crate::input::{Nanos, now};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -40,7 +40,7 @@ pub fn start(
 fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
     let name = state.config.lock().unwrap_or_else(PoisonError::into_inner).sensor.name.clone();
     let mut directory = state.directory.load_full();
-    let mut silences = Silences::new(super::agent(name.clone()), now());
+    let mut ears = Ears::new(Silences::new(super::agent(name.clone()), 0));
     let mut clocks = Clocks::default();
     let mut alerter = Alerter::new(super::agent(name), directory.clone());
     let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
@@ -91,7 +91,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
             ticked = Instant::now();
             state.delivery.tick();
             if stopping.is_none() {
-                listen(state, &directory, &mut silences, &mut batch);
+                ears.listen(state, &directory, &mut batch);
                 clocks.look(state);
                 raise(state, &mut batch, &mut observe);
             }
@@ -137,24 +137,52 @@ impl Clocks {
     }
 }
 
-/// Looks who has fallen silent of whom something is expected.
-fn listen(state: &State, directory: &Directory, silences: &mut Silences, batch: &mut Vec<Alert>) {
-    if !directory.sources().iter().any(|source| source.expect_every.is_some())
-        && silences.silent().next().is_none()
-    {
-        return;
+/// Listens for those of whom something is expected.
+struct Ears {
+    silences: Silences,
+    started: Instant,
+    /// How long the sensor had held senders back when it last looked.
+    held: Nanos,
+    directory: Option<Arc<Directory>>,
+}
+
+impl Ears {
+    fn new(silences: Silences) -> Ears {
+        Ears { silences, started: Instant::now(), held: 0, directory: None }
     }
-    let last = state.last_heard();
-    // A directory that was replaced a moment ago has other numbers; the next tick is soon enough.
-    if last.len() != directory.sources().len() {
-        return;
-    }
-    let mut heard = |name: &str| tracing::info!(source = name, "is heard again");
-    silences.check(directory, &last, now(), &mut |alert| batch.push(alert), &mut heard);
-    let mut silent: Vec<String> = silences.silent().map(str::to_owned).collect();
-    silent.sort_unstable();
-    if **state.silent.load() != silent {
-        state.silent.store(Arc::new(silent));
+
+    /// Looks who has fallen silent.
+    fn listen(&mut self, state: &State, directory: &Arc<Directory>, batch: &mut Vec<Alert>) {
+        // Counts of a directory that is being replaced belong to other numbers; the next look is soon
+        // enough.
+        let same = |one: &Arc<Directory>| Arc::ptr_eq(one, directory);
+        if !same(&state.directory.load()) || !self.directory.as_ref().is_some_and(same) {
+            self.directory = Some(Arc::clone(directory));
+            return;
+        }
+        let silences = &mut self.silences;
+        if !directory.sources().iter().any(|source| source.expect_every.is_some())
+            && silences.silent().next().is_none()
+        {
+            return;
+        }
+        let heard = state.heard();
+        if heard.len() != directory.sources().len() {
+            return;
+        }
+        let held = std::mem::replace(&mut self.held, state.held_back());
+        let now = Moment {
+            day: now(),
+            steady: Nanos::try_from(self.started.elapsed().as_nanos()).unwrap_or(Nanos::MAX),
+            deaf: self.held - held,
+        };
+        let mut again = |name: &str| tracing::info!(source = name, "is heard again");
+        silences.check(directory, &heard, now, &mut |alert| batch.push(alert), &mut again);
+        let mut silent: Vec<String> = silences.silent().map(str::to_owned).collect();
+        silent.sort_unstable();
+        if **state.silent.load() != silent {
+            state.silent.store(Arc::new(silent));
+        }
     }
 }
 

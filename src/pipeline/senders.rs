@@ -1,6 +1,7 @@
 //! Who sends, for `roje sources`, for the metrics, and for what must not fall silent.
 
 use super::State;
+use crate::alert::Heard;
 use crate::decode::flow::ExporterStatus;
 use crate::input::{Nanos, now};
 use crate::sources::{self, Report, Sender, Totals};
@@ -137,13 +138,19 @@ impl State {
         sources::report(tables, &self.directory.load(), &zones, at)
     }
 
-    /// When each source was last heard, in the order of the directory; 0 for never.
-    pub(super) fn last_heard(&self) -> Vec<Nanos> {
-        let mut last = vec![0; self.directory.load().sources().len()];
+    /// What came of each source, in the order of the directory.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        let mut heard = vec![Heard::default(); self.directory.load().sources().len()];
         for (_, table) in self.senders.get().into_iter().flatten() {
-            sources::lock(table).last_heard(&mut last);
+            sources::lock(table).heard(&mut heard);
         }
-        last
+        heard
+    }
+
+    /// How long the inputs that hold their senders back have done so, the longest of them.
+    pub(super) fn held_back(&self) -> Nanos {
+        let held = self.inputs.iter().filter_map(|input| input.connections.as_ref());
+        held.map(|stats| stats.held_back()).max().unwrap_or_default()
     }
 
     /// Declared sources whose stamps are off by what zones are: name, seconds, the zone.

@@ -363,7 +363,7 @@ fn records(
     let clock = Clock { boot: domain.boot, ..clock };
     let options = template.traits().options;
     let base = Flow { state: options, ..base };
-    let (mut records, mut exported, mut learned) = (0, 0u32, 0);
+    let (mut records, mut exported) = (0, 0u32);
     let forgotten = domain.sampling.evicted();
     let shared = super::Set { id, sampling: &domain.sampling, restored, replayed, sender, siblings };
     let mut rest = set;
@@ -378,14 +378,14 @@ fn records(
             each(Record { bytes, clock: &clock, base: &base, detail: detail(true) });
         }
     }
-    let mut learned = 0;
-    let mut rest = if options { set } else { &[] };
-    while let Some((bytes, next)) = split(template, rest) {
-        rest = next;
-        learned += learn_options(domain, template, bytes);
-    }
     // Zeros fill sets up to a multiple of some octets.
     let whole = !is_more_than_padding(rest);
+    let mut learned = 0;
+    let mut options = if options { set } else { &[] };
+    while let Some((bytes, next)) = split(template, options) {
+        options = next;
+        learned += learn_options(domain, template, bytes);
+    }
     let forgotten = domain.sampling.evicted() - forgotten;
     if learned > 0 || forgotten > 0 {
         templates.cache.charge_sampling(scope.exporter, learned, forgotten);
