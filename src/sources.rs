@@ -314,7 +314,8 @@ struct Rate {
 
 impl Rate {
     fn add(&mut self, messages: u64, at: Nanos) {
-        *self = Rate { weight: self.weight_at(at) + messages as f64, at: at.max(self.at) };
+        // A clock that was set back makes nothing fade until it is where it was; it begins there anew.
+        *self = Rate { weight: self.weight_at(at) + messages as f64, at };
     }
 
     fn weight_at(&self, now: Nanos) -> f64 {
@@ -429,6 +430,8 @@ impl Table {
             first: slot.received,
             last: slot.received,
         });
+        // The clock may have been set back.
+        row.totals.last = slot.received;
         row.rate.add(slot.messages, slot.received);
         if !slot.format.is_empty() {
             row.format = slot.format;
@@ -436,7 +439,7 @@ impl Table {
         if let Some(skew) = slot.skew {
             row.skews.add(skew, slot.received);
         }
-        row.skews.count == 0 || slot.received.saturating_sub(row.skews.at) >= SAMPLE_EVERY
+        row.skews.count == 0 || !(0..SAMPLE_EVERY).contains(&slot.received.saturating_sub(row.skews.at))
     }
 
     fn row(&mut self, place: usize) -> Option<&mut Row> {
@@ -637,14 +640,16 @@ pub fn report<'a>(
             let table = lock(table);
             (table.rows().cloned().collect::<Vec<Row>>(), table.forgotten.clone())
         };
-        for row in copied {
+        for mut row in copied {
+            // Nobody was heard in the future: the clock was set back since.
+            row.totals.last = row.totals.last.min(at);
             rows.entry((input, row.key)).and_modify(|known| known.merge(&row)).or_insert(row);
         }
         for (source, (senders, totals)) in &forgotten {
             report.forgotten.0 += senders;
             report.forgotten.1.add(totals);
             if let Some(of) = source.and_then(|source| report.sources.get_mut(usize::from(source))) {
-                of.add(totals);
+                of.add(&Totals { last: totals.last.min(at), ..*totals });
             }
         }
     }
@@ -1006,6 +1011,50 @@ mod tests {
                     .is_some_and(|(zone, probable)| zone.ends_with(&format!("({probable})")));
             assert!(same, "{name}: {zone:?}, expected {probable:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_gone_along_with() {
+        const DAY: Nanos = 86_400 * SECOND;
+        let directory = directory(&[("fw", "10.0.0.1/32", None)]);
+        let mut count = Count::new();
+        lock(&count.table()).set_directory(Arc::clone(&directory));
+        count.message(peer(1), None, START + DAY);
+        count.stamp(b"<34>1 2023-11-15T22:13:20Z h a - - - x", START + DAY);
+        count.flush(None);
+        let back = report_of(&[&count], &directory, &TimeZone::UTC, START);
+        assert_eq!(back.senders[0].totals.last, START, "not in the future");
+        let mut sampled = 0;
+        for second in 0..120 {
+            count.message(peer(1), None, START + second * SECOND);
+            if count.wants_time() {
+                count.stamp(b"<34>1 2023-11-14T22:13:20Z h a - - - x", START + second * SECOND);
+                sampled += 1;
+            }
+            count.flush(None);
+        }
+        let report = report_of(&[&count], &directory, &TimeZone::UTC, START + 120 * SECOND);
+        assert_eq!(report.senders[0].totals.last, START + 119 * SECOND);
+        assert_eq!(report.sources[0].last, START + 119 * SECOND);
+        assert!((report.senders[0].rate - 1.0).abs() < 0.2, "{}", report.senders[0].rate);
+        assert!((10..=13).contains(&sampled), "{sampled}");
+    }
+
+    #[test]
+    fn messages_that_are_not_let_in_break_no_silence() {
+        let directory = directory(&[("fw", "10.0.0.1/32", None)]);
+        let mut count = Count::new();
+        lock(&count.table()).set_directory(directory);
+        for number in 0..5 {
+            count.message(peer(1), None, START);
+            if number < 3 {
+                count.dropped();
+            }
+        }
+        count.flush(None);
+        let mut heard = [Heard::default()];
+        lock(&count.table()).heard(&mut heard);
+        assert_eq!(heard[0].messages, 2);
     }
 
     #[test]
