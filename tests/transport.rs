@@ -403,6 +403,41 @@ fn proxies_speak_for_others_and_nobody_else_does() {
 }
 
 #[test]
+fn what_only_begins_like_a_header_is_soon_decided() {
+    let plain = free_tcp();
+    let plain_input = format!(
+        "[[input]]\nname = \"plain\"\nlisten = \"tcp://{plain}\"\nformat = \"syslog\"\nproxies = [\"192.0.2.1\"]\n"
+    );
+    let keys = "proxies = [\"192.0.2.1\"]\nhandshake_timeout = \"3s\"\n";
+    let mut server = tls_sensor(keys, &plain_input);
+    let begin = |to: SocketAddr, bytes: &[u8]| {
+        let mut stream = TcpStream::connect(to).expect("a connection");
+        stream.write_all(bytes).expect("sent");
+        stream
+    };
+    let start = Instant::now();
+    // The idle timeout is ten minutes, and the sensor's patience with these is not.
+    let _header = begin(plain, b"PROXY TCP4 203.0.113.9");
+    let _binary = begin(plain, b"\r\n\r\n\0\r\nQU");
+    let mut word = begin(plain, b"P");
+    let mut lines = begin(plain, b"\r\n");
+    let mut silent = begin(plain, b"");
+    let _tls = [begin(server.tls, b""), begin(server.tls, b"P"), begin(server.tls, b"PROXY TCP4")];
+    let sensor = &mut server.sensor;
+    sensor.wait("headers are refused", |sensor| closed(sensor, "plain", "proxy_refused") == 2);
+    sensor.wait("no handshake comes", |sensor| {
+        let of = |reason| closed(sensor, "tls", reason);
+        of("handshake_timeout") == 2 && of("proxy_refused") == 1
+    });
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    for stream in [&mut word, &mut lines, &mut silent] {
+        stream.write_all(format!("{LINE}\n").as_bytes()).expect("sent");
+    }
+    sensor.wait("who speaks for himself is heard", |sensor| sensor.received("plain") == 3);
+    server.sensor.stop();
+}
+
+#[test]
 fn a_proxy_speaks_before_the_handshake() {
     let mut server = tls_sensor(&format!("{CLIENTS}proxies = [\"127.0.0.1\"]\n"), "");
     let signed = server.authority.sign("fw2.example", 7, |_| ());

@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 /// Whoever takes the messages of a worker's connections.
@@ -537,13 +537,15 @@ impl<H: Handler + 'static> Worker<H> {
 
     /// A connection over TCP: PROXY header and TLS handshake, where they belong, then the messages.
     async fn tcp(&self, stream: TcpStream, peer: SocketAddr, mut open: Open) -> Result<(), Closed> {
+        // One for the header and the handshake together.
+        let deadline = Instant::now() + self.options.handshake_timeout;
         let mut stopped = pin!(self.stop.wait());
         let mut peer = peer;
         let mut stream = stream;
         if !self.options.proxies.is_empty() {
             let found = tokio::select! {
                 biased;
-                found = self.proxied(&mut stream, peer) => found?,
+                found = self.proxied(&mut stream, peer, deadline) => found?,
                 // Those who speak for themselves may have sent already; a proxy's header is not known.
                 () = &mut stopped => if self.is_proxy(peer) { return Ok(()) } else { Proxied::Direct },
             };
@@ -570,7 +572,7 @@ impl<H: Handler + 'static> Worker<H> {
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         let mut stream = tokio::select! {
             biased;
-            result = timeout(self.options.handshake_timeout, handshake) => match result {
+            result = timeout_at(deadline, handshake) => match result {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => return Err(Closed::handshake(&error)),
                 Err(_) => return Err(Closed::HandshakeTimeout),
@@ -586,40 +588,53 @@ impl<H: Handler + 'static> Worker<H> {
     }
 
     /// Finds out whom a connection speaks for, and takes the PROXY header off it.
-    async fn proxied(&self, stream: &mut TcpStream, peer: SocketAddr) -> Result<Proxied, Closed> {
+    async fn proxied(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Proxied, Closed> {
         let proxy = self.is_proxy(peer);
-        // Whoever speaks for himself may be silent as long as he may otherwise.
-        let limit = if proxy { Some(self.options.handshake_timeout) } else { self.options.idle_timeout };
-        let found = async {
-            let mut window = [0; proxy::WINDOW];
-            let mut before = 0;
-            loop {
-                let count = stream.peek(&mut window).await.map_err(|_| Closed::Error)?;
-                if count == 0 {
-                    return Ok(None);
-                }
-                match proxy::parse(window.get(..count).unwrap_or_default()) {
-                    // What was looked at stays there and is ready at once: wait for more by the clock.
-                    proxy::Header::Partial if count == before => sleep(PARTIAL).await,
-                    proxy::Header::Partial => before = count,
-                    header => return Ok(Some(header)),
-                }
+        let mut window = [0; proxy::WINDOW];
+        let first = stream.peek(&mut window);
+        let mut count = match self.options.idle_timeout {
+            // Whoever speaks for himself may be silent as long as he may otherwise.
+            idle if !proxy && self.options.tls.is_none() => match idle {
+                Some(idle) => timeout(idle, first).await.map_err(|_| Closed::Idle)?,
+                None => first.await,
+            },
+            _ => timeout_at(deadline, first).await.map_err(|_| Closed::HandshakeTimeout)?,
+        }
+        .map_err(|_| Closed::Error)?;
+        // Once he begins, what could be a header is soon known to be one or not.
+        let begun = Instant::now() + BEGUN;
+        let deadline = match (proxy, &self.options.tls) {
+            (true, _) => deadline,
+            (false, Some(_)) => deadline.min(begun),
+            (false, None) => begun,
+        };
+        let mut pause = PARTIAL.0;
+        let header = loop {
+            if count == 0 {
+                return Ok(Proxied::Ended);
             }
+            match proxy::parse(window.get(..count).unwrap_or_default()) {
+                proxy::Header::Partial if Instant::now() < deadline => (),
+                proxy::Header::Partial if proxy => return Err(Closed::HandshakeTimeout),
+                proxy::Header::Partial if count < SURE => return Ok(Proxied::Direct),
+                header => break header,
+            }
+            // What was looked at stays there and is ready at once: wait for more by the clock.
+            sleep(pause).await;
+            pause = (2 * pause).min(PARTIAL.1);
+            count = stream.peek(&mut window).await.map_err(|_| Closed::Error)?;
         };
-        let header = match limit {
-            Some(limit) => timeout(limit, found).await.map_err(|_| match proxy {
-                true => Closed::HandshakeTimeout,
-                false => Closed::Idle,
-            })?,
-            None => found.await,
-        };
-        match header? {
-            None => Ok(Proxied::Ended),
-            Some(proxy::Header::Present { length, source }) if proxy => {
+        match header {
+            proxy::Header::Present { length, source } if proxy => {
                 let mut header = stream.take(length as u64);
                 let mut scrap = [0; proxy::WINDOW];
                 // The rest is under way, since the peer announced it; a peer that stops here is cut off.
-                let skipped = timeout(self.options.handshake_timeout, async {
+                let skipped = timeout_at(deadline, async {
                     while header.limit() > 0 && header.read(&mut scrap).await? > 0 {}
                     io::Result::Ok(header.limit())
                 });
@@ -630,9 +645,9 @@ impl<H: Handler + 'static> Worker<H> {
                     Err(_) => Err(Closed::HandshakeTimeout),
                 }
             }
-            Some(_) if proxy => Err(Closed::ProxyInvalid),
-            Some(proxy::Header::Absent) => Ok(Proxied::Direct),
-            Some(_) => Err(Closed::ProxyRefused),
+            _ if proxy => Err(Closed::ProxyInvalid),
+            proxy::Header::Absent => Ok(Proxied::Direct),
+            _ => Err(Closed::ProxyRefused),
         }
     }
 }
@@ -650,8 +665,14 @@ enum Proxied {
     Ended,
 }
 
-/// How long to wait for the rest of a header that has begun.
-const PARTIAL: Duration = Duration::from_millis(10);
+/// How long to wait for the rest of a header that has begun, at first and at most.
+const PARTIAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// How long the beginning of somebody who is no proxy may look like a header.
+const BEGUN: Duration = Duration::from_secs(2);
+
+/// Bytes by which a header is told from a word or an empty line that begins like it.
+const SURE: usize = 6;
 
 /// Counts a connection as long as it lives.
 struct Open {
