@@ -320,7 +320,12 @@ fn a_flood_with_planted_hits_does_not_hide_another_source() {
 
 #[test]
 fn four_thousand_idle_connections_cost_little() {
-    let mut sensor = Sensor::start(planted());
+    let listen = free_tcp();
+    let config = format!(
+        "[[input]]\nname = \"idle\"\nlisten = \"tcp://{listen}\"\nformat = \"syslog\"\n\
+         max_connections_per_address = 4096\n"
+    );
+    let mut sensor = Sensor::start(Setup { config: &config, ..planted() });
     let resident = |sensor: &Sensor| sensor.samples()["process_resident_memory_bytes"];
     let before = resident(&sensor);
     // Each side of a connection is a descriptor; a default limit of 1024 does not allow the test.
@@ -328,12 +333,12 @@ fn four_thousand_idle_connections_cost_little() {
     let limit = String::from_utf8_lossy(&limit.stdout).trim().parse().unwrap_or(u64::MAX);
     let connections = 4096.min(limit.saturating_sub(200));
     let held: Vec<TcpStream> =
-        (0..connections).map(|_| TcpStream::connect(sensor.tcp).expect("a connection")).collect();
-    sensor.wait("all are open", |sensor| sensor.sum("roje_input_connections", "tcp") == connections);
+        (0..connections).map(|_| TcpStream::connect(listen).expect("a connection")).collect();
+    sensor.wait("all are open", |sensor| sensor.sum("roje_input_connections", "idle") == connections);
     let added = resident(&sensor) - before;
     assert!(added < 64.0 * 1024.0 * 1024.0, "{connections} idle connections add {added} bytes");
     drop(held);
-    sensor.wait("all are closed", |sensor| sensor.sum("roje_input_connections", "tcp") == 0);
+    sensor.wait("all are closed", |sensor| sensor.sum("roje_input_connections", "idle") == 0);
     sensor.stop();
 }
 

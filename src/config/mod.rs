@@ -48,6 +48,9 @@ pub const DEFAULT_MAX_MESSAGE: u64 = 64 << 10;
 /// Default of `max_connections`.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 
+/// The least share of them that one address has by default.
+const FEW: usize = 16;
+
 /// Default of `idle_timeout`.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -128,8 +131,8 @@ pub struct Input {
     pub max_message: u64,
     /// Connections at one time (streams).
     pub max_connections: usize,
-    /// Connections at one time from one address (TCP, TLS); as many as there may be if none is given,
-    /// since a relay or an address translator may stand for all.
+    /// Connections at one time from one address (TCP, TLS); a share of all if none is given. A relay or an
+    /// address translator that stands for all needs more.
     pub max_connections_per_address: Option<usize>,
     /// Time without a whole message after which a connection is closed (streams).
     pub idle_timeout: Duration,
@@ -323,6 +326,13 @@ impl Input {
             tls: None,
             access: unix::Access::default(),
         }
+    }
+
+    /// Connections at one time from one address: a quarter of all where nothing else is said, so that
+    /// no one takes every place, but not so few that a site behind one address cannot connect.
+    pub fn per_address(&self) -> usize {
+        let share = (self.max_connections / 4).max(FEW).min(self.max_connections);
+        self.max_connections_per_address.unwrap_or(share)
     }
 }
 

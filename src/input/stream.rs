@@ -832,7 +832,8 @@ impl<H: Handler> Worker<H> {
             let begins = tail.is_empty() && framer.is_between();
             let (consumed, found) = self.hand_over(framer, bytes, *peer, identity.as_ref(), None);
             keep(tail, bytes.get(consumed..).unwrap_or_default());
-            *advanced |= found || begins;
+            // An empty line is no message, nor the beginning of one.
+            *advanced |= found || begins && !(tail.is_empty() && framer.is_between());
             Poll::Ready(Ok(Some(count)))
         })
         .await
@@ -1152,6 +1153,37 @@ mod tests {
         let (messages, stats) = server.stop();
         assert_eq!(texts(&messages), [("<1>a".to_owned(), false), ("<1>b".to_owned(), false)]);
         assert_eq!(stats.closed(Closed::Idle), 1);
+    }
+
+    #[test]
+    fn what_is_no_message_keeps_no_connection() {
+        let idle_timeout = Some(Duration::from_millis(300));
+        let server = Server::start(&Options { idle_timeout, ..Options::default() }, 1);
+        for (filler, reason) in [
+            (&b"\n"[..], "line ends"),
+            (b"\0", "NUL"),
+            (b"\r\n", "line ends"),
+            (b"\n\n\n\n", "many line ends"),
+        ] {
+            let mut stream = server.connect();
+            stream.write_all(b"<1>a\n").unwrap();
+            let start = std::time::Instant::now();
+            while stream.write_all(filler).is_ok() {
+                assert!(start.elapsed() < Duration::from_secs(10), "{reason} keep it open");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        // Whoever finishes a message now and then stays.
+        let mut stream = server.connect();
+        for number in 0..20 {
+            let filler = if number % 4 == 0 { &b"<1>b\n"[..] } else { b"\n" };
+            stream.write_all(filler).unwrap();
+            thread::sleep(Duration::from_millis(40));
+        }
+        server.until("all are heard", |server| server.seen.count() == 9);
+        drop(stream);
+        let (_, stats) = server.stop();
+        assert_eq!((stats.closed(Closed::Slow), stats.closed(Closed::Idle)), (4, 0));
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl OpenInput {
         let options = stream::Options {
             max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
             max_connections: input.max_connections as u64,
-            max_per_address: input.max_connections_per_address.unwrap_or(input.max_connections) as u64,
+            max_per_address: input.per_address() as u64,
             idle_timeout: Some(input.idle_timeout),
             handshake_timeout: input.handshake_timeout,
             proxies: input.proxies.clone(),
