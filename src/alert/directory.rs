@@ -151,8 +151,10 @@ impl Directory {
             };
             directory.owners.push(owner);
         }
-        // A name that a source lists goes before the name of another.
-        for (index, source) in (0u16..).zip(&sources) {
+        // A name that a source lists goes before the name of another. A source that is told by its address
+        // alone is not given to whoever has a certificate with its name.
+        let by_name = |source: &Source| !source.certificates.is_empty() || source.networks.is_empty();
+        for (index, source) in (0u16..).zip(&sources).filter(|(_, source)| by_name(source)) {
             directory.certificates.entry(source.name.to_lowercase()).or_insert(index);
         }
         directory.sources = sources;
@@ -355,7 +357,9 @@ pub(super) mod tests {
         let directory = directory();
         for (name, sender, names, expected) in [
             ("listed", Some("10.9.1.1"), &["fw2.example"][..], Some("edge-fw-2")),
-            ("its own name", None, &["other.example", "Relay"], Some("relay")),
+            ("its own name beside those listed", None, &["other.example", "Edge-FW-2"], Some("edge-fw-2")),
+            ("of one told by its address", None, &["Relay"], None),
+            ("of another told by its address", Some("10.1.2.3"), &["Relay"], Some("edge-fw-2")),
             ("of nobody", Some("10.9.1.1"), &["other.example"], Some("relay")),
             ("no name", Some("10.1.2.3"), &[], Some("edge-fw-2")),
             ("unknown", None, &["other.example"], None),
@@ -366,6 +370,9 @@ pub(super) mod tests {
             let found = found.and_then(|index| directory.source(index));
             assert_eq!(found.map(|source| source.name.as_str()), expected, "{name}");
         }
+        let alone = Directory::new(vec![], vec![source("fw2.example")], vec![]).unwrap();
+        let identity = Identity::named(vec!["FW2.example".to_owned()]);
+        assert_eq!(alone.source_of(None, identity.as_ref()), Some(0), "nothing but its name");
     }
 
     #[test]

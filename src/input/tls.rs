@@ -336,7 +336,9 @@ const MAX_NAME: usize = 256;
 
 impl Identity {
     /// Reads the names of a certificate in DER: DNS names and addresses of the subject's alternative
-    /// names, then its common name (RFC 5425 §5.2). None where it has no name.
+    /// names; its common name only where it has none of these (RFC 5425 §5.2, RFC 6125 §6.4.4), since
+    /// authorities that look at the alternative names let the rest of the subject be anything. None
+    /// where it has no name.
     pub fn of(certificate: &[u8]) -> Option<Identity> {
         let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
         let certificate = certificate.tbs_certificate();
@@ -348,7 +350,9 @@ impl Identity {
                 _ => None,
             }));
         }
-        if let Ok(Some(name)) = certificate.subject().common_name() {
+        if names.is_empty()
+            && let Ok(Some(name)) = certificate.subject().common_name()
+        {
             names.push(name.value().into_owned());
         }
         Identity::named(names)
@@ -420,8 +424,10 @@ mod tests {
                 "both",
                 &["fw.example", "192.0.2.1"][..],
                 Some("Firewall 2"),
-                Some("fw.example 192.0.2.1 Firewall 2"),
+                Some("fw.example 192.0.2.1"),
             ),
+            ("the name of another", &["a.example"], Some("fw.example"), Some("a.example")),
+            ("an address and the name of another", &["192.0.2.1"], Some("fw.example"), Some("192.0.2.1")),
             ("common name alone", &[], Some("Zyra e parë"), Some("Zyra e parë")),
             ("IPv6", &["2001:db8::1"], None, Some("2001:db8::1")),
             ("none", &[], None, None),
