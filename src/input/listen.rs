@@ -175,7 +175,7 @@ impl Passed {
         Ok(Passed::new(passed::sockets()?))
     }
 
-    fn new(sockets: Vec<(String, OwnedFd)>) -> Passed {
+    pub(crate) fn new(sockets: Vec<(String, OwnedFd)>) -> Passed {
         let sockets = sockets.into_iter().map(|(name, fd)| {
             let view = SockRef::from(&fd);
             let datagram = matches!(view.r#type(), Ok(Type::DGRAM));

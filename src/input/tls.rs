@@ -420,12 +420,7 @@ mod tests {
         let many: Vec<String> = (0..100).map(|number| format!("{number}.example")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         for (name, alternatives, common, expected) in [
-            (
-                "both",
-                &["fw.example", "192.0.2.1"][..],
-                Some("Firewall 2"),
-                Some("fw.example 192.0.2.1"),
-            ),
+            ("both", &["fw.example", "192.0.2.1"][..], Some("Firewall 2"), Some("fw.example 192.0.2.1")),
             ("the name of another", &["a.example"], Some("fw.example"), Some("a.example")),
             ("an address and the name of another", &["192.0.2.1"], Some("fw.example"), Some("192.0.2.1")),
             ("common name alone", &[], Some("Zyra e parë"), Some("Zyra e parë")),

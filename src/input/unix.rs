@@ -131,6 +131,11 @@ fn owner(access: &Access) -> io::Result<(Option<Uid>, Option<Gid>)> {
 pub struct Socket(Arc<UnixDatagram>);
 
 impl Socket {
+    /// Where it is bound, if it has a name.
+    pub fn place(&self) -> Option<PathBuf> {
+        self.0.local_addr().ok()?.as_pathname().map(Path::to_owned)
+    }
+
     /// Takes a bound socket, such as one from the service manager.
     pub fn adopt(socket: UnixDatagram) -> io::Result<Socket> {
         socket.set_nonblocking(false)?;

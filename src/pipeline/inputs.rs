@@ -103,46 +103,48 @@ fn open_one(
             opened.sockets = Sockets::Udp(shared(sockets, workers, |socket| Ok(socket.clone()))?);
         }
         Listen::UnixDatagram(path) => {
-            let given = passed.take_unix_datagram(name, path).into_iter().next();
-            let socket = match given {
-                Some(socket) => {
-                    let bound = socket.local_addr()?;
+            let mut given = passed.take_unix_datagram(name, path);
+            match given.first() {
+                Some(first) => {
+                    let bound = first.local_addr()?;
                     opened.listen = Listen::UnixDatagram(bound.as_pathname().unwrap_or(path).to_owned());
-                    socket
                 }
                 None => {
                     let (socket, place) = unix::bind_datagram(path, &input.access)?;
                     opened.place = Some(place);
-                    socket
+                    given.push(socket);
                 }
-            };
-            let sockets = shared(vec![unix::Socket::adopt(socket)?], workers, |socket| Ok(socket.clone()))?;
+            }
+            let given: Result<Vec<_>, _> = given.into_iter().map(unix::Socket::adopt).collect();
+            let sockets = shared(given?, workers, |socket| Ok(socket.clone()))?;
             opened.sockets = Sockets::Unix { sockets, max_message };
         }
         Listen::UnixStream(path) => {
-            let given = passed.take_unix_stream(name, path).into_iter().next();
-            let listener = match given {
-                Some(listener) => {
-                    let bound = listener.local_addr()?;
+            let mut given = passed.take_unix_stream(name, path);
+            match given.first() {
+                Some(first) => {
+                    let bound = first.local_addr()?;
                     opened.listen = Listen::UnixStream(bound.as_pathname().unwrap_or(path).to_owned());
-                    listener
                 }
                 None => {
                     let (listener, place) = unix::bind_stream(path, &input.access)?;
                     opened.place = Some(place);
-                    listener
+                    given.push(listener);
                 }
-            };
-            opened.streams(stream::Listener::Unix(listener), input, workers)?;
+            }
+            opened.streams(given.into_iter().map(stream::Listener::Unix).collect(), input, workers)?;
         }
         Listen::Tcp(address) | Listen::Tls(address) => {
             if let (Listen::Tls(_), Some(files)) = (&input.listen, &input.tls) {
                 opened.tls = Some(Arc::new(Tls::load(files.clone())?));
             }
-            let given = passed.take_tcp(name, *address).into_iter().next();
-            let listener = given.map_or_else(|| stream::bind(*address), Ok)?;
-            opened.listen = input.listen.at(listener.local_addr()?);
-            opened.streams(stream::Listener::Tcp(listener), input, workers)?;
+            let mut given = passed.take_tcp(name, *address);
+            if given.is_empty() {
+                given.push(stream::bind(*address)?);
+            }
+            let bound = given.first().map_or(Ok(*address), std::net::TcpListener::local_addr)?;
+            opened.listen = input.listen.at(bound);
+            opened.streams(given.into_iter().map(stream::Listener::Tcp).collect(), input, workers)?;
         }
     }
     Ok(opened)
@@ -177,8 +179,13 @@ fn shared<S>(
 }
 
 impl OpenInput {
-    fn streams(&mut self, listener: stream::Listener, input: &Input, workers: usize) -> anyhow::Result<()> {
-        let listeners = shared(vec![listener], workers, stream::Listener::try_clone)?;
+    fn streams(
+        &mut self,
+        listeners: Vec<stream::Listener>,
+        input: &Input,
+        workers: usize,
+    ) -> anyhow::Result<()> {
+        let listeners = shared(listeners, workers, stream::Listener::try_clone)?;
         let options = stream::Options {
             max_message: usize::try_from(input.max_message).unwrap_or(usize::MAX),
             max_connections: input.max_connections as u64,
@@ -436,5 +443,58 @@ impl stream::Handler for Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         self.0.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    /// What an input listens on when the service manager passed it three sockets of its name.
+    fn given(listen: Listen, sockets: Vec<std::os::fd::OwnedFd>, workers: usize) -> (usize, usize, usize) {
+        let mut passed = Passed::new(sockets.into_iter().map(|fd| ("in".to_owned(), fd)).collect());
+        let input = Input::standard("in", listen, Format::Syslog);
+        let opened =
+            open_one(0, &input, workers, &Arc::new(Senders::new(std::iter::empty())), &mut passed).unwrap();
+        let places: Vec<String> = match &opened.sockets {
+            Sockets::None => Vec::new(),
+            Sockets::Udp(sockets) => {
+                sockets.iter().map(|socket| socket.address().unwrap().to_string()).collect()
+            }
+            Sockets::Unix { sockets, .. } => {
+                sockets.iter().map(|socket| format!("{:?}", socket.place())).collect()
+            }
+            Sockets::Streams { listeners, .. } => listeners
+                .iter()
+                .map(|listener| match listener {
+                    stream::Listener::Tcp(listener) => listener.local_addr().unwrap().to_string(),
+                    stream::Listener::Unix(listener) => format!("{:?}", listener.local_addr().unwrap()),
+                })
+                .collect(),
+        };
+        (places.iter().collect::<BTreeSet<_>>().len(), places.len(), passed.left().count())
+    }
+
+    #[test]
+    fn every_socket_that_is_passed_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: i32| folder.path().join(number.to_string());
+        let any = "127.0.0.1:0".parse().unwrap();
+        for workers in [1, 5] {
+            let expected = (3, workers.max(3), 0);
+            let udp = (0..3).map(|_| UdpSocket::bind(any).unwrap().into()).collect();
+            assert_eq!(given(Listen::Udp(any), udp, workers), expected, "udp");
+            let tcp = (0..3).map(|_| TcpListener::bind(any).unwrap().into()).collect();
+            assert_eq!(given(Listen::Tcp(any), tcp, workers), expected, "tcp");
+            let unix = |number| path(number + 100 * workers as i32);
+            let streams = (0..3).map(|number| UnixListener::bind(unix(number)).unwrap().into()).collect();
+            assert_eq!(given(Listen::UnixStream(path(-1)), streams, workers), expected, "unix streams");
+            let unix = |number| path(number + 10 + 100 * workers as i32);
+            let datagrams = (0..3).map(|number| UnixDatagram::bind(unix(number)).unwrap().into()).collect();
+            assert_eq!(given(Listen::UnixDatagram(path(-1)), datagrams, workers), expected, "unix datagrams");
+        }
     }
 }
