@@ -481,7 +481,7 @@ fn check(result: Result<(), JoinError>) {
 
 impl<H: Handler + 'static> Worker<H> {
     fn accepted(self: &Rc<Self>, accepted: Accepted, tasks: &mut JoinSet<()>) {
-        let peer = match &accepted {
+        let mut peer = match &accepted {
             Accepted::Tcp(_, peer) => Some(*peer),
             Accepted::Unix(_) => None,
         };
@@ -502,7 +502,12 @@ impl<H: Handler + 'static> Worker<H> {
         let worker = Rc::clone(self);
         tasks.spawn_local(async move {
             let result = match accepted {
-                Accepted::Tcp(stream, peer) => worker.tcp(stream, peer, open).await,
+                Accepted::Tcp(stream, mut from) => {
+                    let result = worker.tcp(stream, &mut from, open).await;
+                    // Behind a proxy it is whom the proxy speaks for that is refused.
+                    peer = Some(from);
+                    result
+                }
                 Accepted::Unix(stream) => {
                     let _open = open;
                     worker.connection(&mut { stream }, None, None).await
@@ -536,35 +541,36 @@ impl<H: Handler + 'static> Worker<H> {
     }
 
     /// A connection over TCP: PROXY header and TLS handshake, where they belong, then the messages.
-    async fn tcp(&self, stream: TcpStream, peer: SocketAddr, mut open: Open) -> Result<(), Closed> {
+    ///
+    /// `peer` becomes the address that a proxy speaks for.
+    async fn tcp(&self, stream: TcpStream, peer: &mut SocketAddr, mut open: Open) -> Result<(), Closed> {
         // One for the header and the handshake together.
         let deadline = Instant::now() + self.options.handshake_timeout;
         let mut stopped = pin!(self.stop.wait());
-        let mut peer = peer;
         let mut stream = stream;
         if !self.options.proxies.is_empty() {
             let found = tokio::select! {
                 biased;
-                found = self.proxied(&mut stream, peer, deadline) => found?,
+                found = self.proxied(&mut stream, *peer, deadline) => found?,
                 // Those who speak for themselves may have sent already; a proxy's header is not known.
-                () = &mut stopped => if self.is_proxy(peer) { return Ok(()) } else { Proxied::Direct },
+                () = &mut stopped => if self.is_proxy(*peer) { return Ok(()) } else { Proxied::Direct },
             };
             match found {
                 Proxied::Direct => (),
                 Proxied::Ended => return Ok(()),
                 Proxied::For(source) => {
                     // A proxy that only looks whether we are there need not be allowed to send.
-                    let own = source == peer;
-                    peer = source;
-                    if !own && !self.handler.borrow_mut().allows(peer) {
+                    let own = source == *peer;
+                    *peer = source;
+                    if !own && !self.handler.borrow_mut().allows(source) {
                         return Err(Closed::Denied);
                     }
-                    open.of(peer, self.options.max_per_address)?;
+                    open.of(source, self.options.max_per_address)?;
                 }
             }
         }
         let Some(tls) = &self.options.tls else {
-            return self.connection(&mut stream, Some(peer), None).await;
+            return self.connection(&mut stream, Some(*peer), None).await;
         };
         if self.stop.is_set() {
             return Ok(());
@@ -581,7 +587,7 @@ impl<H: Handler + 'static> Worker<H> {
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = certificate.and_then(|certificate| Identity::of(certificate)).map(Arc::new);
-        let result = self.connection(&mut stream, Some(peer), identity).await;
+        let result = self.connection(&mut stream, Some(*peer), identity).await;
         // RFC 5425 §4.4: whoever closes says so. A peer that does not read is not waited for.
         let _ = timeout(FAREWELL, stream.shutdown()).await;
         result
