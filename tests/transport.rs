@@ -687,6 +687,39 @@ fn sources_are_told_by_the_running_sensor() {
 }
 
 #[test]
+fn sources_that_come_and_go_with_the_configuration() {
+    let edge = "[[source]]\nname = \"edge\"\nnetworks = [\"127.0.0.9\"]\n";
+    let mut sensor = Sensor::start(Setup { rules: &[("r.yaml", RULES)], config: edge, ..Setup::default() });
+    let socket = std::net::UdpSocket::bind("127.0.0.9:0").expect("a socket");
+    socket.send_to(b"<13>Oct 11 22:14:15 h a: x", sensor.udp).expect("sent");
+    sensor.wait("it is heard", |sensor| sensor.sum("roje_source_messages_total", "edge") == 1);
+    thread::sleep(Duration::from_secs(9));
+    // More is expected of one that was silent meanwhile, and of one that nobody knew.
+    let file = sensor.dir.path().join("roje.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    let fresh = "expect_every = \"6s\"\n[[source]]\nname = \"fresh\"\nnetworks = [\"127.0.0.8\"]\nexpect_every = \"6s\"\n";
+    fs::write(&file, text.replace(edge, &format!("{edge}{fresh}"))).expect("a configuration");
+    let start = Instant::now();
+    sensor.signal("HUP");
+    sensor.wait("both are watched", |sensor| {
+        sensor.samples().contains_key("roje_source_silent{source=\"fresh\"}")
+    });
+    sensor.wait("both are silent", |sensor| sensor.alerts().len() == 2);
+    assert!(start.elapsed() >= Duration::from_secs(6), "{:?}", start.elapsed());
+    sensor.wait("it shows", |sensor| sensor.sum("roje_source_silent", "") == 2);
+    fs::write(&file, text.replace(edge, "")).expect("a configuration");
+    sensor.signal("HUP");
+    let gauges = |sensor: &Sensor| {
+        let of_sources = ["last_seen_timestamp_seconds", "clock_skew_seconds", "format", "silent"];
+        let named =
+            |name: &str| of_sources.iter().any(|gauge| name.starts_with(&format!("roje_source_{gauge}{{")));
+        sensor.samples().keys().filter(|name| named(name)).count()
+    };
+    sensor.wait("nothing is told of sources that are no more", |sensor| gauges(sensor) == 0);
+    sensor.stop();
+}
+
+#[test]
 fn silence_is_an_alert_and_many_silences_are_one() {
     let mut config = String::from(
         "[[source]]\nname = \"alone\"\nnetworks = [\"127.0.0.9\"]\nexpect_every = \"2s\"\n\

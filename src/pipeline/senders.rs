@@ -231,17 +231,17 @@ impl State {
     pub(super) fn count_sources(&self) {
         let _guard = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = self.directory.load();
-        if directory.sources().is_empty() {
-            return;
-        }
-        let report = self.report(now());
-        let silent = self.silent.load();
         let metrics = &self.metrics;
         for gauge in
             [&metrics.source_last_seen, &metrics.source_skew, &metrics.source_format, &metrics.source_silent]
         {
             gauge.reset();
         }
+        if directory.sources().is_empty() {
+            return;
+        }
+        let report = self.report(now());
+        let silent = self.silent.load();
         for (index, source) in (0u16..).zip(directory.sources()) {
             let label = [source.name.as_str()];
             let Totals { messages, errors, dropped, lost, last, .. } =
