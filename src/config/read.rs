@@ -421,18 +421,28 @@ impl Reader<'_> {
             found.ok_or_else(|| choice("an unknown answer", text, ClientAuth::ALL.map(ClientAuth::name)))
         });
         let files = tls::Files { cert: cert?, key: key?, client_ca, crl, client_auth };
-        if let Err(error) = files.check() {
-            let stem = error.role.name();
-            let node = table.find(&format!("{stem}_file"));
+        let warnings = match files.check() {
+            Ok(warnings) => warnings,
+            Err(error) => {
+                let stem = error.role.name();
+                let node = table.find(&format!("{stem}_file"));
+                let place = node.map_or(place, |node| &node.place).clone();
+                let expected = match error.role {
+                    Role::Cert => "expected a certificate and its chain, in PEM",
+                    Role::Key => "expected the private key of the certificate, in PEM",
+                    Role::ClientCa => "expected the certificates of authorities, in PEM",
+                    Role::Crl => "expected revocation lists of these authorities",
+                };
+                self.problem("bad-certificate", &place, error.reason, expected);
+                return Some(files);
+            }
+        };
+        for warning in warnings {
+            let node = table.find(&format!("{}_file", warning.role.name()));
             let place = node.map_or(place, |node| &node.place).clone();
-            let expected = match error.role {
-                Role::Cert => "expected a certificate and its chain, in PEM",
-                Role::Key => "expected the private key of the certificate, in PEM",
-                Role::ClientCa => "expected the certificates of authorities, in PEM",
-                Role::Crl => "expected revocation lists of these authorities",
-            };
-            self.problem("bad-certificate", &place, error.reason, expected);
-        } else if let Some(node) = table.find("key_file")
+            self.warn("revocation", &place, warning.reason);
+        }
+        if let Some(node) = table.find("key_file")
             && world_readable(&files.key)
         {
             let place = node.place.clone();

@@ -117,6 +117,17 @@ struct Loaded {
     expiry: Vec<(Role, i64)>,
     /// Of what the files hold.
     digest: [u8; 32],
+    warnings: Vec<Warning>,
+}
+
+/// What will refuse clients though the files can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Warning {
+    /// The file to mend.
+    pub role: Role,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// A chain, a bundle of authorities, a key: kilobytes.
@@ -159,6 +170,11 @@ impl Tls {
         Arc::clone(&self.loaded.load().config)
     }
 
+    /// What was noticed when the files were read.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.loaded.load().warnings.clone()
+    }
+
     /// When the files run out, in seconds since 1970.
     pub fn expiry(&self) -> Vec<(Role, i64)> {
         self.loaded.load().expiry.clone()
@@ -184,8 +200,8 @@ impl Files {
     /// # Errors
     ///
     /// As [`Tls::load`].
-    pub fn check(&self) -> Result<(), TlsError> {
-        load(self).map(drop)
+    pub fn check(&self) -> Result<Vec<Warning>, TlsError> {
+        load(self).map(|loaded| loaded.warnings)
     }
 }
 
@@ -199,7 +215,7 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
         bad_key("no private key in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)".to_owned())
     })?;
-    let mut expiry = Vec::new();
+    let (mut expiry, mut warnings) = (Vec::new(), Vec::new());
     expiry.extend(first_end(&chain).map(|end| (Role::Cert, end)));
 
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -212,9 +228,9 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
             let authorities = certificates(path, &mut digest).map_err(bad_ca)?;
             expiry.extend(first_end(&authorities).map(|end| (Role::ClientCa, end)));
             let mut roots = RootCertStore::empty();
-            for authority in authorities {
+            for authority in &authorities {
                 roots
-                    .add(authority)
+                    .add(authority.clone())
                     .map_err(|error| bad_ca(format!("not usable as an authority: {error}")))?;
             }
             let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -223,6 +239,7 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
                 let lists =
                     revocations(path, &mut digest).map_err(|reason| refuse(Role::Crl, path, reason))?;
                 expiry.extend(first_update(&lists).map(|end| (Role::Crl, end)));
+                warnings = unlisted(&authorities, &lists, super::now() / 1_000_000_000);
                 verifier = verifier.with_crls(lists);
                 bad = (Role::Crl, path);
             }
@@ -244,7 +261,7 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
     // connections live long, so that little would be saved.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Loaded { config: Arc::new(config), expiry, digest: digest.finalize().into() })
+    Ok(Loaded { config: Arc::new(config), expiry, digest: digest.finalize().into(), warnings })
 }
 
 /// What is wrong with a certificate of ours, in words.
@@ -316,6 +333,46 @@ fn first_update(lists: &[CertificateRevocationListDer<'_>]) -> Option<i64> {
     });
     updates.min()
 }
+
+/// Where lists are given, one is needed for each authority: what is not known to be good is refused.
+fn unlisted(
+    authorities: &[CertificateDer<'_>],
+    lists: &[CertificateRevocationListDer<'_>],
+    now: i64,
+) -> Vec<Warning> {
+    use x509_cert::certificate::Rfc5280;
+    let warn = |reason| Warning { role: Role::Crl, reason };
+    let lists: Vec<_> = lists
+        .iter()
+        .filter_map(|list| x509_cert::crl::CertificateList::<Rfc5280>::from_der(list).ok())
+        .map(|list| list.tbs_cert_list)
+        .collect();
+    let mut warnings = Vec::new();
+    for authority in authorities {
+        let Ok(authority) = x509_cert::Certificate::from_der(authority) else { continue };
+        let subject = authority.tbs_certificate().subject();
+        if !lists.iter().any(|list| list.issuer == *subject) {
+            warnings.push(warn(format!("no revocation list of {subject}: its clients are refused")));
+        }
+    }
+    for list in &lists {
+        if let Some(end) = list.next_update.and_then(seconds).filter(|end| *end < now) {
+            let days = (now - end) / 86_400;
+            let issuer = &list.issuer;
+            warnings.push(warn(format!(
+                "the revocation list of {issuer} should have been replaced {days} days ago"
+            )));
+        }
+    }
+    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(warn(format!("so it is with {more} more")));
+    }
+    warnings
+}
+
+/// Warnings of one file; a bundle of every authority there is would fill the screen.
+const MAX_WARNINGS: usize = 8;
 
 fn seconds(time: x509_cert::time::Time) -> Option<i64> {
     i64::try_from(time.to_unix_duration().as_secs()).ok()
@@ -444,6 +501,64 @@ mod tests {
         assert_ne!(
             Identity::named(vec!["a".into()]).unwrap().number(),
             Identity::named(vec!["b".into()]).unwrap().number()
+        );
+    }
+
+    #[test]
+    fn authorities_without_a_list_and_lists_of_yesterday_are_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let authority = |name: &str| {
+            let mut authority = params(&[], Some(name));
+            authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+            CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap()
+        };
+        let list = |issuer: &CertifiedIssuer<'_, KeyPair>, until: i32| {
+            let params = rcgen::CertificateRevocationListParams {
+                this_update: rcgen::date_time_ymd(2020, 1, 1),
+                next_update: rcgen::date_time_ymd(until, 1, 1),
+                crl_number: rcgen::SerialNumber::from(1u64),
+                issuing_distribution_point: None,
+                revoked_certs: Vec::new(),
+                key_identifier_method: rcgen::KeyIdMethod::Sha256,
+            };
+            params.signed_by(issuer).unwrap().pem().unwrap()
+        };
+        let (cert, _, key) = signed(&params(&["sensor.example"], None));
+        let (one, two) = (authority("One"), authority("Two"));
+        let files = Files {
+            cert: write("cert", &cert),
+            key: write("key", &key),
+            client_ca: Some(write("ca", &format!("{}{}", one.pem(), two.pem()))),
+            crl: Some(write("crl", &format!("{}{}", list(&one, 2090), list(&two, 2090)))),
+            client_auth: ClientAuth::Required,
+        };
+        let warnings = |files: &Files| -> Vec<String> {
+            files.check().unwrap().iter().map(|warning| warning.reason.clone()).collect()
+        };
+        assert_eq!(warnings(&files), Vec::<String>::new());
+        write("crl", &list(&one, 2021));
+        let found = warnings(&files);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0], "no revocation list of CN=Two: its clients are refused");
+        assert!(
+            found[1].starts_with("the revocation list of CN=One should have been replaced "),
+            "{found:?}"
+        );
+        let tls = Tls::load(files.clone()).unwrap();
+        assert_eq!(tls.warnings().len(), 2);
+        write("crl", &format!("{}{}", list(&one, 2090), list(&two, 2090)));
+        assert_eq!(tls.reload(None), Ok(true));
+        assert_eq!(tls.warnings(), []);
+        assert_eq!(
+            warnings(&Files { crl: None, ..files }),
+            Vec::<String>::new(),
+            "where none is given, none is asked"
         );
     }
 

@@ -165,7 +165,12 @@ fn reload_certificates(state: &State, asked: bool) -> bool {
             config.inputs.iter().find(|one| one.name == input.name).and_then(|one| one.tls.clone())
         };
         match tls.reload(files) {
-            Ok(true) => tracing::info!(input = input.name, "certificates reloaded"),
+            Ok(true) => {
+                tracing::info!(input = input.name, "certificates reloaded");
+                for warning in tls.warnings() {
+                    tracing::warn!(input = input.name, "{warning}");
+                }
+            }
             Ok(false) if asked => tracing::info!(input = input.name, "certificates unchanged"),
             Ok(false) => (),
             Err(error) => {
