@@ -7,14 +7,17 @@
 
 use super::{Message, Nanos, now, udp};
 use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::{Gid, Group, Uid, User};
+use std::fs::TryLockError;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Who may write to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,9 @@ pub fn bind_datagram(path: &Path, access: &Access) -> io::Result<(UnixDatagram, 
 
 fn bind<S>(path: &Path, access: &Access, open: impl Fn(&Path) -> io::Result<S>) -> io::Result<(S, Place)> {
     let owner = owner(access)?;
+    // Two sensors that start at once must not both find the same socket stale: the second would remove
+    // the one that the first has just opened.
+    let _one_at_a_time = lock(path)?;
     let socket = match open(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             remove_stale(path)?;
@@ -81,14 +87,51 @@ fn bind<S>(path: &Path, access: &Access, open: impl Fn(&Path) -> io::Result<S>) 
         other => other?,
     };
     let mut place = Place { path: path.to_owned(), file: file(path)? };
-    if owner != (None, None) {
-        nix::unistd::chown(path, owner.0, owner.1)
-            .map_err(|error| io::Error::other(format!("the socket cannot be given to its owner: {error}")))?;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))?;
+    give(path, owner, access.mode)?;
     // Owner and mode changed it.
     place.file = file(path)?;
     Ok((socket, place))
+}
+
+/// How long another may take to open its socket in the same folder.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Holds the folder of a socket; no file is left behind.
+fn lock(path: &Path) -> io::Result<Option<std::fs::File>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder that may be entered and not be read is no reason not to listen.
+    let Ok(folder) = std::fs::File::open(folder) else { return Ok(None) };
+    let start = Instant::now();
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(ErrorKind::WouldBlock, "another process holds the folder locked"));
+            }
+            // Not every file system knows locks.
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+}
+
+/// Gives a socket its owner and its mode: what stands at the path, never what a link there leads to.
+fn give(path: &Path, owner: (Option<Uid>, Option<Gid>), mode: u32) -> io::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let handle = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if !handle.metadata()?.file_type().is_socket() {
+        return Err(io::Error::other("something else was put in the place of the socket"));
+    }
+    if owner != (None, None) {
+        nix::unistd::fchownat(&handle, "", owner.0, owner.1, AtFlags::AT_EMPTY_PATH)
+            .map_err(|error| io::Error::other(format!("the socket cannot be given to its owner: {error}")))?;
+    }
+    // The mode of a handle like this one is changed through its name under /proc, which is no link that
+    // anybody could have put there.
+    let name = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    std::fs::set_permissions(name, std::fs::Permissions::from_mode(mode))
 }
 
 /// Removes a socket on which nobody listens; anything else stays.
@@ -97,11 +140,15 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
         return in_use("the path exists and is not a socket");
     }
-    // Which kind it is of nobody tells but the attempt: a socket of the other kind is EPROTOTYPE.
-    let refused =
-        |result: io::Result<()>| result.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
-    let datagram = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
-    if refused(datagram) || refused(UnixStream::connect(path).map(drop)) {
+    // Which kind it is of nobody tells but the attempt: a socket of the other kind is EPROTOTYPE. A
+    // listener whose queue is full would make us wait for as long as it is.
+    let address = socket2::SockAddr::unix(path)?;
+    let refused = |kind: socket2::Type| -> io::Result<bool> {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, kind, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.connect(&address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
+    };
+    if refused(socket2::Type::DGRAM)? || refused(socket2::Type::STREAM)? {
         return std::fs::remove_file(path);
     }
     in_use("another process listens there")
@@ -248,6 +295,74 @@ mod tests {
         let error = bind_stream(&file, &access).unwrap_err();
         assert_eq!(error.to_string(), "the path exists and is not a socket");
         assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn one_of_many_that_start_at_once_replaces_a_stale_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for round in 0..50 {
+            drop(UnixListener::bind(&path).unwrap());
+            let start = std::sync::Barrier::new(4);
+            let opened: Vec<_> = std::thread::scope(|scope| {
+                let starters: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            bind_stream(&path, &Access::default())
+                        })
+                    })
+                    .collect();
+                starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+            });
+            assert_eq!(opened.iter().filter(|one| one.is_ok()).count(), 1, "round {round}: {opened:?}");
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_listener_that_is_busy_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let address = socket2::SockAddr::unix(&path).unwrap();
+        let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let busy = socket();
+        busy.bind(&address).unwrap();
+        busy.listen(0).unwrap();
+        let waiting: Vec<_> = (0..10)
+            .map(|_| {
+                let socket = socket();
+                socket.set_nonblocking(true).unwrap();
+                socket.connect(&address).map(|()| socket)
+            })
+            .collect();
+        assert!(waiting.iter().any(Result::is_err), "its queue is full");
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let result = bind_stream(&path, &Access::default());
+            tell.send(result.map(drop).unwrap_err().to_string())
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap(), "another process listens there");
+    }
+
+    #[test]
+    fn what_a_link_leads_to_gets_no_other_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("precious"), folder.path().join("log"));
+        std::fs::write(&target, "").unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let user = (Some(Uid::current()), None);
+        for path in [&link, &target] {
+            let error = give(path, user, 0o666).unwrap_err();
+            assert_eq!(error.to_string(), "something else was put in the place of the socket");
+        }
+        assert_eq!(mode(&target), 0o600);
+        std::fs::remove_file(&link).unwrap();
+        let socket = UnixDatagram::bind(&link).unwrap();
+        give(&link, user, 0o640).unwrap();
+        assert_eq!(mode(&link), 0o640);
+        drop(socket);
     }
 
     #[test]
