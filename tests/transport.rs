@@ -613,6 +613,44 @@ fn gibberish_to_the_tls_port_costs_little() {
     server.sensor.stop();
 }
 
+#[test]
+fn slow_handshakes_leave_the_others_their_turn() {
+    let plain = free_tcp();
+    let input = format!("[[input]]\nname = \"plain\"\nlisten = \"tcp://{plain}\"\nformat = \"syslog\"\n");
+    let mut server = tls_sensor("handshake_timeout = \"15s\"\n", &input);
+    let tls = server.tls;
+    let config = client_config(&server.authority.pem(), None, BOTH);
+    let mut established = connect(tls, &config);
+    established.write_all(format!("{LINE}\n").as_bytes()).expect("sent");
+    let mut beside = TcpStream::connect(plain).expect("a connection");
+    // Each begins a handshake and never goes on: 3,000, of which each of 15 addresses has 200.
+    let slow: Vec<TcpStream> = (0..3200)
+        .filter(|number| number % 16 != 9)
+        .map(|number| {
+            let mut stream = connect_from(number, tls);
+            stream.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("sent");
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    for _ in 0..20 {
+        send(connect(tls, &config), LINE).expect("accepted");
+        established.write_all(format!("{LINE}\n").as_bytes()).expect("sent");
+        beside.write_all(format!("{LINE}\n").as_bytes()).expect("sent");
+    }
+    let sensor = &mut server.sensor;
+    sensor.wait("all are heard", |sensor| sensor.received("tls") == 41 && sensor.received("plain") == 20);
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    let ended = |sensor: &Sensor, reason| closed(sensor, "tls", reason);
+    sensor.wait("the slow ones are ended", |sensor| {
+        ended(sensor, "handshake_timeout") + ended(sensor, "handshake_limit") == 3000
+    });
+    // 32 of each address begin; some of the others find a place that is left just before their own end.
+    assert!(ended(sensor, "handshake_limit") > 0, "{:#?}", sensor.samples());
+    drop(slow);
+    server.sensor.stop();
+}
+
 fn roje(args: &[&str]) -> (i32, String, String) {
     let output =
         std::process::Command::new(env!("CARGO_BIN_EXE_roje")).args(args).output().expect("roje runs");

@@ -148,6 +148,8 @@ pub enum Closed {
     ProxyInvalid,
     /// The PROXY header or the TLS handshake took too long.
     HandshakeTimeout,
+    /// So many handshakes were under way that this one did not begin in time.
+    HandshakeLimit,
     /// What came was not TLS.
     NotTls,
     /// No version or cipher in common.
@@ -168,7 +170,7 @@ pub enum Closed {
 
 impl Closed {
     /// Every reason.
-    pub const ALL: [Closed; 18] = [
+    pub const ALL: [Closed; 19] = [
         Closed::Limit,
         Closed::AddressLimit,
         Closed::Denied,
@@ -179,6 +181,7 @@ impl Closed {
         Closed::ProxyRefused,
         Closed::ProxyInvalid,
         Closed::HandshakeTimeout,
+        Closed::HandshakeLimit,
         Closed::NotTls,
         Closed::TlsIncompatible,
         Closed::TlsAlert,
@@ -202,6 +205,7 @@ impl Closed {
             Closed::ProxyRefused => "proxy_refused",
             Closed::ProxyInvalid => "proxy_invalid",
             Closed::HandshakeTimeout => "handshake_timeout",
+            Closed::HandshakeLimit => "handshake_limit",
             Closed::NotTls => "not_tls",
             Closed::TlsIncompatible => "tls_incompatible",
             Closed::TlsAlert => "tls_alert",
@@ -269,6 +273,8 @@ pub struct Stats {
     held: AtomicU64,
     /// Connections open now of each address that has some: no more entries than connections.
     addresses: Mutex<HashMap<IpAddr, u64>>,
+    /// TLS handshakes under way of each address that has some.
+    handshakes: Mutex<HashMap<IpAddr, u64>>,
     /// The last peer of each reason that is the peer's fault or the configuration's.
     refused: Mutex<HashMap<Closed, SocketAddr>>,
 }
@@ -575,6 +581,11 @@ impl<H: Handler + 'static> Worker<H> {
         if self.stop.is_set() {
             return Ok(());
         }
+        let turn = tokio::select! {
+            biased;
+            turn = self.turn(*peer, deadline) => turn?,
+            () = &mut stopped => return Ok(()),
+        };
         let handshake = TlsAcceptor::from(tls.config()).accept(stream);
         let mut stream = tokio::select! {
             biased;
@@ -585,12 +596,35 @@ impl<H: Handler + 'static> Worker<H> {
             },
             () = &mut stopped => return Ok(()),
         };
+        drop(turn);
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = certificate.and_then(|certificate| Identity::of(certificate)).map(Arc::new);
         let result = self.connection(&mut stream, Some(*peer), identity).await;
         // RFC 5425 §4.4: whoever closes says so. A peer that does not read is not waited for.
         let _ = timeout(FAREWELL, stream.shutdown()).await;
         result
+    }
+
+    /// Waits until few enough handshakes are under way, of all and of this address; one that waits costs
+    /// nothing but its place.
+    async fn turn(&self, peer: SocketAddr, deadline: Instant) -> Result<Turn, Closed> {
+        let address = network(peer.ip());
+        loop {
+            {
+                let stats = &self.stats;
+                let mut handshakes = stats.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+                let all: u64 = handshakes.values().sum();
+                let own = handshakes.get(&address).copied().unwrap_or_default();
+                if own < HANDSHAKES.0 && all < HANDSHAKES.1 {
+                    handshakes.insert(address, own + 1);
+                    return Ok(Turn { stats: Arc::clone(stats), address });
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(Closed::HandshakeLimit);
+            }
+            sleep(TURN).await;
+        }
     }
 
     /// Finds out whom a connection speaks for, and takes the PROXY header off it.
@@ -654,6 +688,31 @@ impl<H: Handler + 'static> Worker<H> {
             _ if proxy => Err(Closed::ProxyInvalid),
             proxy::Header::Absent => Ok(Proxied::Direct),
             _ => Err(Closed::ProxyRefused),
+        }
+    }
+}
+
+/// Handshakes under way at one time, of one address and in all. One that goes well takes milliseconds, so
+/// that many a second get their turn; those that never end share these places.
+const HANDSHAKES: (u64, u64) = (32, 512);
+
+/// How often whoever waits for a turn looks again.
+const TURN: Duration = Duration::from_millis(100);
+
+/// A handshake under way.
+struct Turn {
+    stats: Arc<Stats>,
+    address: IpAddr,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut handshakes = self.stats.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = handshakes.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                handshakes.remove(&self.address);
+            }
         }
     }
 }
