@@ -104,7 +104,7 @@ metrics! {
     input_connections: IntGaugeVec = "roje_input_connections" ["input"] "Connections open now.";
     input_receive_buffer: IntGaugeVec = "roje_input_receive_buffer_bytes" ["input"] "Receive buffer granted by the kernel.";
     input_connections_closed: IntCounterVec = "roje_input_connections_closed_total" ["input", "reason"] "Connections that the sensor closed.";
-    tls_certificate_expiry: IntGaugeVec = "roje_tls_certificate_expiry_timestamp_seconds" ["input", "role"] "When the first certificate of a file ends, or a revocation list should have been replaced.";
+    tls_certificate_expiry: IntGaugeVec = "roje_tls_certificate_expiry_timestamp_seconds" ["input", "file", "role"] "When the first certificate of a file ends, or a revocation list should have been replaced.";
     decoded: IntCounterVec = "roje_decoded_total" ["input", "format"] "Messages decoded.";
     decode_errors: IntCounterVec = "roje_decode_errors_total" ["input", "reason"] "Messages that could not be decoded; they are matched raw.";
     flow_records: IntCounterVec = "roje_flow_records_total" ["input"] "Flow records read, options records and counter samples included.";

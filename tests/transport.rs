@@ -140,8 +140,10 @@ fn tls_1_2_and_1_3_carry_messages_and_a_certificate_selects_the_source() {
         assert_eq!(alert["tls"]["client"]["x509"]["alternative_names"][0], "fw2.example");
     }
     let expiry = server.sensor.samples();
-    for role in ["cert", "client_ca", "crl"] {
-        let name = format!("roje_tls_certificate_expiry_timestamp_seconds{{input=\"tls\",role=\"{role}\"}}");
+    for (role, file) in [("cert", "cert.pem"), ("client_ca", "ca.pem"), ("crl", "crl.pem")] {
+        let path = server.folder.path().join(file).display().to_string();
+        let labels = format!("file=\"{path}\",input=\"tls\",role=\"{role}\"");
+        let name = format!("roje_tls_certificate_expiry_timestamp_seconds{{{labels}}}");
         assert!(expiry.get(&name).is_some_and(|end| *end > 1.8e9), "{role}: {expiry:#?}");
     }
     server.sensor.stop();

@@ -176,8 +176,11 @@ impl Tls {
     }
 
     /// When the files run out, in seconds since 1970.
-    pub fn expiry(&self) -> Vec<(Role, i64)> {
-        self.loaded.load().expiry.clone()
+    pub fn expiry(&self) -> Vec<(Role, PathBuf, i64)> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = |role| files.paths().find(|(one, _)| *one == role).map(|(_, path)| path.clone());
+        let expiry = &self.loaded.load().expiry;
+        expiry.iter().filter_map(|(role, end)| Some((*role, path(*role)?, *end))).collect()
     }
 }
 
@@ -585,7 +588,7 @@ mod tests {
         let (empty, broken) = (write("empty", ""), write("broken", "-----BEGIN CERTIFICATE-----\n???\n"));
         let nowhere = folder.path().join("nowhere");
         let tls = Tls::load(good.clone()).unwrap();
-        assert!(tls.expiry().iter().map(|(role, _)| *role).eq([Role::Cert, Role::ClientCa]));
+        assert!(tls.expiry().iter().map(|(role, ..)| *role).eq([Role::Cert, Role::ClientCa]));
         assert!(!tls.reload(None).unwrap(), "nothing changed");
         for (name, files, role, reason) in [
             ("no file", Files { cert: nowhere.clone(), ..good.clone() }, Role::Cert, "cannot be read"),

@@ -495,6 +495,8 @@ impl State {
     /// Brings up to date what is read rather than counted: kernel drops, connections, the spool.
     fn refresh(&self) {
         let _guard = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Files that are no longer named have no end that matters.
+        self.metrics.tls_certificate_expiry.reset();
         for input in &self.inputs {
             let label = [input.name.as_str()];
             let counter = self.metrics.input_kernel_dropped.with_label_values(&label);
@@ -513,8 +515,9 @@ impl State {
                 }
             }
             input.tell_refused();
-            for (role, end) in input.tls.iter().flat_map(|tls| tls.expiry()) {
-                let label = [input.name.as_str(), role.name()];
+            for (role, path, end) in input.tls.iter().flat_map(|tls| tls.expiry()) {
+                let path = path.to_string_lossy();
+                let label = [input.name.as_str(), &path, role.name()];
                 self.metrics.tls_certificate_expiry.with_label_values(&label).set(end);
             }
         }
