@@ -1,6 +1,7 @@
 //! `roje sources`: who sends to the running sensor.
 
 use super::{OutputFormat, SourcesArgs, loading, terminal};
+use crate::alert::escape_json;
 use serde_json::Value;
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,10 +15,20 @@ pub fn run(args: &SourcesArgs) -> anyhow::Result<ExitCode> {
         .ok_or_else(|| anyhow::anyhow!("no sensor answers on http://{address}; `roje run` starts one"))?;
     let mut out = std::io::stdout().lock();
     match args.format {
-        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+        OutputFormat::Json => out.write_all(&json(&report)?)?,
         OutputFormat::Text => writeln!(out, "{}", text(&report))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// JSON whose names, which senders choose, command no terminal.
+fn json(report: &Value) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for line in serde_json::to_string_pretty(report)?.lines() {
+        escape_json(line.as_bytes(), &mut out);
+        out.push(b'\n');
+    }
+    Ok(out)
 }
 
 fn text(report: &Value) -> String {
@@ -129,5 +140,30 @@ fn span(seconds: i64) -> String {
         (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
         (0, _, _) => format!("{hours}h {minutes}m"),
         _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_certificates_forge_no_rows_and_command_no_terminal() {
+        let name = "a\nforged  10.0.0.1  tcp\tx\u{1b}[2J\u{9b}1m\u{202e}b";
+        let report = serde_json::json!({
+            "at": "2026-01-15T12:00:00Z",
+            "senders": 1,
+            "forgotten": {"senders": 0},
+            "sources": [{"name": name, "address": "192.0.2.1", "input": "tls", "messages": 1}],
+        });
+        let table = text(&report);
+        assert_eq!(table.lines().count(), 2, "{table}");
+        let printed = String::from_utf8(json(&report).unwrap()).unwrap();
+        for printed in [&table, &printed] {
+            let steers = |c: char| c != '\n' && crate::alert::commands_terminal(c);
+            assert!(!printed.contains(steers), "{printed:?}");
+        }
+        let again: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(again, report, "the same JSON");
     }
 }

@@ -84,7 +84,8 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header.iter().map(|name| name.to_string()));
     for row in rows {
-        table.add_row(row.iter().map(|cell| escape(cell)));
+        // A name with a line end in it would look like a row of its own.
+        table.add_row(row.iter().map(|cell| escape(cell).replace('\n', "\\n").replace('\t', "\\t")));
     }
     for index in 0..header.len() {
         let numbers =
