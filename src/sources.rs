@@ -54,8 +54,9 @@ const SAMPLES: usize = 5;
 /// Reading a stamp takes as long as decoding: a worker does it for a hundred senders a second at most.
 const SAMPLE_PAUSE: Nanos = SECOND / 100;
 
-/// Bytes of a message that are looked at for its stamp.
-const STAMPED: usize = 4096;
+/// A message without a stamp in front is decoded for the one in its body, if it is not longer than this;
+/// a cut one would be no JSON.
+const STAMPED: usize = 16 << 10;
 
 /// Rates are of about the last minute, in seconds.
 const MINUTE: f64 = 60.0;
@@ -85,6 +86,8 @@ struct Slot {
     skew: Option<Skew>,
     /// A stamp of this sender is to be read.
     due: bool,
+    /// One was looked for.
+    looked: bool,
 }
 
 const EMPTY: Slot = Slot {
@@ -98,6 +101,7 @@ const EMPTY: Slot = Slot {
     format: "",
     skew: None,
     due: true,
+    looked: false,
 };
 
 /// How far a stamp was ahead of its receipt.
@@ -205,9 +209,14 @@ impl Count {
 
     /// Looks at the stamp of a syslog message.
     pub fn stamp(&mut self, message: &[u8], received: Nanos) {
-        self.sampled = received;
-        // Its stamp stands in front; what a sender writes behind it must not cost more.
-        let message = message.get(..STAMPED).unwrap_or(message);
+        self.looked(received);
+        // What a sender writes behind its stamp must not cost more.
+        let header = syslog::header(message).ok().filter(|header| header.stamp.is_some());
+        let message = match header {
+            Some(header) => message.get(..header.message.start as usize).unwrap_or(message),
+            None if message.len() <= STAMPED => message,
+            None => return,
+        };
         let mut read = |timezone: TimeZone| {
             let reference = syslog::Reference { now: received, timezone };
             syslog::decode(message, &reference, &mut self.fields).ok()?;
@@ -225,12 +234,18 @@ impl Count {
 
     /// Notes what the sender's clock said when a message was received.
     pub fn time(&mut self, sent: Nanos, received: Nanos, zoned: bool) {
-        self.sampled = received;
+        self.looked(received);
         let slot = &mut self.slots[self.current];
         let seconds = sent.saturating_sub(received) / SECOND;
         let seconds = i32::try_from(seconds).unwrap_or(if seconds < 0 { i32::MIN } else { i32::MAX });
         slot.skew = Some(Skew { seconds, zoned });
-        slot.due = false;
+    }
+
+    /// A stamp was looked for; one that is not there is not looked for in each message.
+    fn looked(&mut self, received: Nanos) {
+        self.sampled = received;
+        let slot = &mut self.slots[self.current];
+        (slot.due, slot.looked) = (false, true);
     }
 
     /// The batch ends: adds it to the table.
@@ -269,6 +284,8 @@ struct Row {
     format: &'static str,
     rate: Rate,
     skews: Skews,
+    /// When a stamp was last looked for.
+    looked: Option<Nanos>,
 }
 
 /// What is added up.
@@ -439,7 +456,10 @@ impl Table {
         if let Some(skew) = slot.skew {
             row.skews.add(skew, slot.received);
         }
-        row.skews.count == 0 || !(0..SAMPLE_EVERY).contains(&slot.received.saturating_sub(row.skews.at))
+        if slot.looked {
+            row.looked = Some(slot.received);
+        }
+        row.looked.is_none_or(|at| !(0..SAMPLE_EVERY).contains(&slot.received.saturating_sub(at)))
     }
 
     fn row(&mut self, place: usize) -> Option<&mut Row> {
@@ -460,6 +480,7 @@ impl Table {
             format: "",
             rate: Rate::default(),
             skews: Skews::default(),
+            looked: None,
         };
         if !self.traces.is_empty() && self.traces.contains(self.trace(key)) {
             return self.keep(row, received);
@@ -1055,6 +1076,43 @@ mod tests {
         let mut heard = [Heard::default()];
         lock(&count.table()).heard(&mut heard);
         assert_eq!(heard[0].messages, 2);
+    }
+
+    #[test]
+    fn long_messages_have_a_stamp_and_one_that_is_not_there_is_not_looked_for_each_time() {
+        let long = "x".repeat(60_000);
+        for (name, line, skew) in [
+            (
+                "JSON behind a header",
+                format!("<34>1 2023-11-14T22:14:20Z h a - - - {{\"a\":\"{long}\"}}"),
+                Some(60),
+            ),
+            ("text behind a header", format!("<34>Nov 14 22:14:20 h a: {long}"), Some(60)),
+            (
+                "JSON alone",
+                format!("{{\"@timestamp\":\"2023-11-14T22:14:20Z\",\"message\":\"{}\"}}", "x".repeat(8000)),
+                Some(60),
+            ),
+            ("no stamp", "<34>h a: x".to_owned(), None),
+            ("no stamp in much", format!("<34>h a: {long}"), None),
+        ] {
+            let mut count = Count::new();
+            let mut looked = 0;
+            for second in 0..30 {
+                for part in 0..10 {
+                    let received = START + second * SECOND + part * SECOND / 10;
+                    count.message(peer(1), None, received);
+                    if count.wants_time() {
+                        looked += 1;
+                        count.stamp(line.as_bytes(), received - second * SECOND - part * SECOND / 10);
+                    }
+                    count.flush(None);
+                }
+            }
+            let report = report_of(&[&count], &Arc::default(), &TimeZone::UTC, START + 30 * SECOND);
+            assert_eq!(report.senders[0].skew, skew, "{name}");
+            assert!((3..=30).contains(&looked), "{name}: {looked}");
+        }
     }
 
     #[test]
