@@ -10,7 +10,7 @@ pub mod framing;
 pub mod listen;
 mod passed;
 pub mod pcap;
-mod proxy;
+pub mod proxy;
 pub mod send;
 pub mod stream;
 pub mod tls;
