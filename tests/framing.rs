@@ -4,9 +4,15 @@
 use roje::input::file::{self, Kind};
 use roje::input::framing::{Assembler, Delimiters};
 use roje::input::pcap::{Capture, CaptureStats};
-use roje::input::{Format, MAX_MESSAGE};
+use roje::input::stream::{self, Handler, Listener, Options};
+use roje::input::{Format, MAX_MESSAGE, Message, Stop};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 fn data(path: &str) -> PathBuf {
     let root = std::env::var_os("ROJE_DATA").expect("ROJE_DATA must name the folder of test data");
@@ -131,6 +137,81 @@ fn telegraf_streams() {
         streams += 1;
     }
     assert!(streams >= 11, "{streams}");
+}
+
+/// What a listener hands on, by the port of the sender.
+type Received = Arc<Mutex<HashMap<u16, Vec<(Vec<u8>, bool)>>>>;
+
+struct Collector(Received);
+
+impl Handler for Collector {
+    fn messages(&mut self, messages: &[Message<'_>]) {
+        let mut received = self.0.lock().unwrap();
+        for message in messages {
+            let port = message.peer.expect("a sender").port();
+            received.entry(port).or_default().push((message.bytes.to_vec(), message.truncated));
+        }
+    }
+}
+
+/// Sends a vector to a listener, whole and cut at every byte, each on a connection of its own; every one
+/// gives what the framer alone gives. Returns how many connections there were.
+fn over_a_socket(name: &str, max_message: usize, input: &[u8], pieces: usize) -> usize {
+    let expected = cut(Delimiters::Stream, max_message, &[input]);
+    let listener = stream::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (received, stats, stop) = (Received::default(), Arc::default(), Stop::new());
+    let server = {
+        let (handler, stop) = (Collector(Arc::clone(&received)), stop.clone());
+        let options = Options { max_message, ..Options::default() };
+        std::thread::spawn(move || stream::run(Listener::Tcp(listener), options, handler, stop, stats))
+    };
+    let step = input.len().div_ceil(pieces).max(1);
+    let cuts: Vec<usize> = (0..=input.len()).step_by(step).collect();
+    for at in &cuts {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_nodelay(true).unwrap();
+        let port = client.local_addr().unwrap().port();
+        client.write_all(&input[..*at]).unwrap();
+        // The first piece is read before the second one comes.
+        std::thread::sleep(Duration::from_millis(1));
+        client.write_all(&input[*at..]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        let found = received.lock().unwrap().remove(&port).unwrap_or_default();
+        assert_eq!(found, expected, "{name} cut at {at}");
+    }
+    stop.set();
+    server.join().unwrap().unwrap();
+    assert!(received.lock().unwrap().is_empty(), "{name}: more came than was sent");
+    cuts.len()
+}
+
+#[test]
+fn every_vector_over_a_socket() {
+    let mut connections = 0;
+    for vector in &json("syslog/go-syslog/octet-counting.json") {
+        let (name, input) = (vector["description"].as_str().unwrap(), vector["input"].as_str().unwrap());
+        let limit = vector["max_message_length"].as_u64().map_or(MAX_MESSAGE, |limit| limit as usize);
+        connections += over_a_socket(name, limit, input.as_bytes(), usize::MAX);
+    }
+    for vector in &json("syslog/go-syslog/non-transparent.json") {
+        for trailer in ["\n", "\0"] {
+            let input = vector["input"].as_str().unwrap().replace("%[1]s", trailer);
+            let name = vector["description"].as_str().unwrap();
+            connections += over_a_socket(name, MAX_MESSAGE, input.as_bytes(), usize::MAX);
+        }
+    }
+    for entry in std::fs::read_dir(data("syslog/telegraf")).unwrap() {
+        let folder = entry.unwrap().path();
+        let Ok(settings) = std::fs::read_to_string(folder.join("telegraf.conf")) else { continue };
+        if settings.contains("tcp://") {
+            let input = std::fs::read(folder.join("input.txt")).unwrap();
+            // The longest are cut in a thousand places.
+            connections += over_a_socket(&folder.display().to_string(), MAX_MESSAGE, &input, 1000);
+        }
+    }
+    assert!(connections > 1000, "{connections}");
 }
 
 /// Reads a capture to its end; the formats of its datagrams, and the counters.
