@@ -97,8 +97,13 @@ impl Watchers {
     fn arm(paths: &[PathBuf], events: &Sender<()>) -> Watchers {
         let mut native = notify::recommended_watcher(handler(events.clone())).ok();
         let mut left = Vec::new();
-        for path in paths {
-            let (place, mode) = place(path);
+        let mut places: Vec<(PathBuf, RecursiveMode)> = paths.iter().map(|path| place(path)).collect();
+        for above in paths.iter().flat_map(|path| links(path)) {
+            if !places.iter().any(|(place, _)| *place == above) {
+                places.push((above, RecursiveMode::NonRecursive));
+            }
+        }
+        for (place, mode) in places {
             let told = native.as_mut().is_some_and(|native| native.watch(&place, mode).is_ok());
             if !told || is_remote(&place) {
                 left.push((place, mode));
@@ -148,6 +153,16 @@ fn place(path: &Path) -> (PathBuf, RecursiveMode) {
         Some(above) if !above.as_os_str().is_empty() => (above.to_owned(), RecursiveMode::NonRecursive),
         _ => (PathBuf::from("."), RecursiveMode::NonRecursive),
     }
+}
+
+/// The folders of the links that a path leads through: one that is made to lead elsewhere changes nothing
+/// in the folder it led to.
+fn links(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let links = path.ancestors().filter(|one| one.is_symlink());
+    links.filter_map(Path::parent).map(|above| match above.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => above.to_owned(),
+    })
 }
 
 /// The kernel is silent about what other machines change.
@@ -206,6 +221,30 @@ mod tests {
         // in two.
         let further = (0..20).take_while(|_| calls.recv_timeout(Duration::from_millis(500)).is_ok()).count();
         assert!(further < 20);
+        drop(watch);
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_by_its_link_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["v1", "v2", "v3"] {
+            fs::create_dir(dir.path().join(version)).unwrap();
+            fs::write(dir.path().join(version).join("cert.pem"), version).unwrap();
+        }
+        let current = dir.path().join("current");
+        std::os::unix::fs::symlink("v1", &current).unwrap();
+        let (told, calls) = unbounded();
+        let changed = move || {
+            let _ = told.send(());
+        };
+        let watch = start(vec![current.join("cert.pem")], Duration::from_millis(50), changed).unwrap();
+        for version in ["v2", "v3"] {
+            // As those do who renew: all files at once.
+            std::os::unix::fs::symlink(version, dir.path().join("next")).unwrap();
+            fs::rename(dir.path().join("next"), &current).unwrap();
+            assert!(wait(&calls), "{version}");
+            while calls.recv_timeout(Duration::from_millis(300)).is_ok() {}
+        }
         drop(watch);
     }
 
