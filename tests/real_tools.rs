@@ -738,7 +738,7 @@ fn softflowd_exports_netflow_5_9_and_ipfix() {
 
 #[test]
 fn softflowd_exports_ipfix_over_tcp() {
-    let listen = sensor::free_tcp();
+    let listen = free_tcp();
     let config = format!("[[input]]\nname = \"ipfix\"\nlisten = \"tcp://{listen}\"\nformat = \"flow\"\n");
     let setup = Setup { rules: &[("planted.yaml", RULES)], config: &config, ..Setup::default() };
     let mut sensor = Sensor::start(setup);
