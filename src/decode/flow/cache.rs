@@ -9,8 +9,8 @@
 use super::Limits;
 use super::clock::SECOND;
 use super::lru::Lru;
-use super::sampling::Sampling;
-use super::status::{ExporterStatus, Track};
+use super::sampling::{self, Sampling};
+use super::status::{ExporterStatus, Seen, Track};
 use super::template::{Spec, Template, Traits};
 use crate::input::Nanos;
 use std::net::IpAddr;
@@ -92,6 +92,10 @@ pub(super) struct Domain {
     pub(super) sampling: Sampling,
     /// When the exporter started, if an options record said so.
     pub(super) boot: Option<Nanos>,
+    /// When an options record told the last of this.
+    pub(super) told: Nanos,
+    /// It was told to an earlier run of the sensor, and nothing of it has been told since.
+    pub(super) restored: bool,
 }
 
 /// What happened to templates, since the decoder was made.
@@ -119,6 +123,8 @@ pub(super) struct Found<'a> {
     pub(super) template: &'a Template,
     pub(super) restored: bool,
     pub(super) domain: &'a mut Domain,
+    /// The rate of all domains of the exporter, 0 if it is not known.
+    pub(super) default_rate: u32,
     pub(super) siblings: Siblings<'a>,
 }
 
@@ -141,6 +147,19 @@ const ENTRY_BYTES: usize = 96;
 const EXPORTER_BYTES: usize = size_of::<Exporter>() + ENTRY_BYTES;
 const DOMAIN_BYTES: usize = size_of::<Domain>() + ENTRY_BYTES;
 const TRACK_BYTES: usize = Track::BYTES + ENTRY_BYTES;
+
+impl Domain {
+    /// Whether an options record told something of it.
+    pub(super) fn is_told(&self) -> bool {
+        self.boot.is_some() || self.sampling.rates().next().is_some()
+    }
+
+    /// Notes that an options record told something of it.
+    pub(super) fn note(&mut self, at: Nanos) {
+        self.told = at;
+        self.restored = false;
+    }
+}
 
 impl Cache {
     pub(super) fn new(limits: Limits) -> Cache {
@@ -260,11 +279,15 @@ impl Cache {
             None => self.add_domain(scope)?,
         };
         let Exporter { templates, domains, .. } = self.exporters.at(scope.exporter, slot)?;
+        // Domain 0 of IPFIX stands for the whole exporter (RFC 7011, section 3.1).
+        let of_all = if scope.exporter.version == 10 && scope.domain != 0 { domains.peek(&0) } else { None };
+        let default_rate = of_all.and_then(|of_all| of_all.sampling.of_domain()).unwrap_or(0);
         let found = templates.get(template)?.find(scope.session)?;
         Some(Found {
             template: &found.template,
             restored: found.restored,
             domain: domains.at(domain)?,
+            default_rate,
             siblings: Siblings { templates, domain: scope.domain, session: scope.session },
         })
     }
@@ -281,6 +304,16 @@ impl Cache {
             None => self.add_track(scope)?,
         };
         self.exporters.at(scope.exporter, slot)?.tracks.at(track)
+    }
+
+    /// Before a message is read: one of another run of its exporter makes void what that has told of its
+    /// sampling and its start, but not what this message will tell.
+    pub(super) fn prepare(&mut self, scope: Scope, seen: &Seen) {
+        let exporter = self.exporters.peek(&scope.exporter);
+        let track = exporter.and_then(|exporter| exporter.tracks.peek(&(scope.session, scope.domain)));
+        if track.is_some_and(|track| track.would_restart(seen)) {
+            self.forget_told(scope);
+        }
     }
 
     /// Forgets a session that has ended, with its templates.
@@ -314,7 +347,12 @@ impl Cache {
         (restored, tracks.filter(|(_, track)| track.is_untrusted()).count())
     }
 
-    /// Forgets the templates that were not announced again in time.
+    /// Whether what was told at some time, and not since, holds no longer.
+    pub(super) fn has_expired(&self, told: Nanos, now: Nanos) -> bool {
+        now.saturating_sub(told) > LIFETIME
+    }
+
+    /// Forgets the templates, sampling rates and start-up times that were not told again in time.
     pub(super) fn expire(&mut self, now: Nanos) {
         let mut expired = Vec::new();
         for (key, exporter) in self.exporters.iter().filter(|(key, _)| key.session == 0) {
@@ -327,6 +365,32 @@ impl Cache {
         }
         for (scope, id) in expired {
             self.counts.expired += u64::from(self.forget(scope, id));
+        }
+        let exporters = self.exporters.iter().filter(|(key, _)| key.session == 0);
+        let old: Vec<Scope> = exporters
+            .flat_map(|(key, exporter)| exporter.domains.iter().map(|(domain, state)| (*key, *domain, state)))
+            .filter(|(_, _, state)| state.is_told() && now.saturating_sub(state.told) > LIFETIME)
+            .map(|(exporter, domain, _)| Scope { exporter, session: 0, domain })
+            .collect();
+        old.into_iter().for_each(|scope| self.forget_told(scope));
+    }
+
+    /// Forgets the sampling rates and the start-up time of a domain, whose exporter has started anew or did
+    /// not repeat them.
+    pub(super) fn forget_told(&mut self, scope: Scope) {
+        let Some(exporter) = self.exporters.touch(&scope.exporter) else { return };
+        let Some(domain) = exporter.domains.touch(&scope.domain) else { return };
+        let old = std::mem::take(domain);
+        self.charge(scope.exporter, 0, old.sampling.bytes());
+    }
+
+    /// Takes up a rate that an options record states for another domain of its exporter, if that is known.
+    pub(super) fn learn_for(&mut self, scope: Scope, rate: u32, at: Nanos) {
+        if let Some(exporter) = self.exporters.touch(&scope.exporter)
+            && let Some(domain) = exporter.domains.touch(&scope.domain)
+        {
+            domain.sampling.learn(sampling::Scope::Domain, rate);
+            domain.note(at);
         }
     }
 

@@ -75,20 +75,22 @@ fn decode_message<'a>(
         body,
         cut: body.len() < length,
     };
-    let outcome = sets::decode(templates, &message, each);
-    // The number counts data records (section 3.1): how many there are in a set that could not be
-    // read is not known, nor then the next number.
-    let advance = outcome.is_whole().then_some(outcome.exported);
-    let seen = Seen {
+    let mut seen = Seen {
         number: header.sequence,
-        advance,
+        advance: None,
         uptime: None,
         exported: None,
         reach: REACH,
-        records: outcome.records,
+        records: 0,
         received: arrival.received,
         sampling_rate: 0,
     };
+    templates.cache.prepare(message.scope, &seen);
+    let outcome = sets::decode(templates, &message, each);
+    // The number counts data records (section 3.1): how many there are in a set that could not be
+    // read is not known, nor then the next number.
+    seen.advance = outcome.is_whole().then_some(outcome.exported);
+    seen.records = outcome.records;
     let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
     let mut datagram = outcome.datagram("ipfix");
     datagram.account(account);

@@ -300,6 +300,10 @@ struct Set<'a> {
     /// The template's.
     id: u16,
     sampling: &'a Sampling,
+    /// Where that says nothing, what holds for all domains; 0 if it is not known.
+    default_rate: u32,
+    /// The rates were told to an earlier run of the sensor, and not repeated since.
+    rates_restored: bool,
     /// The template was told to an earlier run of the sensor, and not repeated since.
     restored: bool,
     /// It came before its template.
@@ -342,7 +346,10 @@ impl Record<'_> {
             Detail::Netflow5 => netflow5::flow(self.bytes, self.base, self.clock),
             Detail::Template { template, set, reversed } => {
                 let Set { sender, .. } = *set;
-                let rate = |sampler, input| set.sampling.rate(sampler, input, set.id);
+                let rate = |sampler, input| match set.sampling.rate(sampler, input, set.id) {
+                    0 => set.default_rate,
+                    rate => rate,
+                };
                 let mut flow = template.flow(self.bytes, reversed, self.base, self.clock, rate);
                 // The ladder begins with what the operator knows better.
                 if let Some(rate) = sender.sampling_rate {
@@ -364,8 +371,17 @@ impl Record<'_> {
         match self.detail {
             Detail::Netflow5 => netflow5::fields(self, out),
             Detail::Template { template, set, reversed } => {
+                // What the operator or the record itself states was told just now.
+                let rates_restored = set.rates_restored
+                    && set.sender.sampling_rate.is_none()
+                    && template.stated(&template.read(self.bytes)).rate() == 0
+                    && self.flow().sampling > 0;
                 ecs::template_fields(self, template, reversed, set.siblings, out);
-                for (name, holds) in [("templateRestored", set.restored), ("replayed", set.replayed)] {
+                for (name, holds) in [
+                    ("templateRestored", set.restored),
+                    ("samplingRestored", rates_restored),
+                    ("replayed", set.replayed),
+                ] {
                     if holds {
                         ecs::push_extra(out, name, super::Value::Flag(true));
                     }

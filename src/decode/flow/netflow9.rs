@@ -29,18 +29,20 @@ pub(super) fn decode(
         body,
         cut: false,
     };
-    let outcome = sets::decode(templates, &message, each);
     // The number counts packets, so that one which could not be read has its place too.
-    let seen = Seen {
+    let mut seen = Seen {
         number: header.sequence,
         advance: Some(1),
         uptime: Some(header.uptime),
         exported: set.then_some(told),
         reach: REACH,
-        records: outcome.records,
+        records: 0,
         received: arrival.received,
         sampling_rate: 0,
     };
+    templates.cache.prepare(message.scope, &seen);
+    let outcome = sets::decode(templates, &message, each);
+    seen.records = outcome.records;
     let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
     let mut datagram = outcome.datagram("netflow9");
     datagram.account(account);

@@ -1,7 +1,7 @@
 //! What exporters tell about sampling, and which rate holds for a record.
 //!
 //! The ladder: what the operator configured, the record's own rate, its sampler, its input interface, its template, the domain,
-//! else unknown (0). Nothing is ever taken for unsampled because nobody said otherwise.
+//! the whole exporter (domain 0 of IPFIX), else unknown (0). Nothing is ever taken for unsampled because nobody said otherwise.
 
 use super::lru::Lru;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,11 @@ impl Sampling {
     /// Rates that were forgotten for want of room.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// The rate of the whole domain.
+    pub(super) fn of_domain(&self) -> Option<u32> {
+        self.domain
     }
 
     /// The rate that holds for a record that states none itself.

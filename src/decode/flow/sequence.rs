@@ -137,6 +137,27 @@ impl Sequence {
         Account { restarted: !self.untrusted, ..Account::default() }
     }
 
+    /// Whether a datagram would be the first of another run of its exporter, as far as its uptime tells; by
+    /// what number there is, only if the numbers have made sense so far.
+    pub(super) fn would_restart(
+        &self,
+        number: u32,
+        uptime: Option<u32>,
+        exported: Option<i64>,
+        reach: u32,
+    ) -> bool {
+        let boot = exported.zip(uptime).map(|(exported, uptime)| exported.saturating_sub(uptime.into()));
+        match (self.boot.zip(boot), uptime, self.expected) {
+            (Some((before, now)), ..) => is_another_boot(before, now),
+            (None, Some(_), _) => self.restarted(uptime),
+            (None, None, Some(expected)) => {
+                let distance = number.wrapping_sub(expected).min(expected.wrapping_sub(number));
+                distance > reach && self.distrust == 0
+            }
+            (None, None, None) => false,
+        }
+    }
+
     /// Notes a datagram that is out of order for no good reason.
     fn doubt(&mut self) {
         self.disorder = self.disorder.saturating_add(1).min(DISORDER);

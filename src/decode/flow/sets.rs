@@ -359,13 +359,23 @@ fn records(
     set: &[u8],
     each: &mut impl FnMut(Record<'_>),
 ) -> Option<Read> {
-    let Found { template, restored, domain, siblings } = templates.cache.find(scope, id, now)?;
+    let Found { template, restored, domain, default_rate, siblings } =
+        templates.cache.find(scope, id, now)?;
     let clock = Clock { boot: domain.boot, ..clock };
     let options = template.traits().options;
     let base = Flow { state: options, ..base };
     let (mut records, mut exported) = (0, 0u32);
     let forgotten = domain.sampling.evicted();
-    let shared = super::Set { id, sampling: &domain.sampling, restored, replayed, sender, siblings };
+    let shared = super::Set {
+        id,
+        sampling: &domain.sampling,
+        default_rate,
+        rates_restored: domain.restored,
+        restored,
+        replayed,
+        sender,
+        siblings,
+    };
     let mut rest = set;
     while let Some((bytes, next)) = split(template, rest) {
         rest = next;
@@ -380,15 +390,21 @@ fn records(
     }
     // Zeros fill sets up to a multiple of some octets.
     let whole = !is_more_than_padding(rest);
-    let mut learned = 0;
+    let (mut learned, mut others) = (0, Vec::new());
     let mut options = if options { set } else { &[] };
     while let Some((bytes, next)) = split(template, options) {
         options = next;
-        learned += learn_options(domain, template, bytes);
+        match learn_options(domain, template, bytes, scope.domain, now) {
+            Learned::Own(bytes) => learned += bytes,
+            Learned::Other(domain, rate) => others.push((domain, rate)),
+        }
     }
     let forgotten = domain.sampling.evicted() - forgotten;
     if learned > 0 || forgotten > 0 {
         templates.cache.charge_sampling(scope.exporter, learned, forgotten);
+    }
+    for (domain, rate) in others {
+        templates.cache.learn_for(Scope { domain, ..scope }, rate, now);
     }
     Some(Read { records, exported, whole })
 }
@@ -399,13 +415,27 @@ fn split<'a>(template: &Template, set: &'a [u8]) -> Option<(&'a [u8], &'a [u8])>
     set.split_at_checked(template.length(set)?)
 }
 
-/// Takes sampling rates and the start-up time from an options record; gives the memory that took.
-fn learn_options(domain: &mut Domain, template: &Template, record: &[u8]) -> usize {
+/// What an options record told.
+enum Learned {
+    /// Something of the domain that it came from, or nothing; the memory that took.
+    Own(usize),
+    /// The rate of another domain.
+    Other(u32, u32),
+}
+
+/// Takes sampling rates and the start-up time from an options record.
+fn learn_options(domain: &mut Domain, template: &Template, record: &[u8], own: u32, now: Nanos) -> Learned {
     let draft = template.read(record);
-    domain.boot = template.boot(&draft).or(domain.boot);
+    if let Some(boot) = template.boot(&draft) {
+        domain.boot = Some(boot);
+        domain.note(now);
+    }
     let rate = template.stated(&draft).rate();
     if rate == 0 {
-        return 0;
+        return Learned::Own(0);
+    }
+    if let Some(other) = template.scoped_domain(record).filter(|domain| *domain != own) {
+        return Learned::Other(other, rate);
     }
     let interface = template.number_of(&draft, Target::Interface);
     let of = template.number_of(&draft, Target::ScopedTemplate);
@@ -415,7 +445,8 @@ fn learn_options(domain: &mut Domain, template: &Template, record: &[u8]) -> usi
         (None, None, Some(template)) => sampling::Scope::Template(template as u16),
         (None, None, None) if template.is_of_domain() => sampling::Scope::Domain,
         // A part of the device that records do not name: what holds for it is not known of any of them.
-        (None, None, None) => return 0,
+        (None, None, None) => return Learned::Own(0),
     };
-    domain.sampling.learn(scope, rate)
+    domain.note(now);
+    Learned::Own(domain.sampling.learn(scope, rate))
 }

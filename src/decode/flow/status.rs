@@ -98,6 +98,12 @@ impl Track {
         self.sequence.is_untrusted()
     }
 
+    /// Whether a message would be the first of another run of its exporter.
+    pub(super) fn would_restart(&self, seen: &Seen) -> bool {
+        let exported = seen.exported.map(|exported| exported / MILLISECOND);
+        self.sequence.would_restart(seen.number, seen.uptime, exported, seen.reach)
+    }
+
     /// What is told of it; `sampling_rate` is what its options records say.
     pub(super) fn status(
         &self,

@@ -41,6 +41,9 @@ struct StoredDomain {
     protocol: u8,
     domain: u32,
     boot: Option<Nanos>,
+    /// When the exporter told the last of it.
+    #[serde(default)]
+    told: Nanos,
     rates: Vec<(sampling::Scope, u32)>,
 }
 
@@ -125,6 +128,7 @@ pub(super) fn store(cache: &Cache) -> Stored {
                 protocol: scope.exporter.version,
                 domain: scope.domain,
                 boot: domain.boot,
+                told: domain.told,
                 rates,
             });
         }
@@ -157,8 +161,12 @@ pub(super) fn restore(
     for one in &stored.domains {
         let exporter = key(one.exporter, one.protocol);
         let scope = Scope { exporter, session: 0, domain: one.domain };
+        let told = one.told.min(now);
+        if cache.has_expired(told, now) {
+            continue;
+        }
         let Some(domain) = cache.domain(scope) else { continue };
-        domain.boot = one.boot;
+        (domain.boot, domain.told, domain.restored) = (one.boot, told, true);
         let bytes = one.rates.iter().map(|(of, rate)| domain.sampling.learn(*of, *rate)).sum();
         cache.charge_sampling(exporter, bytes, 0);
     }

@@ -605,6 +605,17 @@ impl Template {
         })
     }
 
+    /// The observation domain that an options record is about, if it names one.
+    pub(super) fn scoped_domain(&self, record: &[u8]) -> Option<u32> {
+        const OBSERVATION_DOMAIN: u16 = 149;
+        let is = |field: &Field| {
+            field.spec.scope
+                && field.element.is_some_and(|one| (one.enterprise, one.id) == (0, OBSERVATION_DOMAIN))
+        };
+        let (_, octets) = self.values(record).find(|(field, _)| is(field))?;
+        u32::try_from(unsigned(octets)?).ok()
+    }
+
     /// A number of 32 bits, if the record has it.
     pub(super) fn number_of(&self, draft: &Draft<'_>, target: Target) -> Option<u32> {
         self.has(target).then(|| draft.number(target) as u32)
