@@ -587,7 +587,8 @@ impl Hits {
         }
         if !test && self.exhausted(sender) {
             let client = alert::client(&matched, flow, message.peer);
-            self.overflow.count(rules, &matched, input, client, message.received);
+            let denied = flow.is_some_and(|flow| flow.denied);
+            self.overflow.count(rules, &matched, input, client, denied, message.received);
             return;
         }
         self.told = self.told.saturating_add(1);

@@ -228,16 +228,21 @@ pub struct Organization {
     pub contact: Option<String>,
 }
 
+/// What a match of some severity is told as: one less for a contact that was refused.
+fn severity_of(severity: Severity, denied: bool) -> Severity {
+    match severity {
+        _ if !denied => severity,
+        Severity::Critical => Severity::High,
+        Severity::High => Severity::Medium,
+        Severity::Medium | Severity::Low => Severity::Low,
+    }
+}
+
 impl Alert {
     /// The highest severity among its contributors; one less for a contact that was refused.
     pub fn severity(&self) -> Severity {
         let highest = self.contributors.iter().map(|one| one.severity).max().unwrap_or(Severity::Low);
-        match highest {
-            _ if !self.is_denied() => highest,
-            Severity::Critical => Severity::High,
-            Severity::High => Severity::Medium,
-            Severity::Medium | Severity::Low => Severity::Low,
-        }
+        severity_of(highest, self.is_denied())
     }
 
     /// The exporter of the flow says that it refused or dropped it.

@@ -12,7 +12,7 @@ use super::compose::{Facts, Resolved, repeat};
 use super::throttle::{
     Folded, Key, MAX_TALLIES, MAX_WINDOW_BYTES, MAX_WINDOWS, Tallies, TallyInfo, TallyKey, Windows,
 };
-use super::{Agent, Alert, Composer, Directory, Evidence, Hit, MAX_CLIENTS, Raised};
+use super::{Agent, Alert, Composer, Directory, Evidence, Hit, MAX_CLIENTS, Raised, severity_of};
 use crate::decode::flow::Flow;
 use crate::detect::indicator::{Severity, Throttle, Tlp};
 use crate::detect::{Match, RuleSet, Side};
@@ -51,16 +51,18 @@ impl SetSummary {
             Evidence::Syslog { .. } => None,
         };
         let client = client(&hit.matched, flow, hit.peer);
-        let one = SetSummary::of_match(&hit.rules, &hit.matched, hit.input, client, hit.received)?;
+        let denied = flow.is_some_and(|flow| flow.denied);
+        let one = SetSummary::of_match(&hit.rules, &hit.matched, hit.input, client, denied, hit.received)?;
         Some(SetSummary { count: hit.count, last: hit.last.max(hit.received), ..one })
     }
 
-    /// Counts one match that was received just now.
+    /// Counts one match that was received just now; `denied` if the contact was refused.
     pub fn of_match(
         rules: &Arc<RuleSet>,
         matched: &Match,
         input: u16,
         client: Option<IpAddr>,
+        denied: bool,
         received: Nanos,
     ) -> Option<SetSummary> {
         if matched.suppressed.is_some() {
@@ -71,7 +73,7 @@ impl SetSummary {
         Some(SetSummary {
             rules: Arc::clone(rules),
             set,
-            severity: meta.severity,
+            severity: severity_of(meta.severity, denied),
             tlp: meta.tlp,
             count: 1,
             first: received,
@@ -131,9 +133,10 @@ impl Overflow {
         matched: &Match,
         input: u16,
         client: Option<IpAddr>,
+        denied: bool,
         received: Nanos,
     ) {
-        if let Some(summary) = SetSummary::of_match(rules, matched, input, client, received) {
+        if let Some(summary) = SetSummary::of_match(rules, matched, input, client, denied, received) {
             self.put_back(summary);
         }
     }
@@ -309,7 +312,7 @@ impl Alerter {
         let Some(first) = resolved.contributors.first() else { return };
         let key = TallyKey {
             set: first.set.as_str().into(),
-            severity: first.severity,
+            severity: severity_of(first.severity, key.denied),
             tlp: first.tlp,
             touched: key.touched,
             exercise: key.exercise,
@@ -605,6 +608,8 @@ mod tests {
         assert_eq!(out[0].contributors[0].reference.as_deref(), Some("https://nsoc.example"));
         let mut composer = compose::tests::composer();
         assert_eq!(composer.compose(&hits[0], NOON).unwrap().id, out[0].id);
+        let refused = SetSummary::of_match(&hits[0].rules, &hits[0].matched, 0, None, true, NOON).unwrap();
+        assert_eq!(refused.severity, Severity::Medium, "as its alert would be");
         let summary = SetSummary::of(&hits[0]).unwrap();
         assert_eq!((summary.severity, summary.tlp, summary.count), (Severity::High, Tlp::Amber, 1));
         out.clear();
