@@ -14,7 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-const LIMITS: Limits = Limits { exporters: 2, templates: 8, domains: 4, fields: 64, bytes: 1 << 16 };
+const LIMITS: Limits =
+    Limits { exporters: 2, templates: 8, domains: 4, fields: 64, bytes: 1 << 16, exporter_bytes: 1 << 15 };
 const HOUR: i64 = 3_600_000_000_000;
 
 fn decoder(streams: bool) -> Decoder {
