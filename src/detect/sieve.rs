@@ -60,7 +60,7 @@ impl Questions {
     #[inline(never)]
     fn answer(&self, yes: impl Fn(u64) -> bool) -> u32 {
         let asked = self.asked.get(..self.count.take()).unwrap_or_default();
-        asked.iter().map(Cell::get).fold(0, |all, (hash, message)| all | message * u32::from(yes(hash)))
+        asked.iter().map(Cell::get).fold(0, |all, (hash, message)| all | (message * u32::from(yes(hash))))
     }
 }
 
