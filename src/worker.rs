@@ -190,7 +190,7 @@ impl Worker {
         if other_identity {
             self.batch.identity = identity.cloned();
         }
-        if other_policy || other_identity {
+        if (other_policy || other_identity) && self.batch.policy.format == Format::Flow {
             self.flows.set_names(identity.map_or(&[], |identity| identity.names()));
         }
         self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);

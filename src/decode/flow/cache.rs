@@ -487,8 +487,10 @@ impl Cache {
             && let Some(oldest) = self.exporters.oldest()
         {
             let own = self.exporters.peek(&key).map_or(0, |exporter| exporter.bytes);
-            // Who takes more than the others pays for it, unless it is known and others are not.
-            let greedy = oldest.known == key.known && own > self.bytes / self.exporters.len().max(1);
+            // Who takes much, and more than the others, pays for it, unless it is known and others are not. A
+            // quarter of what one may have is not much: of millions of forged senders each has less.
+            let share = (self.bytes / self.exporters.len().max(1)).max(self.limits.exporter_bytes / 4);
+            let greedy = oldest.known == key.known && own > share;
             if (oldest == key || greedy) && self.shrink(&key) {
                 continue;
             }
