@@ -1,5 +1,5 @@
 //! A body behind a header that leads to its decoder: the first byte selects it. Any bytes give fields that
-//! lie within the message, no more than an index takes, and the same again.
+//! lie within the message, no more than an index takes, an event of bounded length, and the same again.
 #![no_main]
 
 use jiff::tz::TimeZone;
@@ -40,6 +40,10 @@ const LEADS: [&str; 26] = [
 /// Named fields and others that one message may have.
 const FIELDS_MAX: usize = 2048;
 
+/// Bytes of an event for one of the message: a control character is six in JSON, and a text may be the
+/// message, a value of it and the parts of a URL.
+const GROWTH_MAX: usize = 40;
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((selector, body)) = bytes.split_first() else { return };
     let message = [LEADS[usize::from(*selector) % LEADS.len()].as_bytes(), body].concat();
@@ -51,6 +55,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(fields.entries().len() + fields.extras().len() <= FIELDS_MAX);
         let mut event = serde_json::Map::new();
         roje::decode::ecs::to_json(&fields, &message, &mut event);
+        let event = serde_json::to_string(&event).unwrap();
+        assert!(event.len() <= GROWTH_MAX * message.len() + 256 * 1024, "{}", event.len());
         let mut again = Fields::default();
         let _ = syslog::decode_bodies(&message, &reference, bodies, &mut again);
         assert_eq!(fields.entries(), again.entries());

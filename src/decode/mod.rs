@@ -84,6 +84,9 @@ pub struct Fields {
     scratch: Vec<u8>,
 }
 
+/// Scratch text that is kept from message to message; one with much to unescape is rare.
+const SCRATCH_KEPT: usize = 64 * 1024;
+
 macro_rules! fields {
     ($($variant:ident => $name:literal,)*) => {
         /// The ECS names that decoders write, interned.
@@ -219,11 +222,14 @@ fields! {
 }
 
 impl Fields {
-    /// Forgets everything, keeping the memory.
+    /// Forgets everything, keeping the memory that messages usually need.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.extras.clear();
         self.scratch.clear();
+        if self.scratch.capacity() > SCRATCH_KEPT {
+            self.scratch.shrink_to(SCRATCH_KEPT);
+        }
     }
 
     /// Adds a value; the first value written for a field is the one that [`Fields::find`] gives.

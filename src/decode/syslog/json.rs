@@ -3,8 +3,8 @@
 //! Nested names are joined with dots. A name of ECS goes there if its value has the right form, then
 //! a name that [`known`] knows, first of the whole path, then of its last part; the rest are strings.
 
-use super::PAIRS_MAX;
 use super::vocabulary::{Form, Names, Text, form_of, known};
+use super::{NAME_MAX, PAIRS_MAX, copied_max};
 use crate::decode::{FieldId, Fields, Group, charset};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -19,10 +19,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         return false;
     }
     let Some(Value::Object(object)) = parsed(object) else { return false };
-    let mut flat = Vec::new();
+    let mut leaves = Leaves { flat: Vec::new(), budget: copied_max(names.message) };
     for (key, value) in object {
-        flatten(key, value, 1, &mut flat);
+        leaves.add(&key, value, 1);
     }
+    let flat = leaves.flat;
     // `event.duration` of another schema has another unit; ECS events have a time or a version.
     let whole = flat.iter().any(|(path, _)| path == "@timestamp" || path == "ecs.version");
     // What carries a body is read last: the object's own values say more.
@@ -171,25 +172,61 @@ fn parsed(text: &[u8]) -> Option<Value> {
     stream.next()?.ok()
 }
 
-/// Collects the leaves; an array of scalars gives a leaf each under the same name.
-fn flatten(path: String, value: Value, depth: usize, flat: &mut Vec<(String, Text<'static>)>) {
-    if flat.len() >= PAIRS_MAX {
-        return;
+/// The leaves of an object under their paths. A path is copied to each of its leaves, so that bytes are
+/// counted beside the leaves: a long key over many leaves would be as long as both multiplied.
+struct Leaves {
+    flat: Vec<(String, Text<'static>)>,
+    /// Bytes of paths and values that may still be copied.
+    budget: usize,
+}
+
+impl Leaves {
+    /// Collects the leaves; an array of scalars gives a leaf each under the same name.
+    fn add(&mut self, path: &str, value: Value, depth: usize) {
+        if path.len() > NAME_MAX {
+            return;
+        }
+        match value {
+            Value::Object(object) if depth < DEPTH_MAX => {
+                for (key, value) in object {
+                    if self.is_full() {
+                        return;
+                    }
+                    // What would be too long is not composed.
+                    if path.len() + 1 + key.len() <= NAME_MAX {
+                        self.add(&format!("{path}.{key}"), value, depth + 1);
+                    }
+                }
+            }
+            Value::Array(items) if depth < DEPTH_MAX => {
+                for item in items {
+                    if self.is_full() {
+                        return;
+                    }
+                    self.add(path, item, depth + 1);
+                }
+            }
+            Value::Null => {}
+            Value::String(text) => self.leaf(path, text),
+            other => self.leaf(path, other.to_string()),
+        }
     }
-    match value {
-        Value::Object(object) if depth < DEPTH_MAX => {
-            for (key, value) in object {
-                flatten(format!("{path}.{key}"), value, depth + 1, flat);
-            }
+
+    fn is_full(&self) -> bool {
+        self.flat.len() >= PAIRS_MAX || self.budget == 0
+    }
+
+    fn leaf(&mut self, path: &str, text: String) {
+        if self.is_full() {
+            return;
         }
-        Value::Array(items) if depth < DEPTH_MAX => {
-            for item in items {
-                flatten(path.clone(), item, depth + 1, flat);
+        match self.budget.checked_sub(path.len() + text.len()) {
+            Some(left) => {
+                self.budget = left;
+                self.flat.push((path.to_owned(), Cow::Owned(text.into_bytes())));
             }
+            None => self.budget = 0,
         }
-        Value::Null => {}
-        Value::String(text) => flat.push((path, Cow::Owned(text.into_bytes()))),
-        other => flat.push((path, Cow::Owned(other.to_string().into_bytes()))),
     }
 }
 

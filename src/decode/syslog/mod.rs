@@ -307,6 +307,16 @@ fn named(header: &Header, message: &[u8], out: &mut Fields) {
 /// index refuses objects of more than a thousand keys. The rest stays in `event.original`.
 const PAIRS_MAX: usize = 512;
 
+/// The longest name of a pair that is kept; joined names of nested objects count whole. No device comes
+/// near it; what is longer is a text that stands where a name would.
+const NAME_MAX: usize = 256;
+
+/// Bytes of names and values that may be copied for one message, where they are no spans of it: its
+/// own text unescaped, and once more as what a carried body says.
+fn copied_max(message: &[u8]) -> usize {
+    2 * message.len() + 16 * 1024
+}
+
 fn bare(message: &[u8], text: &[u8], shape: Shape, priority: Option<u8>) -> Header {
     Header { shape, priority, message: span(message, text, &[]), ..Header::default() }
 }
@@ -860,6 +870,48 @@ mod tests {
             let _ = decode(text.as_bytes(), &reference(), &mut fields);
             assert!(fields.extras().len() + fields.entries().len() <= 2 * PAIRS_MAX + 64);
             assert!(fields.find(FieldId::Message).is_some() || text.ends_with(']'));
+            let mut out = Map::new();
+            ecs::to_json(&fields, text.as_bytes(), &mut out);
+            let event = serde_json::to_string(&out).unwrap();
+            assert!(event.len() <= 8 * text.len() + 64 * 1024, "{} of {}", event.len(), text.len());
+        }
+    }
+
+    #[test]
+    fn names_and_values_are_not_multiplied() {
+        let long = "k".repeat(30_000);
+        let many: String = (0..400).map(|n| format!("\"{n}\":1,")).collect();
+        let array = "1,".repeat(400);
+        let attributes: String = (0..400).map(|n| format!(" a{n}='1'")).collect();
+        let half = "h".repeat(100);
+        let keys: String = (0..500).map(|n| format!("\"{n}{half}\":[1,2,3,4,5],")).collect();
+        let carried = format!("\"raw\":\"{}\",", "a=\\\"x\\\" ".repeat(1_000)).repeat(5);
+        for (name, line) in [
+            ("long key over an object", format!("{{\"{long}\":{{{many}\"z\":1}}}}")),
+            ("long key over an array", format!("{{\"{long}\":[{array}1]}}")),
+            ("long key within an object", format!("{{\"a\":{{\"{long}\":{{{many}\"z\":1}}}}}}")),
+            ("many keys over arrays", format!("{{\"a\":{{{keys}\"z\":1}}}}")),
+            ("long element with attributes", format!("<13><{long}{attributes}/><b>1</b>")),
+            ("long name of an element", format!("<13><a><Data Name='{long}'>1</Data></a>").repeat(2)),
+            ("carried bodies", format!("{{{carried}\"z\":1}}")),
+            ("long key of a pair", format!("CEF:0|a|b|c|d|e|f|{long}=1 src=10.0.0.1")),
+        ] {
+            let mut fields = Fields::default();
+            let _ = decode(line.as_bytes(), &reference(), &mut fields);
+            assert!(
+                fields.scratch().len() <= 3 * line.len() + 32 * 1024,
+                "{name}: {}",
+                fields.scratch().len()
+            );
+            let mut out = Map::new();
+            ecs::to_json(&fields, line.as_bytes(), &mut out);
+            let event = serde_json::to_string(&out).unwrap();
+            assert!(event.len() <= 4 * line.len() + 64 * 1024, "{name}: {} of {}", event.len(), line.len());
+            let cef =
+                fields.extras().iter().map(|extra| fields.bytes(line.as_bytes(), extra.key).len()).max();
+            assert!(cef.unwrap_or_default() <= NAME_MAX, "{name}");
+            fields.clear();
+            assert!(fields.scratch().capacity() <= 64 * 1024, "{name}");
         }
     }
 

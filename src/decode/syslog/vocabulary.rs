@@ -5,7 +5,7 @@
 //! apart, and date and time that stand apart, are put together in [`Names::finish`].
 
 use super::stamp::stamp;
-use super::{Bodies, Header, PAIRS_MAX, Reference, value};
+use super::{Bodies, Header, NAME_MAX, PAIRS_MAX, Reference, copied_max, value};
 use crate::decode::{Extra, FieldId, Fields, Group, Span, Value};
 use crate::input::Nanos;
 use hashbrown::HashMap;
@@ -168,7 +168,14 @@ impl<'a> Names<'a> {
     /// Keeps a pair as a string.
     pub(super) fn keep(&mut self, out: &mut Fields, group: Group, key: &Text<'a>, text: &Text<'a>) {
         // Carried bodies have pairs of their own; beyond what an index takes they stay in `event.original`.
-        if out.extras().len() >= 2 * PAIRS_MAX {
+        if out.extras().len() >= 2 * PAIRS_MAX || key.len() > NAME_MAX {
+            return;
+        }
+        let copied = |text: &Text<'a>| match text {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text.len(),
+        };
+        if out.scratch().len() + copied(key) + copied(text) > copied_max(self.message) {
             return;
         }
         let key = value(self.message, key, out);

@@ -3,8 +3,8 @@
 //! Elements become pairs: the name is that of the element, or of its attribute `Name` (`<Data
 //! Name="IpAddress">`); attributes are pairs too. A body cut short gives what stands before the cut.
 
-use super::PAIRS_MAX;
 use super::vocabulary::{Form, Names, Text};
+use super::{NAME_MAX, PAIRS_MAX, copied_max};
 use crate::decode::{FieldId, Fields, Group, charset};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -19,7 +19,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     if !matches!(body, [b'<', b'A'..=b'Z' | b'a'..=b'z' | b'?', ..]) {
         return false;
     }
-    let pairs = pairs(&charset::text(body));
+    let pairs = pairs(&charset::text(body), copied_max(names.message));
     if pairs.len() < 2 {
         return false;
     }
@@ -32,17 +32,17 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
 /// Words in front of the first element: a counter, the name of the channel.
 const LEAD_MAX: usize = 64;
 
-/// The leaves as pairs.
-fn pairs(text: &str) -> Vec<(String, String)> {
+/// The leaves as pairs; their names and values have so many bytes together at most.
+fn pairs(text: &str, budget: usize) -> Vec<(String, String)> {
     let mut reader = Reader::from_str(text);
     let config = reader.config_mut();
     config.check_end_names = false;
     config.allow_unmatched_ends = true;
-    let mut found = Vec::new();
+    let mut found = Pairs { pairs: Vec::new(), budget };
     // The name of the innermost element whose text is being read.
     let mut open: Option<String> = None;
     let mut said = String::new();
-    while found.len() < PAIRS_MAX {
+    while !found.is_full() {
         match reader.read_event() {
             Ok(Event::Start(element)) => {
                 open = Some(attributes(&element, &mut found));
@@ -67,7 +67,7 @@ fn pairs(text: &str) -> Vec<(String, String)> {
             Ok(Event::End(_)) => {
                 let text = said.trim();
                 if let Some(name) = open.take().filter(|_| !text.is_empty()) {
-                    found.push((name, text.to_owned()));
+                    found.push(name, text.to_owned());
                 }
                 said.clear();
             }
@@ -75,7 +75,34 @@ fn pairs(text: &str) -> Vec<(String, String)> {
             Ok(_) => {}
         }
     }
-    found
+    found.pairs
+}
+
+/// Pairs in the order read. The name of an element is copied to each of its attributes, so that bytes are
+/// counted beside the pairs.
+struct Pairs {
+    pairs: Vec<(String, String)>,
+    /// Bytes that may still be copied.
+    budget: usize,
+}
+
+impl Pairs {
+    fn is_full(&self) -> bool {
+        self.pairs.len() >= PAIRS_MAX || self.budget == 0
+    }
+
+    fn push(&mut self, key: String, value: String) {
+        if self.is_full() || key.len() > NAME_MAX {
+            return;
+        }
+        match self.budget.checked_sub(key.len() + value.len()) {
+            Some(left) => {
+                self.budget = left;
+                self.pairs.push((key, value));
+            }
+            None => self.budget = 0,
+        }
+    }
 }
 
 /// The entities that need no declaration.
@@ -91,7 +118,7 @@ fn predefined(name: &str) -> Option<char> {
 }
 
 /// Collects the attributes of an element; gives the name of its text.
-fn attributes(element: &BytesStart<'_>, found: &mut Vec<(String, String)>) -> String {
+fn attributes(element: &BytesStart<'_>, found: &mut Pairs) -> String {
     let own = String::from_utf8_lossy(element.local_name().as_ref()).into_owned();
     let mut named = None;
     for attribute in element.attributes().with_checks(false).flatten().take(PAIRS_MAX) {
@@ -102,8 +129,8 @@ fn attributes(element: &BytesStart<'_>, found: &mut Vec<(String, String)>) -> St
         }
         if key.eq_ignore_ascii_case("name") && own.eq_ignore_ascii_case("data") {
             named = Some(value);
-        } else if found.len() < PAIRS_MAX {
-            found.push((format!("{own}.{key}"), value));
+        } else if !found.is_full() && own.len() + 1 + key.len() <= NAME_MAX {
+            found.push(format!("{own}.{key}"), value);
         }
     }
     named.unwrap_or(own)
@@ -151,7 +178,7 @@ mod tests {
             ("unknown entity", "<a>x&y;z</a><b>1</b>", vec![("a", "x&y;z"), ("b", "1")]),
             ("no element", "a < b", vec![]),
         ] {
-            let found = pairs(text);
+            let found = pairs(text, usize::MAX);
             let found: Vec<_> = found.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             assert_eq!(found, expected, "{name}");
         }
