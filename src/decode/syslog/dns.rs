@@ -42,7 +42,12 @@ fn bind<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
         }
         _ => return false,
     }
-    if let Some(client) = text.split(|byte| *byte == b' ').find(|word| memchr(b'#', word).is_some()) {
+    // The names that are asked for may have the sign, too; who asks is the first word behind `client`.
+    let asks = memmem::find(text, b"client ").and_then(|at| text.get(at + 7..));
+    if let Some(client) =
+        asks.and_then(|asks| asks.split(|byte| *byte == b' ').find(|word| !word.starts_with(b"@")))
+        && memchr(b'#', client).is_some()
+    {
         let client = client.strip_suffix(b":").unwrap_or(client);
         names.source(out, client);
     }
@@ -70,9 +75,14 @@ fn dnsmasq<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool 
         && let Some(close) = memmem::find(rest, b"] ")
     {
         names.word(out, FieldId::DnsQuestionType, &rest[..close]);
-        let mut words = rest[close + 2..].split(|byte| *byte == b' ');
-        names.word(out, FieldId::DnsQuestionName, words.next().unwrap_or_default());
-        if let (Some(b"from"), Some(client)) = (words.next(), words.next()) {
+        let rest = &rest[close + 2..];
+        // A name may have any bytes, but an address has none of these.
+        let (name, client) = match memmem::rfind(rest, b" from ") {
+            Some(at) => (&rest[..at], Some(&rest[at + 6..])),
+            None => (rest, None),
+        };
+        names.word(out, FieldId::DnsQuestionName, name);
+        if let Some(client) = client {
             names.source(out, client);
         }
         return true;

@@ -1,7 +1,7 @@
 //! Error logs of Apache and nginx, whose stamp the header has taken.
 
 use super::access::decode_request;
-use super::vocabulary::Names;
+use super::vocabulary::{Names, address, host_and_port};
 use crate::decode::{FieldId, Fields};
 use memchr::{memchr, memmem};
 use std::borrow::Cow;
@@ -64,8 +64,8 @@ fn nginx<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
         rest = &connection[space + 1..];
     }
     names.say(out, &Cow::Borrowed(rest));
-    if let Some(client) = after(rest, b", client: ") {
-        names.source(out, client.split(|byte| *byte == b',').next().unwrap_or(client));
+    if let Some(client) = client(rest) {
+        names.source(out, client);
     }
     if let Some(host) = after(rest, b", host: \"") {
         let host = host.split(|byte| *byte == b'"').next().unwrap_or(host);
@@ -76,6 +76,44 @@ fn nginx<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) {
     }
 }
 
+/// Who asked. What he asked for stands before it as a path and behind it as a request, in quotes that are
+/// not escaped; where these texts tell another address, nobody's word is taken.
+fn client(text: &[u8]) -> Option<&[u8]> {
+    let odd = |text: &[u8]| text.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
+    // A quote too many: what is inside and what outside cannot be told.
+    let is_torn = odd(text);
+    let (mut from, mut is_quoted) = (0, false);
+    let mut told = memmem::find_iter(text, b", client: ").filter_map(|at| {
+        (from, is_quoted) = (at, is_quoted ^ odd(&text[from..at]));
+        let client = text[at + 10..].split(|byte| *byte == b',').next()?;
+        ((!is_quoted || is_torn) && address(host_and_port(client).0).is_some()).then_some(client)
+    });
+    let first = told.next()?;
+    told.all(|other| other == first).then_some(first)
+}
+
 fn after<'a>(text: &'a [u8], marker: &[u8]) -> Option<&'a [u8]> {
     memmem::find(text, marker).and_then(|at| text.get(at + marker.len()..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_not_who_the_request_says() {
+        for (text, expected) in [
+            ("closed, client: 10.0.0.1, server: s, request: \"GET / HTTP/1.1\"", Some("10.0.0.1")),
+            ("open() \"/a, client: 6.6.6.6, b\" failed, client: 10.0.0.1, server: s", Some("10.0.0.1")),
+            (
+                "closed, client: 10.0.0.1, server: s, request: \"GET /, client: 6.6.6.6, HTTP/1.1\"",
+                Some("10.0.0.1"),
+            ),
+            ("open() \"/a\", client: 6.6.6.6, b\" failed, client: 10.0.0.1, server: s", None),
+            ("open() \"/a\", client: 6.6.6.6, \"b\" failed, client: 10.0.0.1, server: s", None),
+            ("closed while waiting", None),
+        ] {
+            assert_eq!(client(text.as_bytes()), expected.map(str::as_bytes), "{text}");
+        }
+    }
 }
