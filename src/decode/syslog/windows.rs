@@ -6,8 +6,10 @@
 
 use super::vocabulary::Names;
 use crate::decode::{FieldId, Fields, Group};
+use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::{memchr, memmem};
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 /// Decodes a text with two labels of Windows or more, and what Snare puts in front of it.
 pub(super) fn decode<'a>(app: &[u8], text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
@@ -57,19 +59,20 @@ fn labels<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     if memmem::find(text, b": ").is_none() && memmem::find(text, b":\t").is_none() {
         return false;
     }
-    let found: Vec<(&'static [u8], &'a [u8])> = LABELS
-        .iter()
-        .filter_map(|label| {
-            let finder = memmem::Finder::new(label);
-            let told = finder
-                .find_iter(text)
-                .take(OCCURRENCES_MAX)
-                .filter(|at| at.checked_sub(1).is_none_or(|before| !text[before].is_ascii_alphanumeric()))
-                .filter_map(|at| value(text.get(at + label.len()..)?))
-                .last()?;
-            Some((*label, told))
-        })
-        .collect();
+    // One pass finds all labels, and each value ends at the next of them at the latest: what is read is
+    // read once, whatever stands there.
+    let mut told: [&'a [u8]; LABELS.len()] = [b""; LABELS.len()];
+    let mut places = FINDER.find_iter(text).peekable();
+    while let Some(place) = places.next() {
+        let end = places.peek().map_or(text.len(), |next| next.start());
+        let inside = place.start().checked_sub(1).is_some_and(|before| text[before].is_ascii_alphanumeric());
+        let (Some(cell), false) = (told.get_mut(place.pattern().as_usize()), inside) else { continue };
+        if let Some(value) = value(&text[place.end()..end]) {
+            *cell = value;
+        }
+    }
+    let found: Vec<(&'static [u8], &'a [u8])> =
+        LABELS.iter().copied().zip(told).filter(|(_, told)| !told.is_empty()).collect();
     if found.len() < 2 {
         return false;
     }
@@ -80,10 +83,15 @@ fn labels<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
     true
 }
 
-/// Heads repeat a label twice or three times.
-const OCCURRENCES_MAX: usize = 8;
+/// Finds labels, and what else ends a value; of those that begin alike the longest.
+static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostLongest)
+        .build(LABELS.iter().chain(HEADS))
+        .expect("a few short patterns")
+});
 
-/// The value behind a label; none for `-`.
+/// The value behind a label, of the text up to the next one; none for `-`.
 fn value(text: &[u8]) -> Option<&[u8]> {
     let start = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
     let text = &text[start..];
@@ -100,10 +108,6 @@ fn value(text: &[u8]) -> Option<&[u8]> {
         })
         .unwrap_or(text.len());
     let told = text[..end].trim_ascii();
-    // Where everything is parted by one blank, the next label ends the value.
-    let next =
-        LABELS.iter().chain(HEADS).filter_map(|label| memmem::find(told, label)).min().unwrap_or(told.len());
-    let told = told[..next].trim_ascii();
     (!told.is_empty() && told != b"-" && told.len() <= VALUE_MAX).then_some(told)
 }
 
@@ -170,4 +174,47 @@ const LABELS: &[&[u8]] = &[
     b"Object Name:",
     b"Caller Computer Name:",
     b"Logon Account:",
+    b"Creator Process Name:",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Reference, decode};
+    use super::*;
+
+    #[test]
+    fn values_end_at_the_next_label() {
+        let text = "Subject: Account Name: SYSTEM Logon ID: 0x3e7 Account Name: joe Process Name: - \
+                    New Process Name: C:\\a b.exe Creator Process Name: C:\\c.exe Source Network Address: 10.0.0.1 Source Port: 22";
+        let line = format!("<13>Nov 21 13:00:05 h agent: {text}");
+        let reference = Reference { now: 1_795_266_000_000_000_000, timezone: jiff::tz::TimeZone::UTC };
+        let mut out = Fields::default();
+        decode(line.as_bytes(), &reference, &mut out).unwrap();
+        for (field, expected) in [(FieldId::UserName, "joe"), (FieldId::ProcessExecutable, "C:\\a b.exe")] {
+            let found = out.find(field).map(|value| out.bytes(line.as_bytes(), value)).unwrap_or_default();
+            assert_eq!(String::from_utf8_lossy(found), expected);
+        }
+        assert_eq!(out.find(FieldId::SourcePort), Some(crate::decode::Value::Unsigned(22)));
+    }
+
+    /// Bytes that are read, for a text of labels and values twice as long, are twice as many: the time of
+    /// the longer one is compared with that of the shorter one, generously.
+    #[test]
+    fn time_grows_with_the_length() {
+        let reference = Reference { now: 1_795_266_000_000_000_000, timezone: jiff::tz::TimeZone::UTC };
+        let mut out = Fields::default();
+        let mut time = |length: usize| {
+            let line = format!("<13>Nov 21 13:00:05 h a: Image:{} User: x", "Image: a ".repeat(length / 9));
+            (0..5)
+                .map(|_| {
+                    let begun = std::time::Instant::now();
+                    let _ = decode(line.as_bytes(), &reference, &mut out);
+                    begun.elapsed()
+                })
+                .min()
+                .unwrap()
+        };
+        let (short, long) = (time(4_000), time(64_000));
+        assert!(long < short * 64, "{short:?} and {long:?}");
+    }
+}
