@@ -7,6 +7,7 @@ use super::vocabulary::{Form, Names, Text};
 use super::{NAME_MAX, PAIRS_MAX, copied_max};
 use crate::decode::{FieldId, Fields, Group, charset};
 use quick_xml::Reader;
+use quick_xml::escape::unescape;
 use quick_xml::events::{BytesStart, Event};
 use std::borrow::Cow;
 
@@ -123,7 +124,9 @@ fn attributes(element: &BytesStart<'_>, found: &mut Pairs) -> String {
     let mut named = None;
     for attribute in element.attributes().with_checks(false).flatten().take(PAIRS_MAX) {
         let key = String::from_utf8_lossy(attribute.key.local_name().as_ref()).into_owned();
-        let value = String::from_utf8_lossy(&attribute.value).into_owned();
+        let written = String::from_utf8_lossy(&attribute.value);
+        // What names an entity that nobody declared stays as it is.
+        let value = unescape(&written).map(Cow::into_owned).unwrap_or_else(|_| written.to_string());
         if attribute.key.as_ref().starts_with(b"xmlns") || value.is_empty() {
             continue;
         }
@@ -176,6 +179,11 @@ mod tests {
             ("cut short", "<a><b>1</b><c>2</c><d>3", vec![("b", "1"), ("c", "2")]),
             ("never closed", "<a><b>1<c>2</c></x>", vec![("c", "2")]),
             ("unknown entity", "<a>x&y;z</a><b>1</b>", vec![("a", "x&y;z"), ("b", "1")]),
+            (
+                "escaped attributes",
+                "<a b='x&amp;y &lt;z&gt; &quot;q&quot;' c='&what;'/><d e='&#33;'/>",
+                vec![("a.b", "x&y <z> \"q\""), ("a.c", "&what;"), ("d.e", "!")],
+            ),
             ("no element", "a < b", vec![]),
         ] {
             let found = pairs(text, usize::MAX);
