@@ -108,13 +108,13 @@ fn extensions<'a>(text: &'a [u8], each: &mut impl FnMut(&'a [u8], Text<'a>)) {
         let from = equals + 1;
         match next_key(rest, from) {
             Some((start, next)) => {
-                each(key, value(rest.get(from..start).unwrap_or_default()));
+                each(key, value(key, rest.get(from..start).unwrap_or_default()));
                 key = rest.get(start..next).unwrap_or_default();
                 rest = rest.get(start..).unwrap_or_default();
                 equals = next - start;
             }
             None => {
-                each(key, value(rest.get(from..).unwrap_or_default()));
+                each(key, value(key, rest.get(from..).unwrap_or_default()));
                 return;
             }
         }
@@ -145,8 +145,11 @@ fn is_key_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_.,-[]$#@:".contains(&byte)
 }
 
-fn value(text: &[u8]) -> Text<'_> {
-    let text = plain(text.trim_ascii(), b"=\\nr");
+/// Texts may have several lines, written as `\n` and `\r`; elsewhere these are the beginning of a folder's or
+/// a file's name whose backslash nobody doubled: `C:\new`.
+fn value<'a>(key: &[u8], text: &'a [u8]) -> Text<'a> {
+    let is_text = [b"msg".as_slice(), b"message", b"reason", b"rawEvent"].contains(&key);
+    let text = plain(text.trim_ascii(), if is_text { b"=\\nr" } else { b"=\\" });
     match &text {
         // CyberArk quotes what needs no quotes.
         Cow::Borrowed([b'"', inside @ .., b'"']) => Cow::Borrowed(inside),
@@ -223,6 +226,11 @@ mod tests {
                 "path",
                 r"filePath=C:\\Users\\x.exe act=Delete",
                 vec![("filePath", r"C:\Users\x.exe"), ("act", "Delete")],
+            ),
+            (
+                "path whose backslashes are single",
+                r"filePath=C:\new\readme.txt act=x",
+                vec![("filePath", r"C:\new\readme.txt"), ("act", "x")],
             ),
             ("nothing", "", vec![]),
         ] {
