@@ -2,24 +2,30 @@
 
 use super::vocabulary::{Form, Names, number};
 use crate::decode::{FieldId, Fields, Value};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter, memmem};
 use std::borrow::Cow;
 
 /// Whether the line has the bracketed stamp of an access log near its beginning.
 pub(super) fn sniff(text: &[u8]) -> bool {
-    stamp(text).is_some_and(|(before, _, after)| clients(before).is_some() && after.starts_with(b" \""))
+    stamp(text).is_some_and(|(before, ..)| clients(before).is_some())
 }
 
-/// Splits at `[26/Dec/2016:16:16:29 +0200]`: what precedes, the stamp, what follows.
+/// Splits at `[26/Dec/2016:16:16:29 +0200]`: what precedes, the stamp, what follows. Of several brackets it
+/// is the one that a request follows: a user may call himself anything.
 fn stamp(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let window = text.get(..BEFORE_MAX.min(text.len()))?;
-    let open = memchr(b'[', window)?;
-    let (before, rest) = text.split_at(open);
-    let inside = &rest[1..];
-    let [day, _, b'/', _, _, _, b'/', ..] = inside else { return None };
-    let close = memchr(b']', inside.get(..STAMP_MAX.min(inside.len()))?)?;
-    day.is_ascii_digit().then_some((before, &inside[..close], &inside[close + 1..]))
+    memchr_iter(b'[', window).take(BRACKETS_MAX).find_map(|open| {
+        let (before, rest) = text.split_at(open);
+        let inside = &rest[1..];
+        let [b'0'..=b'9', _, b'/', _, _, _, b'/', ..] = inside else { return None };
+        let close = memchr(b']', inside.get(..STAMP_MAX.min(inside.len()))?)?;
+        let after = &inside[close + 1..];
+        after.starts_with(b" \"").then_some((before, &inside[..close], after))
+    })
 }
+
+/// Brackets in front of the stamp, in a name.
+const BRACKETS_MAX: usize = 8;
 
 /// A host, a list of proxies and a user.
 const BEFORE_MAX: usize = 400;
@@ -31,15 +37,34 @@ const STAMP_MAX: usize = 40;
 type Clients<'a> = (Option<&'a [u8]>, &'a [u8], &'a [u8]);
 
 /// `[vhost] client[, client…] ident user`: virtual host, client and user.
+///
+/// Nearly nobody asks for the identity, so that the first `-` behind a word is it; the user is what stands
+/// between it and the stamp, blanks and all. Else both are the last two words.
 fn clients(before: &[u8]) -> Option<Clients<'_>> {
-    let mut words = before.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let before = before.trim_ascii_start();
+    let mut dash = memmem::find(before, b" - ").or_else(|| before.ends_with(b" -").then(|| before.len() - 2));
+    // `vhost - - -`: who asks is not told, nobody calls himself `- -`.
+    if let Some(at) = dash
+        && before[at + 2..].starts_with(b" - ")
+        && before.get(at + 5..).is_some_and(|rest| !rest.trim_ascii().is_empty())
+    {
+        dash = Some(at + 2);
+    }
+    let (told, user) = match dash.map(|at| (&before[..at], before[at + 2..].trim_ascii())) {
+        Some((told, user)) if !user.is_empty() => (told, user),
+        _ => {
+            let mut words = before.rsplitn(4, |byte| *byte == b' ').filter(|word| !word.is_empty());
+            let user = words.next()?;
+            let ident = words.next()?;
+            let end = (ident.as_ptr() as usize).checked_sub(before.as_ptr() as usize)?;
+            (before.get(..end)?, user)
+        }
+    };
+    let mut words = told.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let mut first = words.next()?;
-    let mut rest: Vec<&[u8]> = words.take(WORDS_MAX).collect();
-    let user = rest.pop()?;
-    rest.pop()?;
     // Behind proxies the first of the list is the client; `vhost client` has no comma.
     let mut vhost = None;
-    if let Some(second) = rest.first()
+    if let Some(second) = words.next()
         && first.last() != Some(&b',')
     {
         vhost = Some(first);
@@ -50,9 +75,6 @@ fn clients(before: &[u8]) -> Option<Clients<'_>> {
     }
     Some((vhost, first, user))
 }
-
-/// Proxies that one request may have passed.
-const WORDS_MAX: usize = 24;
 
 /// Decodes one line.
 pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
@@ -114,5 +136,43 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
             return Some((&text[..at], &text[at + 1..]));
         }
         at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_before_the_stamp() {
+        for (before, expected) in [
+            ("10.0.0.1 - - ", Some((None, "10.0.0.1", "-"))),
+            ("10.0.0.1 - joe ", Some((None, "10.0.0.1", "joe"))),
+            ("10.0.0.1 - joe doe ", Some((None, "10.0.0.1", "joe doe"))),
+            ("10.0.0.1 - 6.6.6.6 - x ", Some((None, "10.0.0.1", "6.6.6.6 - x"))),
+            ("10.0.0.1 ident joe ", Some((None, "10.0.0.1", "joe"))),
+            ("v.example 10.0.0.1 - joe ", Some((Some("v.example"), "10.0.0.1", "joe"))),
+            ("v.example - - - ", Some((Some("v.example"), "-", "-"))),
+            ("10.0.0.1, 10.0.0.2, 10.0.0.3 - - ", Some((None, "10.0.0.1", "-"))),
+            ("- - - ", Some((None, "-", "-"))),
+            ("10.0.0.1 ", None),
+            ("", None),
+        ] {
+            let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+            let found = clients(before.as_bytes())
+                .map(|(vhost, client, user)| (vhost.map(text), text(client), text(user)));
+            let expected = expected.map(|(vhost, client, user): (Option<&str>, &str, &str)| {
+                (vhost.map(str::to_owned), client.to_owned(), user.to_owned())
+            });
+            assert_eq!(found, expected, "{before}");
+        }
+    }
+
+    #[test]
+    fn a_user_with_a_stamp_of_his_own() {
+        let line = b"10.0.0.1 - [01/Jan/2000:00:00:00 +0000] x [26/Dec/2016:16:16:29 +0200] \"GET / HTTP/1.1\" 200 1";
+        let (before, stamp, _) = stamp(line).unwrap();
+        assert_eq!(before, b"10.0.0.1 - [01/Jan/2000:00:00:00 +0000] x ");
+        assert_eq!(stamp, b"26/Dec/2016:16:16:29 +0200");
     }
 }
