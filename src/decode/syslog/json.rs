@@ -24,6 +24,14 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         leaves.add(&key, value, 1);
     }
     let flat = leaves.flat;
+    // A program's own log tells the place in its source; a record of Zeek has a `uid` that is a connection's.
+    let has = |names: &[&str]| flat.iter().any(|(path, _)| names.contains(&last_of(path)));
+    let (is_log, is_zeek) = (has(&SOURCE_PLACES), has(&ZEEK));
+    let is_other = |path: &str| match last_of(path) {
+        "file" => is_log,
+        "uid" => is_zeek,
+        _ => false,
+    };
     // `event.duration` of another schema has another unit; ECS events have a time or a version.
     let whole = flat.iter().any(|(path, _)| path == "@timestamp" || path == "ecs.version");
     // What carries a body is read last: the object's own values say more.
@@ -39,7 +47,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let mut deep = Vec::new();
     for (path, text) in left {
         match known(path.as_bytes()).or_else(|| known(unwrapped(&path)?.as_bytes())) {
-            Some((field, form)) if put(field, form, &path, &text, names, out) => {
+            Some((field, form)) if !is_other(&path) && put(field, form, &path, &text, names, out) => {
                 if form == Form::Said {
                     said.push((path, text));
                 }
@@ -49,7 +57,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     }
     for (path, text) in deep {
         match suffix(&path) {
-            Some((field, form)) if put(field, form, &path, &text, names, out) => {}
+            Some((field, form)) if !is_other(&path) && put(field, form, &path, &text, names, out) => {}
             _ => {
                 names.keep(out, Group::Json, &owned(&path), &text);
                 said.push((path, text));
@@ -92,6 +100,18 @@ fn telling(field: FieldId, name: &str) -> bool {
             | FieldId::HttpResponseStatusCode
     )
 }
+
+/// The last part of a path.
+fn last_of(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// Names beside which `file` is one of a program's source.
+const SOURCE_PLACES: [&str; 8] =
+    ["line", "lineno", "line_number", "lineNumber", "func", "funcName", "function", "caller"];
+
+/// Names that Zeek alone has: the address of who opened the connection, and the kind of the record.
+const ZEEK: [&str; 3] = ["orig_h", "id_orig_h", "_path"];
 
 /// Names that say nothing without their object's.
 const BARE: [&str; 12] = [
@@ -292,6 +312,7 @@ fn sure(form: Form) -> bool {
             | Form::Email
             | Form::Digests
             | Form::Program
+            | Form::Image
             | Form::Protocol
     )
 }

@@ -658,6 +658,19 @@ mod tests {
         ("a lone address has no side", "<13>Nov 21 13:00:05 h ips: Blocked malicious IP 192.0.2.4 of the list", &[("/message", "Blocked malicious IP 192.0.2.4 of the list")]),
         ("json inside json", "{\"log\":\"src=10.0.0.1 dst=192.0.2.4 spt=1 dpt=2\",\"stream\":\"stdout\"}", &[
             ("/source/ip", "10.0.0.1"), ("/destination/ip", "192.0.2.4")]),
+        ("zeek", "{\"ts\":1795266005.1,\"uid\":\"CAcJw21BbVedgFnYH5\",\"id.orig_h\":\"10.0.0.1\",\"id.orig_p\":50000,\"id.resp_h\":\"192.0.2.4\",\"id.resp_p\":53,\"proto\":\"udp\"}", &[
+            ("/source/ip", "10.0.0.1"), ("/json/uid", "CAcJw21BbVedgFnYH5")]),
+        ("uid of somebody", "{\"uid\":\"1000\",\"src\":\"10.0.0.1\"}", &[("/user/id", "1000")]),
+        ("transport by name", "<13>Nov 21 13:00:05 h a: src=10.0.0.1 dst=192.0.2.4 transport=tcp", &[("/network/transport", "tcp")]),
+        ("transport by port", "<13>Nov 21 13:00:05 h a: src=10.0.0.1 dst=192.0.2.4 transport=4711", &[("/source/nat/port", "4711")]),
+        ("a program's log", "{\"file\":\"main.go:12\",\"agent\":\"filebeat\",\"image\":\"nginx:1.25\",\"src\":\"10.0.0.1\"}", &[
+            ("/json/file", "main.go:12"), ("/json/agent", "filebeat"), ("/json/image", "nginx:1.25")]),
+        ("a program's log, the line apart", "{\"file\":\"app.py\",\"line\":12,\"src\":\"10.0.0.1\"}", &[("/json/file", "app.py")]),
+        ("file, agent and image", "{\"file\":\"invoice.exe\",\"agent\":\"curl/8.5\",\"image\":\"C:\\\\a\\\\b.exe\"}", &[
+            ("/file/name", "invoice.exe"), ("/user_agent/original", "curl/8.5"), ("/process/name", "b.exe")]),
+        ("cef path", "CEF:0|a|b|c|d|e|f|filePath=C:\\new\\readme.txt src=10.0.0.1", &[("/file/path", "C:\\new\\readme.txt")]),
+        ("basic auth with a blank", "192.0.2.2 - joe doe [26/Dec/2016:16:22:14 +0000] \"GET /hello HTTP/1.1\" 404 499", &[
+            ("/source/ip", "192.0.2.2"), ("/user/name", "joe doe"), ("/url/path", "/hello")]),
         ("without header", "gateway, Source IP: 10.0.0.1, Destination IP: 192.0.2.4, Action: deny", &[
             ("/message", "gateway, Source IP: 10.0.0.1, Destination IP: 192.0.2.4, Action: deny"), ("/source/ip", "10.0.0.1"), ("/destination/ip", "192.0.2.4")]),
     ];

@@ -80,6 +80,14 @@ pub(super) enum Form {
     Digests,
     /// A program by name or by path; a path is its executable, whose last part is its name.
     Program,
+    /// The same of a key that containers have, too (`nginx:1.25`): a whole path, or a name that ends so.
+    Image,
+    /// What a client calls itself, `curl/8.5`, of a key that programs that collect logs have, too.
+    Agent,
+    /// A file, of a key under which programs tell the place in their source, too (`main.go:12`).
+    File,
+    /// A port; else a transport.
+    PortOrTransport,
 }
 
 /// What a value of [`Form::Peer`] is of.
@@ -346,6 +354,10 @@ impl<'a> Names<'a> {
             Form::Protocol => return protocol(out, trimmed),
             Form::Digests => return digests(self.message, out, text),
             Form::Program => return program(self.message, out, text),
+            Form::Image => return is_program(trimmed) && program(self.message, out, text),
+            Form::PortOrTransport if number(trimmed).is_none() => {
+                return is_transport(trimmed) && protocol(out, trimmed);
+            }
             _ => {}
         }
         if !free(out, field) {
@@ -364,6 +376,8 @@ impl<'a> Names<'a> {
                 value(self.message, &reslice(text, bare), out)
             }
             Form::Name if number(trimmed).is_none() => value(self.message, text, out),
+            Form::Agent if is_agent(trimmed) => value(self.message, text, out),
+            Form::File if !is_source_place(trimmed) => value(self.message, text, out),
             Form::Address => match address(trimmed) {
                 Some(address) => Value::Ip(address),
                 None => return false,
@@ -377,7 +391,7 @@ impl<'a> Names<'a> {
                 Some(address) => Value::Ip(address),
                 None => return false,
             },
-            Form::Port => match number(trimmed).filter(|port| *port <= 0xffff) {
+            Form::Port | Form::PortOrTransport => match number(trimmed).filter(|port| *port <= 0xffff) {
                 Some(port) => Value::Unsigned(port),
                 None => return false,
             },
@@ -694,6 +708,26 @@ fn digests(message: &[u8], out: &mut Fields, text: &Text<'_>) -> bool {
         }
     }
     all
+}
+
+/// `C:\Windows\a.exe`, `/usr/bin/a`, `a.exe`; containers have images, too, but these have a tag.
+fn is_program(text: &[u8]) -> bool {
+    let ends = text.len() > 4 && text[text.len() - 4..].eq_ignore_ascii_case(b".exe");
+    ends || matches!(text, [b'/' | b'\\', ..] | [_, b':', b'\\' | b'/', ..])
+}
+
+/// `Mozilla/5.0 (…)`, `curl/8.5`: a product with its version.
+fn is_agent(text: &[u8]) -> bool {
+    memchr::memchr(b'/', text).is_some_and(|at| at > 0 && at + 1 < text.len())
+}
+
+/// `main.go:12`: a file with the line in it.
+fn is_source_place(text: &[u8]) -> bool {
+    memchr::memrchr(b':', text).is_some_and(|at| at > 1 && number(&text[at + 1..]).is_some())
+}
+
+fn is_transport(text: &[u8]) -> bool {
+    TRANSPORTS.iter().any(|(name, _)| text.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 fn program(message: &[u8], out: &mut Fields, text: &Text<'_>) -> bool {
@@ -1147,7 +1181,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "postnatsourceip", "translatedsourceip", "natip",
     ]),
     (FieldId::SourceNatPort, Form::Port, &[
-        "transport", "transrcport", "xlatesport", "natsourceport", "natsrcport", "srcxlatedport",
+        "transrcport", "xlatesport", "natsourceport", "natsrcport", "srcxlatedport",
         "sourcetranslatedport", "srctransport", "srcnatport", "natport",
     ]),
     (FieldId::DestinationNatIp, DESTINATION_NAT, &[
@@ -1155,6 +1189,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
         "destinationtranslatedaddress", "natdestinationip", "dsttransip", "natdstaddr", "dstnatip", "natdstv6",
         "translateddestinationip",
     ]),
+    (FieldId::SourceNatPort, Form::PortOrTransport, &["transport"]),
     (FieldId::DestinationNatPort, Form::Port, &[
         "trandport", "trandstport", "xlatedport", "natdestinationport", "natdstport", "dstxlatedport",
         "destinationtranslatedport", "dsttransport", "dstnatport",
@@ -1236,12 +1271,14 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::HttpRequestMethod, Form::Name, &["requestmethod", "method", "httpmethod", "csmethod", "httprequestmethod", "verb", "httpverb", "clientrequestmethod", "reqmethod", "requestverb"]),
     (FieldId::HttpResponseStatusCode, Form::Count, &["httpstatus", "statuscode", "responsecode", "scstatus", "httpresponsecode", "httpstatuscode", "httpretcode", "httpresponse", "respcode", "edgeresponsestatus", "originresponsestatus", "responsestatus", "httpcode", "httpresponsestatus", "responsestatuscode"]),
     (FieldId::HttpRequestReferrer, Form::Word, &["referer", "referrer", "csreferer", "httpreferer", "refererurl", "requestcontext", "httprefer", "httpreferrer", "httprefererurl"]),
-    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "agent", "ua", "httpagent", "clientrequestuseragent", "useragentstring", "headersuseragent", "httprequestuseragent"]),
+    (FieldId::UserAgentOriginal, Form::Word, &["useragent", "requestclientapplication", "csuseragent", "httpuseragent", "ua", "httpagent", "clientrequestuseragent", "useragentstring", "headersuseragent", "httprequestuseragent"]),
+    (FieldId::UserAgentOriginal, Form::Agent, &["agent"]),
     (FieldId::DnsQuestionName, Form::Word, &["qname", "dnsquery", "queryname", "rrname", "dnsrrname", "dnsquestionname", "domainqueried", "dnsreq", "dnsqueryname", "dnsqname", "requestname", "dnsdomain", "queryhost", "querydomain", "dnshostname", "dnsname"]),
     (FieldId::DnsQuestionType, Form::Word, &["qtype", "qtypename", "dnsquerytype", "querytype", "rrtype", "dnsrrtype", "dnsrecordtype"]),
     (FieldId::TlsServerName, Form::Word, &["sni", "servername", "tlssni", "sslservername", "tlsservername"]),
     (FieldId::TlsJa3, Form::Word, &["ja3", "ja3hash", "tlsja3hash"]),
-    (FieldId::FileName, Form::Word, &["fname", "filename", "file", "attachment", "attachmentname", "objectname", "fileinfofilename", "attachmentfilename"]),
+    (FieldId::FileName, Form::Word, &["fname", "filename", "attachment", "attachmentname", "objectname", "fileinfofilename", "attachmentfilename"]),
+    (FieldId::FileName, Form::File, &["file"]),
     (FieldId::FilePath, Form::Word, &["filepath", "filefullpath", "targetfilename", "targetfile", "pathname"]),
     (FieldId::FileSize, Form::Count, &["fsize", "filesize"]),
     (FieldId::FileHashSha256, Form::Digest, &[
@@ -1257,7 +1294,8 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::FileHashSha256, Form::Digests, &["hashes", "filehashes"]),
     (FieldId::HostName, Form::Name, &["computername", "computer", "machinename", "agenthostname", "endpointname", "hostcomputername", "endpointhostname"]),
     (FieldId::SourceIp, Form::Inside, &["ui"]),
-    (FieldId::ProcessName, Form::Program, &["syslogidentifier", "processname", "procname", "comm", "process", "program", "appexename", "newprocessname", "image", "processimage", "imagefilename"]),
+    (FieldId::ProcessName, Form::Program, &["syslogidentifier", "processname", "procname", "comm", "process", "program", "appexename", "newprocessname", "processimage", "imagefilename"]),
+    (FieldId::ProcessName, Form::Image, &["image"]),
     (FieldId::ProcessPid, Form::Count, &["pid", "processid", "procid"]),
     (FieldId::ProcessExecutable, Form::Word, &["exe", "processpath", "executable", "applicationpath", "imagepath", "exepath"]),
     (FieldId::ProcessCommandLine, Form::Word, &["commandline", "cmdline", "cmd", "command", "processcommandline", "proctitle"]),
