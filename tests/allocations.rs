@@ -112,6 +112,10 @@ fn a_hundred_thousand_clean_messages_allocate_nothing() {
         "date=2026-10-11 time=22:14:15 devname=\"FGT\" srcip=10.1.1.1 dstip=2001:db8::5 hostname=\"cdn.example.net\" action=\"accept\"",
         "CEF:0|Vendor|Product|1.0|100|worm \\| stopped|10|src=10.0.0.1 dst=2.1.2.2 spt=1232 request=https://a.example/x",
         "hxxp://not-listed[.]example/x and phish(at)lure.example.org vssadmin list shadows",
+        "2026-10-11 22:14:15 10.44.0.136 GET /a /c+d 443 CORP\\\\joe 10.50.6.188 Mozilla/4.0+(compatible) - 404 0 64 0",
+        "2026-10-11 22:14:15 something else that begins with a stamp of this form and goes on for some words",
+        "192.0.2.44 - joe doe [26/Dec/2026:16:16:29 +0200] \"GET /index.html HTTP/1.1\" 200 45 \"-\" \"curl/8.5\"",
+        "<134>192.0.2.44 ident joe [26/Dec/2026:16:16:29 +0200] \"GET /index.html HTTP/1.1\" 200 45",
         "no header at all ëç \x00\x01 t.co 1.2.3 ::1 fe80::1%eth0 aa:bb:cc:dd:ee:ff",
     ]
     .iter()

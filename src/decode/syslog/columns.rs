@@ -304,24 +304,35 @@ fn filterlog<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> boo
 struct Access<'a> {
     server: Option<&'a [u8]>,
     site: Option<&'a [u8]>,
-    words: Vec<&'a [u8]>,
-    method: usize,
+    /// What follows the site and the server, the method first.
+    rest: &'a [u8],
+}
+
+/// The columns of IIS; empty ones are written as `-`.
+fn w3c_words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
 
 /// `[s-sitename] [s-computername] s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip …`
 fn w3c_access(text: &[u8]) -> Option<Access<'_>> {
-    let words: Vec<&[u8]> =
-        text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).take(W3C_WORDS).collect();
-    let method = words.iter().take(4).position(|word| is_method(word))?;
-    let port = words.get(method + 3)?;
-    let client = words.get(method + 5)?;
-    if number(port).is_none() || (address(client).is_none() && *client != b"-") {
+    let method = w3c_words(text).take(4).position(is_method)?;
+    let mut words = w3c_words(text);
+    let (mut server, mut site) = (None, None);
+    for word in words.by_ref().take(method) {
+        if address(word).is_some() {
+            server = server.or(Some(word));
+        } else if !word.starts_with(b"W3SVC") {
+            site = site.or(Some(word));
+        }
+    }
+    let first = words.next()?;
+    let from = (first.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    let port = words.nth(2)?;
+    let client = words.nth(1)?;
+    if number(port).is_none() || (address(client).is_none() && client != b"-") {
         return None;
     }
-    let before = words.get(..method)?;
-    let server = before.iter().copied().find(|word| address(word).is_some());
-    let site = before.iter().copied().find(|word| address(word).is_none() && !word.starts_with(b"W3SVC"));
-    Some(Access { server, site, words, method })
+    Some(Access { server, site, rest: text.get(from..)? })
 }
 
 /// `c-ip c-port s-ip s-port cs-version cs-method cs-uri sc-status …` of HTTP.sys.
@@ -379,17 +390,17 @@ fn w3c<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
         }
         return true;
     }
-    let Some(Access { server, site, words, method }) = w3c_access(text) else { return false };
+    let Some(Access { server, site, rest }) = w3c_access(text) else { return false };
+    let words: Vec<&[u8]> = w3c_words(rest).take(W3C_WORDS).collect();
     if let Some(server) = server {
         names.destination(out, server);
     }
     if let Some(site) = site {
         names.word(out, FieldId::HostName, site);
     }
-    let rest: Vec<Text<'a>> =
-        words.get(method..).unwrap_or_default().iter().map(|word| Cow::Borrowed(*word)).collect();
+    let rest: Vec<Text<'a>> = words.iter().map(|word| Cow::Borrowed(*word)).collect();
     feed(&["http_method", "url", "url_query", "dst_port", "user", "src"], &rest, names, out);
-    let mut behind = words.get(method + 6..).unwrap_or_default();
+    let mut behind = words.get(6..).unwrap_or_default();
     if let [version, after @ ..] = behind
         && let Some(version) = version.strip_prefix(b"HTTP/")
     {
