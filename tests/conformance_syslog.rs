@@ -53,14 +53,14 @@ const WANTED: [&str; 16] = [
 #[rustfmt::skip]
 const REASONS: &[(&[&str], &[&str], &str)] = &[
     (&["beats system"], &["process.name"], "macOS writes `launchd[1] (subject): `: here app, process id and message id, there all of it is the app"),
-    (&["apache", "iis"], &["url."], "escapes (`%20`, IIS's `+`) are undone there; a request that names no path has none here"),
+    (&["apache", "iis"], &["url.original", "url.path", "url.query"], "escapes (`%20`, IIS's `+`) are undone there; a request that names no path has none here"),
     (&["beats-cef", "symantec_endpoint"], &["source.mac", "destination.mac"], "hardware addresses have the form of ECS here"),
     (&["cisco_asa"], &["process.name", "app"], "`<IP>` in place of a name is a host here, a program there"),
     (&["sophos"], &["@timestamp"], "the zone that the line names is obeyed here; a configured one overrides it there"),
     (&["apache", "cisco_nexus", "cisco_ios", "elastic system"], &["@timestamp"], "the zone is known from a configuration there; `CST` is US time here, `AEST` ten hours east and not a configured eleven"),
     (&["panw", "citrix_waf", "checkpoint", "cyberarkpas"], &["@timestamp"], "a header with year or zone is believed before the body's time, which is kept as a string"),
     (&["snort"], &["@timestamp"], "the day and month of 09/03/21 become the 4th of January there"),
-    (&["forcepoint_web", "symantec_endpoint"], &["@timestamp", "time", "host", "user.name", "url.", "destination.", "source.", "file."], "columns without names and in no order that is known; text in place of the host's name"),
+    (&["forcepoint_web", "symantec_endpoint"], &["@timestamp", "time", "host", "user.name", "url.domain", "url.original", "url.path", "destination.ip", "file.hash.sha1"], "columns without names and in no order that is known; text in place of the host's name"),
     (&["symantec_endpoint", "zscaler_zia", "cisco_ise", "cisco_aironet", "netscout", "squid", "iptables", "panw", "juniper_srx", "sonicwall_firewall", "checkpoint", "suricata", "sophos", "cisco_ftd"], &["message"], "the message there is the whole line, what is left of it behind the columns that were read, or composed of several fields"),
     (&["cisco_aironet", "cisco_nexus", "cisco_secure_email_gateway"], &["pid", "process.pid", "host", "user.name", "url.path"], "the value stands inside a sentence of this product alone"),
     (&["pulse_connect_secure", "f5_bigip", "fortinet_fortigate", "zscaler_zia"], &["host"], "of several names in the line another is taken there: that of the relay, of the client"),
@@ -70,18 +70,17 @@ const REASONS: &[(&[&str], &[&str], &str)] = &[
     (&["sophos"], &["event.code", "rule.id", "source.bytes", "network.transport"], "the last digits of `log_id` alone, the signature in place of the firewall rule, bytes the other way round, `0` as a transport"),
     (&["sophos"], &["observer.serial_number", "url.domain", "destination.ip"], "`source=` and `localip=` of one component, a value with a blank that has no quotes"),
     (&["auditd"], &["user.id", "source.ip"], "`user.id` is `uid` here, `auid` there; one address stands in a text that is no list of pairs"),
-    (&["cisco_asa", "cisco_ftd"], &["source.", "destination.", "observer.", "user.name"], "an inbound ICMP connection goes from the foreign address here; a connection that is outbound between two interfaces from the inner one; where the firewall wrote a name there is no address here"),
-    (&["cisco_ios", "cisco_nexus"], &["source.", "destination."], "who logs in is `user.name` here; the port of the device itself is no source port"),
-    (&["iptables"], &["source.", "destination."], "the forms of IPv6 addresses differ"),
+    (&["cisco_asa", "cisco_ftd"], &["source.ip", "source.port", "source.user.name", "destination.ip", "destination.port", "observer.egress.interface.name", "observer.ingress.interface.name", "user.name"], "an inbound ICMP connection goes from the foreign address here; a connection that is outbound between two interfaces from the inner one; where the firewall wrote a name there is no address here"),
+    (&["cisco_ios", "cisco_nexus"], &["source.port", "source.user.name", "destination.port"], "who logs in is `user.name` here; the port of the device itself is no source port"),
     (&["checkpoint"], &["source.user.name", "dns.question.name", "rule.name", "network.direction", "event.start"], "the administrator is `user.name` here; the domain of an administrator is no DNS name; the first of two values; `event.start` stays a number there"),
-    (&["cisco_ise", "fortinet_fortimail"], &["log.syslog"], "the priority is that of the header here, of the body there"),
+    (&["cisco_ise", "fortinet_fortimail"], &["log.syslog.facility.code", "log.syslog.severity.code", "log.syslog.severity.name"], "the priority is that of the header here, of the body there"),
     (&["fortinet_fortigate", "fortinet_fortimail", "sophos", "juniper_srx", "zscaler_zia", "cyberarkpas"], &["source.user.name", "user.name"], "without two sides of a connection the user is `user.name` here"),
     (&["fortinet_fortigate", "cyberarkpas"], &["source.ip", "destination.ip"], "a lone `remip` is who connects here; `Station` is where the user sits here"),
-    (&["barracuda", "barracuda_cloudgen_firewall"], &["rule.name", "http.", "url.", "user.name", "destination.port"], "the kind of the attack is the rule here; columns that differ with the version; a bare `port` is nobody's"),
-    (&["haproxy", "nginx", "sonicwall_firewall", "modsecurity"], &["source.", "url."], "of a list of proxies the first is taken here, the first public one there; `-:22222` is no endpoint; URLs are composed of parts there"),
-    (&["suricata", "pulse_connect_secure"], &["source.", "destination.", "tls.", "url.", "user."], "the outer of two values of the same meaning is taken here"),
-    (&["pfsense", "coredns"], &["source.", "destination.", "network."], "the other party of a DHCP message"),
-    (&["symantec_endpoint"], &["network."], "`network.direction` is `ingress` or unknown there; `OTHERS` and `ETHERNET` are no transports"),
+    (&["barracuda", "barracuda_cloudgen_firewall"], &["rule.name", "http.request.referrer", "url.path", "url.query", "user.name", "destination.port"], "the kind of the attack is the rule here; columns that differ with the version; a bare `port` is nobody's"),
+    (&["haproxy", "nginx", "sonicwall_firewall", "modsecurity"], &["source.ip", "source.port", "url.domain", "url.original", "url.path", "url.query"], "of a list of proxies the first is taken here, the first public one there; `-:22222` is no endpoint; URLs are composed of parts there"),
+    (&["suricata", "pulse_connect_secure"], &["tls.client.server_name", "url.path", "user.domain"], "the outer of two values of the same meaning is taken here"),
+    (&["pfsense", "coredns"], &["source.ip", "source.port", "destination.ip"], "the other party of a DHCP message"),
+    (&["symantec_endpoint"], &["network.direction", "network.transport"], "`network.direction` is `ingress` or unknown there; `OTHERS` and `ETHERNET` are no transports"),
     (&["zeek", "zscaler_zia"], &["network.transport", "user.name", "url.original", "destination.ip"], "the transport is inferred from the kind of the log there; a key of one product; a scheme is added there"),
 ];
 
@@ -123,6 +122,20 @@ impl Tally {
             sum(&mut to.fields, &from.fields);
             sum(&mut to.wanted, &from.wanted);
         }
+    }
+}
+
+impl Tally {
+    /// Time, host, app and process id: what a header has.
+    fn header(&self) -> (usize, usize) {
+        let [header @ .., _message] = &self.columns;
+        header.iter().fold((0, 0), |sum, column| (sum.0 + column.0, sum.1 + column.1))
+    }
+
+    /// The same, and the message, which other projects cut or compose in ways of their own.
+    fn header_and_message(&self) -> (usize, usize) {
+        let (header, [.., message]) = (self.header(), &self.columns);
+        (header.0 + message.0, header.1 + message.1)
     }
 }
 
@@ -373,13 +386,14 @@ fn syslog_report() -> String {
         all.add(tally);
     }
     row(&mut report, "all", &all);
-    let header = all.columns[..4].iter().fold((0, 0), |sum, column| (sum.0 + column.0, sum.1 + column.1));
+    let (header, whole) = (all.header(), all.header_and_message());
     let [vendors, generic] = all.bodies;
     let _ = writeln!(
         report,
-        "\nAs shares: bytes kept {}, header fields {}, fields that both sides have {} (generic {}), wanted {} (generic {}).",
+        "\nAs shares: bytes kept {}, time, host, app and pid {} (with the message {}), fields that both sides have {} (generic {}), wanted {} (generic {}).",
         share((all.kept, all.lines)),
         share(header),
+        share(whole),
         share(vendors.fields),
         share(generic.fields),
         share(vendors.wanted),
@@ -388,10 +402,12 @@ fn syslog_report() -> String {
     let _ = writeln!(
         report,
         "\nOf the times that differ, {} are the same time of day in another zone, configured there; without them {} of \
-         the header fields are equal. Hosts that a line does not name, and `-`, are not compared. go-syslog's invalid \
+         time, host, app and pid are equal, and {} with the message. Of the messages that differ, most are the whole \
+         line there, or what is left of it behind the columns that were read. Hosts that a line does not name, and `-`, are not compared. go-syslog's invalid \
          vectors, rsyslog and wazuh expect no fields: every line is kept.",
         all.zones,
         share((header.0, header.1 - all.zones)),
+        share((whole.0, whole.1 - all.zones)),
     );
     report.push_str("\nDeviations with every decoder, by reason (values; missing ones are of \"wanted\" fields and columns):\n\n");
     for (at, (.., reason)) in REASONS.iter().enumerate() {
@@ -440,7 +456,12 @@ fn nothing_is_lost_and_the_aims_are_met() {
     assert_eq!(all.kept, all.lines);
     let share = |(equal, compared): (usize, usize)| equal * 1000 / compared.max(1);
     let [vendors, generic] = all.bodies;
+    // A zone that is told by a configuration there is in no line.
+    let (header, whole) = (all.header(), all.header_and_message());
     for (name, counts, aim) in [
+        ("header fields", (header.0, header.1 - all.zones), 990),
+        // Not the aim of 99 %: of the messages one in eight is another text there, for the reasons above.
+        ("header fields with the message", (whole.0, whole.1 - all.zones), 960),
         ("fields", vendors.fields, 900),
         ("wanted", vendors.wanted, 900),
         ("fields, generic", generic.fields, 750),
