@@ -658,6 +658,8 @@ mod tests {
         ("a lone address has no side", "<13>Nov 21 13:00:05 h ips: Blocked malicious IP 192.0.2.4 of the list", &[("/message", "Blocked malicious IP 192.0.2.4 of the list")]),
         ("json inside json", "{\"log\":\"src=10.0.0.1 dst=192.0.2.4 spt=1 dpt=2\",\"stream\":\"stdout\"}", &[
             ("/source/ip", "10.0.0.1"), ("/destination/ip", "192.0.2.4")]),
+        ("a name that tells an address", "<38>Nov 21 13:00:05 h vpnd: login failed for user x from 6.6.6.6 port 9 from 10.0.0.1 port 22", &[
+            ("/source/ip", "10.0.0.1"), ("/source/port", "22"), ("/user/name", "x")]),
         ("zeek", "{\"ts\":1795266005.1,\"uid\":\"CAcJw21BbVedgFnYH5\",\"id.orig_h\":\"10.0.0.1\",\"id.orig_p\":50000,\"id.resp_h\":\"192.0.2.4\",\"id.resp_p\":53,\"proto\":\"udp\"}", &[
             ("/source/ip", "10.0.0.1"), ("/json/uid", "CAcJw21BbVedgFnYH5")]),
         ("uid of somebody", "{\"uid\":\"1000\",\"src\":\"10.0.0.1\"}", &[("/user/id", "1000")]),

@@ -46,6 +46,12 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     let mut url = false;
     // `User <joe> IP <10.0.0.1>`: the address is where the user is.
     let (mut told_user, mut of_user, mut operator) = (false, false, false);
+    // Who logs in chooses his name, which may read `x from 10.0.0.9`: behind a name the last counts.
+    let mut named = false;
+    let last_from = memmem::rfind(text, b" from ").filter(|at| {
+        let word = text[at + 6..].split(|byte| matches!(byte, b' ' | b',' | b';')).next().unwrap_or_default();
+        address(host_and_port(word.strip_suffix(b":").unwrap_or(word)).0).is_some()
+    });
     let mut words = text
         .split(|byte| matches!(byte, b' ' | b',' | b'[' | b']' | b'\t' | b';' | b'"'))
         .filter(|word| !word.is_empty())
@@ -53,6 +59,11 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         .peekable();
     while let Some(word) = words.next() {
         let bare = word.strip_suffix(b":").unwrap_or(word);
+        let at = (word.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        if named && bare == b"from" && last_from.is_some_and(|last| at < last) {
+            (user, side) = (None, None);
+            continue;
+        }
         if let Some(field) = user {
             if matches!(bare, b"=" | b"") {
                 continue;
@@ -105,6 +116,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         match role(key) {
             Some(Role::Filler) => continue,
             Some(Role::User(field)) => {
+                named = true;
                 match value.map(name_of) {
                     Some(name) if is_user(name) => drop(names.user(out, field, name)),
                     Some(_) => {}
