@@ -536,7 +536,10 @@ fn put_some(json: &mut Map<String, Value>, path: &str, value: Option<impl Into<V
 /// Cuts every text to so many bytes.
 fn cut_texts(value: &mut Value, length: usize) {
     match value {
-        Value::String(text) => text.truncate(text.floor_char_boundary(length)),
+        Value::String(text) => {
+            let border = (0..=length.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            text.truncate(border.unwrap_or(0));
+        }
         Value::Object(map) => map.values_mut().for_each(|value| cut_texts(value, length)),
         Value::Array(list) => list.iter_mut().for_each(|value| cut_texts(value, length)),
         _ => {}
