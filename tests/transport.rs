@@ -635,7 +635,6 @@ fn slow_handshakes_leave_the_others_their_turn() {
             stream
         })
         .collect();
-    let start = Instant::now();
     for _ in 0..20 {
         send(connect(tls, &config), LINE).expect("accepted");
         established.write_all(format!("{LINE}\n").as_bytes()).expect("sent");
@@ -643,13 +642,12 @@ fn slow_handshakes_leave_the_others_their_turn() {
     }
     let sensor = &mut server.sensor;
     sensor.wait("all are heard", |sensor| sensor.received("tls") == 41 && sensor.received("plain") == 20);
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
-    let ended = |sensor: &Sensor, reason| closed(sensor, "tls", reason);
-    sensor.wait("the slow ones are ended", |sensor| {
-        ended(sensor, "handshake_timeout") + ended(sensor, "handshake_limit") == 3000
-    });
-    // 32 of each address begin; some of the others find a place that is left just before their own end.
-    assert!(ended(sensor, "handshake_limit") > 0, "{:#?}", sensor.samples());
+    // 32 of each address begin; the others end while they wait, or find a place that is left just before.
+    let ended = |sensor: &Sensor| {
+        closed(sensor, "tls", "handshake_timeout") + closed(sensor, "tls", "handshake_limit")
+    };
+    assert!(ended(sensor) < 3000, "they did not wait for the slow ones");
+    sensor.wait("the slow ones are ended", |sensor| ended(sensor) == 3000);
     drop(slow);
     server.sensor.stop();
 }
