@@ -10,9 +10,9 @@ use crate::decode::flow::{Decoder, ExporterStatus, Flow, Record, Senders, Stored
 use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
-use crate::detect::{GROUP, Match, Matcher, RuleSet, Suppression, Validity, ValueId};
+use crate::detect::{Match, Matcher, RuleSet, Suppression, Validity, ValueId};
 use crate::input::tls::Identity;
-use crate::input::{Format, Message, Nanos};
+use crate::input::{Format, GROUP, Message, Nanos};
 use crate::metrics::{Found, InputMetrics, Metrics, Tally};
 use crate::sources::{Count, Table};
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
@@ -252,7 +252,7 @@ impl Worker {
                 }
             }
             Format::Flow => {
-                // A flow listener is a UDP socket, whose datagrams have a sender.
+                // Flow records come over IP, so that they have a sender.
                 let exporter = message.peer.unwrap_or(NO_EXPORTER);
                 let mut exported = None;
                 let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {

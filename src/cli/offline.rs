@@ -3,10 +3,9 @@
 use super::{As, Exit, TimeArgs, terminal};
 use crate::decode::flow::{DecodeError, Decoder, Losses, Record};
 use crate::decode::syslog::Reference;
-use crate::detect::GROUP;
 use crate::input::file::{self, Block, Blocks, FileError, Kind, Progress, Source};
 use crate::input::pcap::{Capture, CaptureStats};
-use crate::input::{Format, MAX_MESSAGE, Message, now};
+use crate::input::{Format, GROUP, MAX_MESSAGE, Message, now};
 use crossbeam_channel::bounded;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;

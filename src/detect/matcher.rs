@@ -77,7 +77,7 @@ impl Matcher {
         }
     }
 
-    /// Tells apart which of up to [`GROUP`](super::GROUP) syslog messages may hold a value: bit n is
+    /// Tells apart which of up to [`GROUP`](crate::input::GROUP) syslog messages may hold a value: bit n is
     /// set if message n may. In the others [`Matcher::look`] finds nothing.
     #[inline]
     pub fn sift<'m>(&self, rules: &RuleSet, messages: impl Iterator<Item = &'m [u8]>) -> u32 {

@@ -26,7 +26,6 @@ pub mod oracle;
 pub use blocks::use_portable;
 pub use matcher::Matcher;
 pub use ruleset::{CompiledSet, Entry, RuleSet, normal};
-pub use sieve::GROUP;
 pub use token::extract;
 
 use crate::decode::Span;

@@ -8,11 +8,8 @@
 
 use super::token::{Interest, extract_for};
 use super::{Observable, RuleSet};
+use crate::input::GROUP;
 use std::cell::Cell;
-
-/// Messages that are sifted together, at most: enough questions to hide the waiting, few enough to
-/// keep all messages in the first cache.
-pub const GROUP: usize = 16;
 
 /// Questions that are gathered, at most; a message of 64 KiB alone has more.
 const QUESTIONS: usize = 256;

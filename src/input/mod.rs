@@ -54,7 +54,8 @@ struct Group<'a> {
     count: usize,
 }
 
-/// Messages that are handed on together, at most.
+/// Messages that are handed on, and sifted, together, at most: enough questions to hide the waiting for
+/// memory, few enough to keep all messages in the first cache.
 pub const GROUP: usize = 16;
 
 impl<'a> Group<'a> {
