@@ -156,6 +156,7 @@ pub struct Totals {
 impl Sensor {
     /// Loads the rules, opens the sockets, starts every thread.
     pub fn start(config: Config, options: Options) -> Result<Sensor, StartError> {
+        let watching = reload::watch(&config);
         let mut store = store(&config, options.embedded);
         let generation = store.load(now());
         if generation.sets.is_empty() {
@@ -198,7 +199,7 @@ impl Sensor {
         let _ = state.senders.set(workers.iter().map(|worker| worker.senders.clone()).collect());
         state.tell_senders();
         let places = inputs.iter_mut().filter_map(|input| input.place.take()).collect();
-        let reload = reload::start(state.clone(), store)?;
+        let reload = reload::start(state.clone(), store, watching)?;
         state.listening.store(true, Ordering::Release);
         Ok(Sensor { state, workers, alerts, reload, templates, admin, places })
     }

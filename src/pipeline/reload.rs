@@ -35,6 +35,20 @@ pub struct Reloader {
     requests: Sender<Request>,
 }
 
+/// Rule folders that are watched already, though nothing reloads yet.
+pub struct Watching {
+    watch: Option<Watch>,
+    sender: Sender<Request>,
+    requests: Receiver<Request>,
+}
+
+/// Watches the rule folders. Called before they are read for the first time: what changes between that
+/// reading and the start of the thread is loaded by the thread, not missed.
+pub fn watch(config: &Config) -> Watching {
+    let (sender, requests) = crossbeam_channel::unbounded();
+    Watching { watch: watch_rules(config, &sender), sender, requests }
+}
+
 impl Reloader {
     /// Where requests go.
     pub fn requests(&self) -> Sender<Request> {
@@ -48,17 +62,17 @@ impl Reloader {
     }
 }
 
-/// Starts watching the rule folders and waiting for requests.
-pub fn start(state: Arc<State>, store: Store) -> anyhow::Result<Reloader> {
-    let (sender, receiver) = crossbeam_channel::unbounded();
-    let requests = sender.clone();
-    let run = move || run(&state, store, &receiver, &sender);
+/// Starts waiting for requests.
+pub fn start(state: Arc<State>, store: Store, watching: Watching) -> anyhow::Result<Reloader> {
+    let requests = watching.sender.clone();
+    let run = move || run(&state, store, watching);
     std::thread::Builder::new().name("reload".into()).spawn(run)?;
     Ok(Reloader { requests })
 }
 
-fn run(state: &State, mut store: Store, requests: &Receiver<Request>, own: &Sender<Request>) {
-    let mut watcher = watch(state, own);
+fn run(state: &State, mut store: Store, watching: Watching) {
+    let Watching { watch: mut watcher, sender, requests } = watching;
+    let own = &sender;
     // Held for as long as it is to watch.
     let mut _certificates = watch_certificates(state, own);
     // They may have changed between the start and the watch.
@@ -113,8 +127,8 @@ fn notify_reloading() {
     }
 }
 
-fn watch(state: &State, own: &Sender<Request>) -> Option<Watch> {
-    let paths = rule_paths(&state.config.lock().unwrap_or_else(PoisonError::into_inner));
+fn watch_rules(config: &Config, own: &Sender<Request>) -> Option<Watch> {
+    let paths = rule_paths(config);
     if paths.is_empty() {
         return None;
     }
@@ -262,7 +276,7 @@ fn reload_configuration(
     if folders {
         let current = state.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
         store.set_paths(rule_paths(&current));
-        *watcher = watch(state, own);
+        *watcher = watch_rules(&current, own);
     }
     true
 }
