@@ -731,6 +731,8 @@ mod tests {
             (Kind::Ip, "2001:db8::1", "2001:db8::12 x2001:db8::1", false),
             (Kind::Ip, "2001:db8::/32", "dst 2001:db8:1::5", true),
             (Kind::Ip, "1:2:3:4:5:6:7:8", "a 1:2:3:4:5:6:7:8 b", true),
+            (Kind::Ip, "1:2:3:4:5:6:102:304", "a 1:2:3:4:5:6:1.2.3.4 b", true),
+            (Kind::Ip, "1:2:3:4:5:6:102:304", "a :1:2:3:4:5:6:1.2.3.4. b", true),
             (Kind::Md5, md5, &format!("MD5={}", md5.to_uppercase()), true),
             (Kind::Md5, md5, &format!("x{md5}"), false),
             (Kind::Md5, md5, &format!("{md5}0"), false),

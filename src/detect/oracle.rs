@@ -603,6 +603,7 @@ mod tests {
             1 => "[a-z0-9]{1,9}(\\.[a-z0-9-]{1,9}){1,4}".prop_map(String::into_bytes),
             1 => "[0-9a-fA-F]{15,33}".prop_map(String::into_bytes),
             1 => "([0-9a-f]{1,4}:){6,8}[0-9a-f]{1,4}".prop_map(String::into_bytes),
+            1 => "([0-9a-f]{1,2}:){5,7}1\\.2\\.3\\.4".prop_map(String::into_bytes),
             1 => "[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}".prop_map(String::into_bytes),
         ]
     }

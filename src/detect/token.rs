@@ -384,6 +384,10 @@ impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
             digits: window(before.digits, here.digits) & alone,
             high: window(before.high, here.high) & alone,
         };
+        let start = end - (length & 63) as usize;
+        if self.bytes.get(..start).is_some_and(|head| head.ends_with(b":")) && self.six_groups(start) {
+            self.long_address(start - 1);
+        }
         if !self.usual_name(end, window) {
             self.unusual_name(end);
         }
@@ -1036,6 +1040,16 @@ impl<'m, I: Interest, E: FnMut(Observable)> Extractor<'m, I, E> {
         for (start, bordered) in self.readings(start).into_iter().flatten() {
             self.long_address_at(start, end, bordered);
         }
+    }
+
+    /// Six groups without `::` end before `at`; with a dotted quad behind them that is an IPv6 address,
+    /// and may be too short to be noticed by its digits.
+    fn six_groups(&self, at: usize) -> bool {
+        /// Six groups with their colons.
+        const LONGEST: usize = 6 * 5;
+        let head = self.bytes.get(..at).unwrap_or_default();
+        let row = head.iter().rev().take(LONGEST).take_while(|byte| is_hex(**byte));
+        row.filter(|byte| **byte == b':').count() >= 6
     }
 
     /// Where the hexadecimal digits and colons before `at` begin, not before `least`.
