@@ -6,7 +6,7 @@
 //! blocks, or writes memory that another thread reads.
 
 use crate::alert::{self, Evidence, Hit, Overflow, Raised};
-use crate::decode::flow::{Decoder, ExporterStatus, Flow, Record, Senders, Stored, Undecoded};
+use crate::decode::flow::{Decoder, ExporterStatus, Flow, Reader, Record, Senders, Stored, Undecoded};
 use crate::decode::syslog::{self, Header, Reference};
 use crate::decode::{Fields, Span};
 use crate::detect::indicator::Throttle;
@@ -254,16 +254,10 @@ impl Worker {
             Format::Flow => {
                 // Flow records come over IP, so that they have a sender.
                 let exporter = message.peer.unwrap_or(NO_EXPORTER);
-                let mut exported = None;
-                let decoded = self.flows.decode(message.bytes, exporter, message.received, &mut |record| {
-                    // One that came before its template tells the time of an earlier datagram.
-                    exported = (!record.is_replayed()).then(|| record.exported()).or(exported);
-                    *sequence += 1;
-                    let seen = Seen { sequence: *sequence, ..seen };
-                    matcher.record(rules, &record, validity, &mut |matched| {
-                        hits.flow(seen, &record, matched, found);
-                    });
-                });
+                let mut look = Look { seen, validity, matcher, hits, found, exported: None };
+                let decoded = self.flows.read(message.bytes, exporter, message.received, &mut look);
+                let exported = look.exported;
+                *sequence = look.seen.sequence;
                 tally.flow(&decoded);
                 senders.decoded(decoded.as_ref().ok().map(|datagram| datagram.format));
                 let (Ok(told) | Err(Undecoded { datagram: told, .. })) = &decoded;
@@ -436,6 +430,41 @@ struct Seen<'a> {
 impl Seen<'_> {
     fn sender(&self) -> Option<IpAddr> {
         self.message.peer.map(|peer| peer.ip())
+    }
+}
+
+/// Looks for indicators in the records of one datagram.
+struct Look<'a> {
+    /// Each record has a sequence number of its own.
+    seen: Seen<'a>,
+    validity: Validity,
+    matcher: &'a mut Matcher,
+    hits: &'a mut Hits,
+    found: &'a mut Found,
+    /// When the last record was exported.
+    exported: Option<Nanos>,
+}
+
+impl Reader for Look<'_> {
+    #[inline]
+    fn may_matter(&mut self, address: u128) -> bool {
+        self.seen.rules.may_know(address)
+    }
+
+    #[inline]
+    fn record(&mut self, record: Record<'_>, suspect: bool) {
+        self.seen.sequence += 1;
+        // One that came before its template tells the time of an earlier datagram.
+        if !record.is_replayed() {
+            self.exported = Some(record.exported());
+        }
+        if suspect {
+            let Look { seen, validity, matcher, hits, found, .. } = self;
+            let rules = seen.rules;
+            matcher.record(rules, &record, *validity, &mut |matched| {
+                hits.flow(*seen, &record, matched, found);
+            });
+        }
     }
 }
 

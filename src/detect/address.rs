@@ -105,6 +105,18 @@ impl Prefixes {
         self.v6.covers(address)
     }
 
+    /// Whether some prefix may cover an IPv4 address, without a branch.
+    #[inline]
+    pub fn may_cover4(&self, address: u32) -> bool {
+        holds(&self.v4.finer, address.finer())
+    }
+
+    /// Whether some prefix may cover an IPv6 address, without a branch.
+    #[inline]
+    pub fn may_cover6(&self, address: u128) -> bool {
+        self.v6.touches(u128::block(address.head()))
+    }
+
     /// Whether some IPv4 prefix touches the addresses that begin with these two octets, which are
     /// asked for only where there are prefixes.
     #[inline]

@@ -3,7 +3,7 @@
 use super::cache::Scope;
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
-use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates, Undecoded, is_more_than_padding};
+use super::{Arrival, Datagram, DecodeError, Reader, Seen, Templates, Undecoded, is_more_than_padding};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -18,7 +18,7 @@ const HEADER: usize = 16;
 pub(super) fn decode(
     templates: &mut Templates,
     arrival: Arrival<'_>,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> Result<Datagram, Undecoded> {
     let (mut rest, mut whole) = decode_message(templates, arrival, each)?;
     while rest.starts_with(&VERSION.to_be_bytes()) {
@@ -53,7 +53,7 @@ type Read<'a> = (&'a [u8], Result<Datagram, Undecoded>);
 fn decode_message<'a>(
     templates: &mut Templates,
     arrival: Arrival<'a>,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> Result<Read<'a>, DecodeError> {
     let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let length = usize::from(header.length).checked_sub(HEADER).ok_or(DecodeError::Malformed)?;

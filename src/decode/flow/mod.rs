@@ -269,6 +269,55 @@ impl Datagram {
     }
 }
 
+/// Takes the records of a datagram.
+///
+/// Whether somebody listed an address is asked of tables that no cache holds. So the addresses of a
+/// group of records are asked about before the first of them is handed out: the processor then waits
+/// for many answers at once, and not once for each record.
+pub trait Reader {
+    /// Whether an address may matter: a number of IPv6, or of IPv4 mapped into it. Best without branches.
+    fn may_matter(&mut self, address: u128) -> bool;
+    /// Takes a record; `suspect` is false if it is known that none of its addresses may matter.
+    fn record(&mut self, record: Record<'_>, suspect: bool);
+}
+
+impl<F: FnMut(Record<'_>)> Reader for F {
+    #[inline]
+    fn may_matter(&mut self, _: u128) -> bool {
+        true
+    }
+
+    #[inline]
+    fn record(&mut self, record: Record<'_>, _: bool) {
+        self(record);
+    }
+}
+
+/// The records that were asked about together and are handed out one by one.
+#[derive(Debug, Default)]
+struct Group {
+    /// A bit for each that may matter, the next one lowest.
+    suspects: u64,
+    left: usize,
+}
+
+impl Group {
+    /// A bit for each.
+    const RECORDS: usize = u64::BITS as usize;
+
+    /// Whether the next record may matter; `ask` asks about it and those behind it.
+    #[inline]
+    fn next(&mut self, ask: impl FnOnce() -> u64) -> bool {
+        if self.left == 0 {
+            *self = Group { suspects: ask(), left: Group::RECORDS };
+        }
+        let suspect = self.suspects & 1 == 1;
+        self.suspects >>= 1;
+        self.left -= 1;
+        suspect
+    }
+}
+
 /// One decoded record.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -606,14 +655,25 @@ impl Decoder {
         self.certified = self.senders.find_certified(names);
     }
 
-    /// Decodes one datagram, or one message of a connection; records found before an error were handed
-    /// out.
+    /// As [`Decoder::read`], for whoever wants all records.
     pub fn decode(
         &mut self,
         datagram: &[u8],
         exporter: SocketAddr,
         received: Nanos,
         each: &mut impl FnMut(Record<'_>),
+    ) -> Result<Datagram, Undecoded> {
+        self.read(datagram, exporter, received, each)
+    }
+
+    /// Decodes one datagram, or one message of a connection; records found before an error were handed
+    /// out.
+    pub fn read(
+        &mut self,
+        datagram: &[u8],
+        exporter: SocketAddr,
+        received: Nanos,
+        each: &mut impl Reader,
     ) -> Result<Datagram, Undecoded> {
         let sender = self.sender(exporter.ip());
         let Decoder { templates, tracks, live, streams, .. } = self;

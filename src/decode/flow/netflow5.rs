@@ -3,8 +3,8 @@
 use super::clock::{Clock, SECOND, Unit};
 use super::ecs::{Shown, push_extra};
 use super::{
-    Arrival, Datagram, DecodeError, Detail, Flow, Losses, MAPPED, Record, Seen, Tracks, Undecoded,
-    is_more_than_padding,
+    Arrival, Datagram, DecodeError, Detail, Flow, Group, Losses, MAPPED, Reader, Record, Seen, Tracks,
+    Undecoded, is_more_than_padding,
 };
 use crate::decode::{FieldId, Fields, Value};
 use crate::input::Nanos;
@@ -27,7 +27,7 @@ pub(super) fn decode(
     tracks: &mut Tracks,
     arrival: Arrival<'_>,
     version: u8,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> Result<Datagram, Undecoded> {
     let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     // v7 has four reserved octets where v5 has its engine and sampling.
@@ -43,9 +43,13 @@ pub(super) fn decode(
     let base = Flow { sampling, ..arrival.base(version, engine.into()) };
     let count = u64::from(header.count);
     let mut records = 0;
-    for bytes in body.chunks_exact(length).take(header.count.into()) {
+    let mut group = Group::default();
+    let mut rest = body.chunks_exact(length).take(header.count.into());
+    loop {
+        let suspect = group.next(|| suspects(rest.clone(), each));
+        let Some(bytes) = rest.next() else { break };
         records += 1;
-        each(Record { bytes, clock: &clock, base: &base, detail: Detail::Netflow5 });
+        each.record(Record { bytes, clock: &clock, base: &base, detail: Detail::Netflow5 }, suspect);
     }
     let more = usize::from(header.count).checked_mul(length).and_then(|whole| body.get(whole..));
     let losses = Losses {
@@ -93,6 +97,18 @@ fn header(input: &[u8]) -> IResult<&[u8], Header> {
     let (rest, (_version, count, uptime, seconds, nanoseconds, sequence, engine, sampling)) =
         (be_u16, be_u16, be_u32, be_u32, be_u32, be_u32, be_u16, be_u16).parse(input)?;
     Ok((rest, Header { count, uptime, seconds, nanoseconds, sequence, engine, sampling }))
+}
+
+/// Which records of the group that comes next may matter.
+fn suspects<'a>(records: impl Iterator<Item = &'a [u8]>, each: &mut impl Reader) -> u64 {
+    records.take(Group::RECORDS).enumerate().fold(0, |suspects, (number, record)| {
+        let mut any = false;
+        any_address(record, |address| {
+            any |= each.may_matter(address);
+            false
+        });
+        suspects | u64::from(any) << number
+    })
 }
 
 /// Whether `holds` says yes to the source or the destination.

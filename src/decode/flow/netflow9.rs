@@ -3,7 +3,7 @@
 use super::cache::Scope;
 use super::clock::{Clock, SECOND};
 use super::sets::{self, Message};
-use super::{Arrival, Datagram, DecodeError, Record, Seen, Templates, Undecoded};
+use super::{Arrival, Datagram, DecodeError, Reader, Seen, Templates, Undecoded};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -15,7 +15,7 @@ const REACH: u32 = 4096;
 pub(super) fn decode(
     templates: &mut Templates,
     arrival: Arrival<'_>,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> Result<Datagram, Undecoded> {
     let (body, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let told = Nanos::from(header.seconds) * SECOND;

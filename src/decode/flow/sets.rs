@@ -9,7 +9,10 @@ use super::clock::Clock;
 use super::sampling;
 use super::template::{Spec, Target, Template, Traits};
 use super::waiting::Set;
-use super::{Datagram, DecodeError, Detail, Flow, Losses, Record, Sender, Templates, is_more_than_padding};
+use super::{
+    Datagram, DecodeError, Detail, Flow, Group, Losses, Reader, Record, Sender, Templates,
+    is_more_than_padding,
+};
 use crate::input::Nanos;
 use nom::number::complete::{be_u16, be_u32};
 use nom::{IResult, Parser};
@@ -96,11 +99,7 @@ const FIRST_TEMPLATE: u16 = 256;
 const SET_HEADER: u16 = 4;
 
 /// Reads every set that is whole, and of one that is cut off the records that are.
-pub(super) fn decode(
-    templates: &mut Templates,
-    message: &Message<'_>,
-    each: &mut impl FnMut(Record<'_>),
-) -> Outcome {
+pub(super) fn decode(templates: &mut Templates, message: &Message<'_>, each: &mut impl Reader) -> Outcome {
     let mut outcome = Outcome::default();
     let mut cut = message.cut;
     let mut rest = message.body;
@@ -275,7 +274,7 @@ fn read_data(
     id: u16,
     set: &[u8],
     outcome: &mut Outcome,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> bool {
     let (clock, base) = (message.clock, message.base);
     let place = Place { scope: message.scope, id, clock, base, replayed: false };
@@ -305,7 +304,7 @@ fn replay(
     templates: &mut Templates,
     message: &Message<'_>,
     losses: &mut Losses,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> u64 {
     let now = message.received;
     let mut sum = 0;
@@ -357,7 +356,7 @@ fn records(
     sender: Sender,
     now: Nanos,
     set: &[u8],
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> Option<Read> {
     let Found { template, restored, domain, default_rate, siblings } =
         templates.cache.find(scope, id, now)?;
@@ -377,15 +376,17 @@ fn records(
         siblings,
     };
     let mut rest = set;
+    let mut group = Group::default();
     while let Some((bytes, next)) = split(template, rest) {
+        let suspect = group.next(|| suspects(template, rest, each));
         rest = next;
         exported = exported.wrapping_add(1);
         records += 1;
         let detail = |reversed| Detail::Template { template, set: &shared, reversed };
-        each(Record { bytes, clock: &clock, base: &base, detail: detail(false) });
+        each.record(Record { bytes, clock: &clock, base: &base, detail: detail(false) }, suspect);
         if template.is_answered(bytes) {
             records += 1;
-            each(Record { bytes, clock: &clock, base: &base, detail: detail(true) });
+            each.record(Record { bytes, clock: &clock, base: &base, detail: detail(true) }, suspect);
         }
     }
     // Zeros fill sets up to a multiple of some octets.
@@ -407,6 +408,17 @@ fn records(
         templates.cache.learn_for(Scope { domain, ..scope }, rate, now);
     }
     Some(Read { records, exported, whole })
+}
+
+/// Which records of the group that a set begins with may matter; all, where their addresses do not stand
+/// at the same places.
+fn suspects(template: &Template, set: &[u8], each: &mut impl Reader) -> u64 {
+    let (Some(places), Some(length)) = (template.places(), template.fixed_length()) else { return u64::MAX };
+    let records = set.chunks_exact(length.get()).take(Group::RECORDS);
+    records.enumerate().fold(0, |suspects, (number, record)| {
+        let addresses = places.iter().filter_map(|place| place.address(record));
+        suspects | u64::from(addresses.fold(false, |any, address| any | each.may_matter(address))) << number
+    })
 }
 
 /// The record that a set begins with, and the rest of it.

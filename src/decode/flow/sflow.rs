@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::ecs::{Shown, push_extra, push_some};
 use super::packet::{self, Packet};
 use super::{
-    Arrival, Datagram, DecodeError, Detail, Flow, Losses, Record, Seen, Tracks, Undecoded,
+    Arrival, Datagram, DecodeError, Detail, Flow, Losses, Reader, Record, Seen, Tracks, Undecoded,
     is_more_than_padding,
 };
 use crate::decode::{FieldId, Fields, Value};
@@ -43,7 +43,7 @@ const DISCARDED: u32 = 5;
 pub(super) fn decode(
     tracks: &mut Tracks,
     arrival: Arrival<'_>,
-    each: &mut impl FnMut(Record<'_>),
+    each: &mut impl Reader,
 ) -> Result<Datagram, Undecoded> {
     let (mut rest, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
     let key = arrival.key(SFLOW);
@@ -80,7 +80,7 @@ pub(super) fn decode(
             rate = if flow.sampling > 0 { flow.sampling } else { rate };
             let source = (flow.state, head.source_class, head.source_index);
             sample_gap += tracks.sample(key, header.sub_agent, source, head.sequence, REACH);
-            each(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) });
+            each.record(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) }, true);
         } else {
             losses.records += 1;
         }

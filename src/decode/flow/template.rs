@@ -13,6 +13,7 @@ use super::sampling::Stated;
 use super::{Flow, MAPPED};
 use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 /// A field as a template announces it.
@@ -372,6 +373,12 @@ impl Template {
     #[inline]
     pub(super) fn places(&self) -> Option<&[Place]> {
         self.places.as_deref()
+    }
+
+    /// The length of every record; none if they differ.
+    #[inline]
+    pub(super) fn fixed_length(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.minimum).filter(|_| !self.variable)
     }
 
     /// The length of the record that `input` begins with, at least one octet; none if no whole record
