@@ -49,6 +49,7 @@ const RESTART: &[(&str, &str)] = &[
     ("input", "socket_group"),
     ("output", "to"),
     ("output", "encoding"),
+    ("output", "connection"),
     ("metrics", "listen"),
 ];
 
@@ -146,6 +147,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
             vec![
                 ("to", a.to == b.to),
                 ("encoding", a.encoding == b.encoding),
+                ("connection", a.remote == b.remote),
                 ("tlp", a.tlp == b.tlp),
                 ("sectors", a.sectors == b.sectors),
             ]

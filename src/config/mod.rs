@@ -20,7 +20,7 @@ use crate::alert::{Constituent, Encoding, Sector};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::{Format, tls, unix};
-use crate::output::Destination;
+use crate::output::{Destination, Remote};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::fmt;
@@ -195,6 +195,8 @@ pub struct Output {
     pub tlp: Tlp,
     /// Only alerts of constituents of these sectors; empty for all alerts.
     pub sectors: Vec<Sector>,
+    /// What a network output needs beside its address.
+    pub remote: Remote,
 }
 
 /// `[metrics]`
@@ -345,16 +347,15 @@ impl Output {
             to,
             encoding: Encoding::Ecs,
             sectors: Vec::new(),
+            remote: Remote::default(),
         }
     }
 }
 
 /// What may leave to a destination unless the output says otherwise: what stays on this machine,
-/// everything.
+/// everything; over a network, what the whole world may see.
 pub fn default_tlp(to: &Destination) -> Tlp {
-    match to {
-        Destination::Stdout | Destination::File(_) => Tlp::Red,
-    }
+    if to.is_remote() { Tlp::Clear } else { Tlp::Red }
 }
 
 impl Listen {

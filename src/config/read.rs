@@ -8,6 +8,8 @@ use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::Format;
 use crate::input::tls::{self, ClientAuth, Role};
+use crate::output::nats;
+use crate::output::remote::{self, Body, Sasl};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
@@ -55,7 +57,27 @@ const SOURCE: &[&str] = &[
     "relay",
 ];
 const CONSTITUENT: &[&str] = &["name", "sector", "networks", "contact"];
-const OUTPUT: &[&str] = &["name", "to", "encoding", "tlp", "sectors"];
+const OUTPUT: &[&str] = &[
+    "name",
+    "to",
+    "encoding",
+    "tlp",
+    "sectors",
+    "timeout",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "token_file",
+    "hmac_file",
+    "user",
+    "password_file",
+    "proxy",
+    "compression",
+    "index",
+    "tls",
+    "creds_file",
+    "sasl",
+];
 const METRICS: &[&str] = &["listen"];
 
 /// Keys that only some inputs know, and which.
@@ -76,6 +98,24 @@ const ONLY: &[(&str, &[Kind])] = &[
     ("socket_mode", &[Kind::UnixDatagram, Kind::UnixStream]),
     ("socket_user", &[Kind::UnixDatagram, Kind::UnixStream]),
     ("socket_group", &[Kind::UnixDatagram, Kind::UnixStream]),
+];
+
+/// Keys that only some outputs know, and which.
+const ONLY_OUTPUTS: &[(&str, &[&str])] = &[
+    ("timeout", &["https", "http", "syslog+tls", "syslog+tcp", "nats", "kafka"]),
+    ("ca_file", &["https", "syslog+tls", "nats", "kafka"]),
+    ("cert_file", &["https", "syslog+tls", "nats", "kafka"]),
+    ("key_file", &["https", "syslog+tls", "nats", "kafka"]),
+    ("token_file", &["https", "http", "nats"]),
+    ("hmac_file", &["https", "http"]),
+    ("user", &["https", "http", "nats", "kafka"]),
+    ("password_file", &["https", "http", "nats", "kafka"]),
+    ("proxy", &["https"]),
+    ("compression", &["https", "http", "kafka"]),
+    ("index", &["https", "http"]),
+    ("tls", &["nats", "kafka"]),
+    ("creds_file", &["nats"]),
+    ("sasl", &["kafka"]),
 ];
 
 /// What an input listens on.
@@ -132,6 +172,12 @@ const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration
 
 /// Shorter cuts off slow machines, longer lets silent peers hold their places.
 const HANDSHAKE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+
+/// Shorter takes a slow receiver for a frozen one, longer a frozen one for a slow one.
+const OUTPUT_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+
+/// Bytes under which the key of an HMAC could be guessed.
+const WEAK_KEY: usize = 16;
 
 /// Silence is looked for every second; beyond a month nobody waits for it.
 const EXPECT_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(31 * 86_400);
@@ -636,7 +682,13 @@ impl Reader<'_> {
         let to = self.required(table, place, OUTPUT, "to", value::destination);
         let known = to.is_some();
         let mut output = Output::standard("", to.unwrap_or(Destination::Stdout));
-        self.assign(table, "encoding", &mut output.encoding, encoding);
+        if known {
+            self.remote(table, place, &mut output);
+        }
+        let http = matches!(output.to, Destination::Http(_)) || !known;
+        let mut written = (output.encoding, Body::Lines);
+        self.assign(table, "encoding", &mut written, |text| encoding(text, http));
+        (output.encoding, output.remote.body) = written;
         self.assign(table, "tlp", &mut output.tlp, tlp);
         if let Some(node) = table.find("sectors") {
             output.sectors = self.list(node, "sector", |reader, node| reader.parsed(node, sector));
@@ -656,6 +708,131 @@ impl Reader<'_> {
         }
         output.name = label?;
         known.then_some(output)
+    }
+
+    /// What a network output needs beside its address. Files that cannot be used are warned of, no more:
+    /// they are read when they are needed, and a sensor that cannot deliver yet must not be deaf.
+    fn remote(&mut self, table: &Table, place: &Place, output: &mut Output) {
+        let scheme = output.to.scheme();
+        for entry in &table.entries {
+            let only = ONLY_OUTPUTS.iter().find(|(key, _)| *key == entry.key);
+            if only.is_some_and(|(_, schemes)| !schemes.contains(&scheme)) {
+                let message = format!("`{}` has no effect on a {scheme} output", entry.key);
+                self.warn("no-effect", &entry.place, message);
+            }
+        }
+        let mut to = std::mem::take(&mut output.remote);
+        self.assign(table, "timeout", &mut to.timeout, |text| span(text, OUTPUT_TIMEOUT));
+        self.assign(table, "proxy", &mut to.proxy, |text| value::proxy(text).map(Some));
+        self.assign(table, "index", &mut to.index, |text| index(text).map(Some));
+        self.assign(table, "compression", &mut to.gzip, |text| match text {
+            "gzip" => Ok(true),
+            "none" => Ok(false),
+            _ => Err(choice("an unknown compression", text, ["gzip", "none"])),
+        });
+        to.token = self.secret(table, "token_file", 1);
+        to.hmac = self.secret(table, "hmac_file", WEAK_KEY);
+        to.login = self.login(table, place);
+        if let Some(node) = table.find("creds_file")
+            && let Some(path) = self.secret(table, "creds_file", 1)
+        {
+            if let (true, Err(reason)) = (remote::secret(&path).is_ok(), nats::check_credentials(&path)) {
+                self.warn("no-secret", &node.place, reason);
+            }
+            to.creds = Some(path);
+        }
+        self.assign(table, "sasl", &mut to.sasl, |text| {
+            let found = Sasl::ALL.into_iter().find(|sasl| sasl.name() == text);
+            found.ok_or_else(|| choice("an unknown mechanism", text, Sasl::ALL.map(Sasl::name)))
+        });
+        if let Some(node) = table.find("sasl").filter(|_| scheme == "kafka" && to.login.is_none()) {
+            self.warn("no-effect", &node.place, "`sasl` has no effect without `user`".to_owned());
+        }
+        to.tls = self.flag(table, "tls").unwrap_or(false);
+        if let (Some(node), false, true) =
+            (table.find("ca_file").or(table.find("cert_file")), to.tls, matches!(scheme, "nats" | "kafka"))
+        {
+            let message = "certificates have no effect without `tls = true`".to_owned();
+            self.warn("no-effect", &node.place, message);
+        }
+        if to.login.is_some()
+            && let Some(node) = table.find("token_file")
+        {
+            self.warn("no-effect", &node.place, "`token_file` has no effect beside `user`".to_owned());
+        }
+        self.identity(table, place, &mut to.identity, scheme);
+        let plain = unencrypted(&output.to, to.tls).find(|host| !value::is_loopback(host));
+        if let Some(host) = plain {
+            let place = table.find("to").map_or(place, |node| &node.place);
+            let message = format!("alerts leave this machine unencrypted, to {host}");
+            let help = if scheme == "syslog+tcp" { "syslog+tls://" } else { "tls = true" };
+            self.warn("unencrypted", place, message).help = Some(help.into());
+        }
+        output.remote = to;
+    }
+
+    /// A name and the file of its password: both, or none.
+    fn login(&mut self, table: &Table, place: &Place) -> Option<(String, PathBuf)> {
+        let mut user = None;
+        self.assign(table, "user", &mut user, |text| name(text, MAX_NAME).map(Some));
+        let password = self.secret(table, "password_file", 1);
+        for (key, other) in [("user", "password_file"), ("password_file", "user")] {
+            if table.find(key).is_some() && table.find(other).is_none() {
+                self.missing(table, place, OUTPUT, other);
+            }
+        }
+        Some((user?, password?))
+    }
+
+    /// The path of a file that holds a secret.
+    fn secret(&mut self, table: &Table, key: &str, least: usize) -> Option<PathBuf> {
+        let node = table.find(key)?;
+        let path = self.path(node)?;
+        match remote::secret(&path) {
+            Err(reason) => _ = self.warn("no-secret", &node.place, reason),
+            Ok(secret) if secret.len() < least => {
+                let message = format!("{} bytes of a key can be guessed", secret.len());
+                self.warn("weak-key", &node.place, message).help = Some("openssl rand -hex 32".into());
+            }
+            Ok(_) => {}
+        }
+        self.exposed(node, &path);
+        Some(path)
+    }
+
+    fn exposed(&mut self, node: &Node, path: &Path) {
+        if world_readable(path) {
+            let message = "everybody on this machine can read this secret".to_owned();
+            self.warn("exposed-key", &node.place, message).help =
+                Some(format!("chmod 600 {}", path.display()));
+        }
+    }
+
+    /// Whom an output trusts, and the certificate that it shows.
+    fn identity(&mut self, table: &Table, place: &Place, to: &mut remote::Identity, scheme: &str) {
+        let mut path = |key: &str| table.find(key).and_then(|node| self.path(node));
+        to.ca = path("ca_file");
+        let (cert, key) = (path("cert_file"), path("key_file"));
+        for (key, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+            if table.find(key).is_some() && table.find(other).is_none() {
+                self.missing(table, place, OUTPUT, other);
+            }
+        }
+        if let (Some(node), Some(key)) = (table.find("key_file"), &key) {
+            self.exposed(node, key);
+        }
+        to.client = cert.zip(key);
+        // What no key names is not looked at here: whether this machine knows authorities may differ from
+        // the one that it is for.
+        let named = to.ca.is_some() || to.client.is_some();
+        if named
+            && scheme != "http"
+            && let Err(error) = to.check()
+        {
+            let node = table.find(&format!("{}_file", error.role.name()));
+            let place = node.map_or(place, |node| &node.place).clone();
+            self.warn("bad-certificate", &place, error.reason);
+        }
     }
 
     fn metrics(&mut self, roots: &[Table], inputs: &[Placed<'_, Input>]) -> Metrics {
@@ -1064,9 +1241,45 @@ fn tlp(text: &str) -> Result<Tlp, Refusal> {
     Tlp::from_name(text).ok_or_else(|| choice("an unknown marking", text, Tlp::ALL.map(Tlp::name)))
 }
 
-fn encoding(text: &str) -> Result<Encoding, Refusal> {
-    let found = Encoding::ALL.into_iter().find(|encoding| encoding.name() == text);
-    found.ok_or_else(|| choice("an unknown encoding", text, Encoding::ALL.map(Encoding::name)))
+/// How alerts are written, and what is made of them where they go over HTTP.
+fn encoding(text: &str, http: bool) -> Result<(Encoding, Body), Refusal> {
+    if let Some(encoding) = Encoding::from_name(text) {
+        return Ok((encoding, Body::Lines));
+    }
+    match Body::NAMED.into_iter().find(|body| body.name() == text) {
+        Some(body) if http => Ok((Encoding::Ecs, body)),
+        Some(_) => Err(Refusal::new(
+            "an encoding of https:// outputs alone",
+            format!("expected one of: {}", Encoding::ALL.map(Encoding::name).join(", ")),
+        )),
+        None => {
+            let known = ["ecs", "cef", "elasticsearch", "opensearch", "splunk"];
+            Err(choice("an unknown encoding", text, known))
+        }
+    }
+}
+
+/// The name of an index or data stream, as Elasticsearch and OpenSearch want it, Splunk too.
+fn index(text: &str) -> Result<String, Refusal> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if begins && text.len() <= 255 && text.bytes().all(good) {
+        return Ok(text.to_owned());
+    }
+    let expected = "expected small letters, digits, `-`, `_` and `.`, a letter or digit first";
+    Err(Refusal::new("not the name of an index", expected))
+}
+
+/// The hosts that an output would speak to without encryption.
+fn unencrypted(to: &Destination, tls: bool) -> impl Iterator<Item = &str> {
+    let (one, many) = match to {
+        Destination::Syslog { tls: false, host, .. } => (Some(host), [].as_slice()),
+        Destination::Nats { hosts, .. } | Destination::Kafka { hosts, .. } if !tls => {
+            (None, hosts.as_slice())
+        }
+        _ => (None, [].as_slice()),
+    };
+    one.into_iter().chain(many.iter().map(|(host, _)| host)).map(String::as_str)
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, Refusal> {

@@ -118,6 +118,7 @@ fn every_key_is_read() {
             encoding: Encoding::Ecs,
             tlp: Tlp::AmberStrict,
             sectors: vec![Sector::Energy],
+            remote: Remote::default(),
         }]
     );
     assert_eq!(config.metrics.listen.port(), 0);
@@ -253,10 +254,10 @@ fn five_mistakes_are_five_problems_each_at_its_place() {
             vec!["12:26 duplicate-network \"10.0.0.0/8\""],
         ),
         (
-            "outputs of later versions, and unencrypted ones",
-            "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"syslog\"\n[[output]]\nname = \"a\"\nto = \"https://soc.example/\"\n[[output]]\nname = \"b\"\nto = \"http://soc.example/\"\ntlp = \"white\"\n",
+            "outputs that are unencrypted, or hold secrets",
+            "[[input]]\nname = \"a\"\nlisten = \"udp://127.0.0.1:1\"\nformat = \"syslog\"\n[[output]]\nname = \"a\"\nto = \"https://user:word@soc.example/\"\n[[output]]\nname = \"b\"\nto = \"http://soc.example/\"\ntlp = \"white\"\n",
             vec![
-                "7:6 not-supported \"https://soc.example/\"",
+                "7:6 secret-in-url \"https://user:word@soc.example/\"",
                 "10:6 bad-value \"http://soc.example/\"",
                 "11:7 bad-value \"white\"",
             ],
@@ -557,5 +558,134 @@ fn socket_units_fit_the_example() {
             _ => setting("ListenStream"),
         };
         assert_eq!(listen, input.listen.address().unwrap().to_string(), "{unit}");
+    }
+}
+
+/// What is told of one output.
+fn output(text: &str) -> (Vec<String>, Option<Output>) {
+    let text = format!("{INPUT}[[output]]\nname = \"o\"\n{text}");
+    match resolve(&text) {
+        Ok(config) => (told(&text, &config.warnings), config.outputs.into_iter().next()),
+        Err(problems) => (told(&text, &problems), None),
+    }
+}
+
+#[test]
+fn outputs_over_the_network_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    };
+    let (token, key) = (file("token", "t"), file("hmac", "0123456789abcdef"));
+    let text = format!(
+        "to = \"https://soc.example/alerts\"\nencoding = \"elasticsearch\"\nindex = \"soc-alerts\"\ntimeout = \"5s\"\n\
+         token_file = \"{}\"\nhmac_file = \"{}\"\nproxy = \"http://proxy.example:3128\"\ncompression = \"none\"\n",
+        token.display(),
+        key.display()
+    );
+    let (told, found) = output(&text);
+    assert_eq!(told, Vec::<String>::new());
+    let found = found.unwrap();
+    assert_eq!(found.tlp, Tlp::Clear, "what leaves for a network");
+    let expected = Remote {
+        timeout: Duration::from_secs(5),
+        token: Some(token),
+        hmac: Some(key),
+        proxy: Some("http://proxy.example:3128".into()),
+        gzip: false,
+        body: crate::output::remote::Body::Elasticsearch,
+        index: Some("soc-alerts".into()),
+        ..Remote::default()
+    };
+    assert!(found.remote == expected);
+    assert!(!format!("{:?}", found.remote).contains("3128"), "a proxy's URL may hold a password");
+    let password = file("password", "secret\n");
+    let text = format!(
+        "to = \"kafka://a:1,b/alerts\"\ntls = true\nuser = \"roje\"\npassword_file = \"{}\"\nsasl = \"scram-sha-512\"\n",
+        password.display()
+    );
+    let (told, found) = output(&text);
+    assert_eq!(told, Vec::<String>::new());
+    let remote = found.unwrap().remote;
+    assert_eq!(remote.login, Some(("roje".into(), password)));
+    assert!(remote.tls && remote.sasl == crate::output::remote::Sasl::ScramSha512);
+}
+
+#[test]
+fn mistakes_in_outputs_over_the_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = dir.path().join("open");
+    std::fs::write(&open, "short").unwrap();
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let open = open.display();
+    let cases: [(&str, String, Vec<&str>); 14] = [
+        (
+            "half a certificate",
+            "to = \"https://a/\"\ncert_file = \"/a\"\n".into(),
+            vec!["5:1 missing-key [[output]]"],
+        ),
+        (
+            "half a login",
+            "to = \"nats://127.0.0.1/a\"\nuser = \"a\"\n".into(),
+            vec!["5:1 missing-key [[output]]"],
+        ),
+        (
+            "an encoding of requests",
+            "to = \"syslog+tls://a\"\nencoding = \"splunk\"\n".into(),
+            vec!["8:12 bad-value \"splunk\""],
+        ),
+        (
+            "an unknown encoding",
+            "to = \"https://a/\"\nencoding = \"elastic\"\n".into(),
+            vec!["8:12 bad-value \"elastic\""],
+        ),
+        ("no index", "to = \"https://a/\"\nindex = \"Soc\"\n".into(), vec!["8:9 bad-value \"Soc\""]),
+        ("no time at all", "to = \"https://a/\"\ntimeout = \"0s\"\n".into(), vec!["8:11 bad-value \"0s\""]),
+        (
+            "no proxy",
+            "to = \"https://a/\"\nproxy = \"proxy:3128\"\n".into(),
+            vec!["8:9 bad-value \"proxy:3128\""],
+        ),
+        ("misspelt", "to = \"https://a/\"\ntoken_fiel = \"/a\"\n".into(), vec!["8:1 unknown-key token_fiel"]),
+        (
+            "no secret",
+            "to = \"https://a/\"\ntoken_file = \"/no/such/file\"\n".into(),
+            vec!["8:14 no-secret \"/no/such/file\""],
+        ),
+        (
+            "an open secret that is too short",
+            format!("to = \"https://a/\"\nhmac_file = \"{open}\"\n"),
+            vec!["8:13 weak-key", "8:13 exposed-key"],
+        ),
+        (
+            "no certificate",
+            format!("to = \"https://a/\"\nca_file = \"{open}\"\n"),
+            vec!["8:11 bad-certificate"],
+        ),
+        (
+            "unencrypted",
+            "to = \"syslog+tcp://192.0.2.1:601\"\n".into(),
+            vec!["7:6 unencrypted \"syslog+tcp://192.0.2.1:601\""],
+        ),
+        (
+            "unencrypted to one of two",
+            "to = \"nats://127.0.0.1,192.0.2.1/a\"\n".into(),
+            vec!["7:6 unencrypted \"nats://127.0.0.1,192.0.2.1/a\""],
+        ),
+        (
+            "keys of others",
+            "to = \"file:///a\"\ntimeout = \"5s\"\nsasl = \"plain\"\n".into(),
+            vec!["8:1 no-effect timeout", "9:1 no-effect sasl"],
+        ),
+    ];
+    for (name, text, expected) in cases {
+        let (told, _) = output(&text);
+        assert_eq!(told.len(), expected.len(), "{name}: {told:?}");
+        for (told, expected) in told.iter().zip(&expected) {
+            assert!(told.starts_with(expected), "{name}: {told}");
+        }
     }
 }

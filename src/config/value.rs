@@ -208,9 +208,10 @@ pub(super) fn mode(text: &str) -> Result<u32, Refusal> {
     mode.ok_or_else(|| Refusal::new("not a file mode", "expected \"0000\" to \"0777\", such as \"0660\""))
 }
 
-/// `stdout:`, `file:///var/log/roje/alerts.json`.
+/// `stdout:`, `file:///var/log/roje/alerts.json`, `https://soc.example/alerts`.
 pub(super) fn destination(text: &str) -> Result<Destination, Refusal> {
-    const EXPECTED: &str = "expected \"stdout:\" or \"file:///PATH\"";
+    const EXPECTED: &str = "expected stdout:, file:///PATH, https://HOST/PATH, syslog+tls://HOST:PORT, \
+                            syslog+tcp://HOST:PORT, nats://HOST:PORT/SUBJECT or kafka://HOST:PORT/TOPIC";
     let text = text.trim();
     let Some((scheme, rest)) = text.split_once(':') else {
         let refusal = Refusal::new("not a URL", EXPECTED);
@@ -224,35 +225,151 @@ pub(super) fn destination(text: &str) -> Result<Destination, Refusal> {
         "stdout" if rest.is_empty() => Ok(Destination::Stdout),
         "stdout" => Err(Refusal::new("`stdout:` takes nothing behind it", EXPECTED).help("\"stdout:\"")),
         "file" => file_path(rest).map(Destination::File),
-        "http" if !loopback(rest) => Err(Refusal::new(
-            "alerts would leave this machine unencrypted",
-            "`http://` is for loopback addresses only",
-        )
-        .help("https://")),
-        "http" | "https" | "syslog+tls" | "syslog+tcp" | "nats" | "kafka" => {
-            Err(Refusal::unsupported(&format!("`{scheme}://`"), EXPECTED))
-        }
+        "http" | "https" => http(scheme, text, rest),
+        "syslog+tls" => syslog(rest, true),
+        "syslog+tcp" => syslog(rest, false),
+        "nats" => nats(rest),
+        "kafka" => kafka(rest),
         _ => {
             let refusal = Refusal::new("an unknown kind of output", EXPECTED);
-            Err(match nearest(scheme, ["stdout", "file", "https", "nats", "kafka"]) {
+            let known = ["stdout", "file", "https", "syslog+tls", "syslog+tcp", "nats", "kafka"].into_iter();
+            Err(match nearest(scheme, known) {
                 Some(name) => refusal.help(format!("{name}:")),
+                None if scheme == "syslog" => refusal.help("syslog+tls://"),
                 None => refusal,
             })
         }
     }
 }
 
-/// Whether the authority of `//authority/path` is a loopback address or `localhost`.
-fn loopback(rest: &str) -> bool {
-    let authority = rest.strip_prefix("//").unwrap_or(rest);
-    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+fn http(scheme: &str, url: &str, rest: &str) -> Result<Destination, Refusal> {
+    const EXPECTED: &str = "expected https://HOST/PATH, such as \"https://soc.example/alerts\"";
+    let (authority, behind) = authority(rest, EXPECTED)?;
+    let host = host_and_port(authority, 443, EXPECTED)?.0;
+    if scheme == "http" && !is_loopback(&host) {
+        return Err(Refusal::new(
+            "alerts would leave this machine unencrypted",
+            "`http://` is for loopback addresses only",
+        )
+        .help("https://"));
+    }
+    let plain =
+        behind.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\'));
+    if !plain || behind.contains('#') {
+        return Err(Refusal::new("a path that cannot stand in a request", EXPECTED));
+    }
+    Ok(Destination::Http(url.to_owned()))
+}
+
+fn syslog(rest: &str, tls: bool) -> Result<Destination, Refusal> {
+    let (expected, port) = match tls {
+        true => ("expected syslog+tls://HOST:PORT, such as \"syslog+tls://soc.example:6514\"", 6514),
+        false => ("expected syslog+tcp://HOST:PORT, such as \"syslog+tcp://127.0.0.1:601\"", 601),
     };
+    let (authority, behind) = authority(rest, expected)?;
+    if !matches!(behind, "" | "/") {
+        return Err(Refusal::new("syslog has no path", expected));
+    }
+    let (host, port) = host_and_port(authority, port, expected)?;
+    Ok(Destination::Syslog { tls, host, port })
+}
+
+fn nats(rest: &str) -> Result<Destination, Refusal> {
+    const EXPECTED: &str = "expected nats://HOST:PORT/SUBJECT, such as \"nats://nats.example/alerts\"";
+    let (hosts, subject) = cluster(rest, 4222, EXPECTED)?;
+    let refusal = |message: &str| Err(Refusal::new(message, EXPECTED));
+    if subject.is_empty() {
+        return refusal("no subject");
+    }
+    if subject.split('.').any(|token| matches!(token, "" | "*" | ">")) || subject.len() > 255 {
+        return refusal("not a subject that can be published to");
+    }
+    if subject.starts_with('$') || subject.starts_with("_INBOX.") {
+        return refusal("a subject that belongs to NATS itself");
+    }
+    Ok(Destination::Nats { hosts, subject })
+}
+
+fn kafka(rest: &str) -> Result<Destination, Refusal> {
+    const EXPECTED: &str = "expected kafka://HOST:PORT/TOPIC, such as \"kafka://kafka.example:9092/alerts\"";
+    let (hosts, topic) = cluster(rest, 9092, EXPECTED)?;
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if topic.is_empty() {
+        return Err(Refusal::new("no topic", EXPECTED));
+    }
+    if topic.len() > 249 || matches!(topic.as_str(), "." | "..") || !topic.bytes().all(good) {
+        return Err(Refusal::new("not the name of a topic", EXPECTED));
+    }
+    Ok(Destination::Kafka { hosts, topic })
+}
+
+/// Several hosts of one cluster, and what is named in it.
+#[expect(clippy::type_complexity, reason = "hosts with ports, and a name")]
+fn cluster(rest: &str, port: u16, expected: &str) -> Result<(Vec<(String, u16)>, String), Refusal> {
+    let (authority, behind) = authority(rest, expected)?;
+    let hosts: Result<Vec<_>, _> =
+        authority.split(',').map(|host| host_and_port(host.trim(), port, expected)).collect();
+    let name = behind.strip_prefix('/').unwrap_or(behind);
+    if name.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'?' | b'#')) {
+        return Err(Refusal::new("one name belongs behind the host", expected));
+    }
+    Ok((hosts?, name.to_owned()))
+}
+
+/// What stands between `//` and the path, and the rest.
+fn authority<'a>(rest: &'a str, expected: &str) -> Result<(&'a str, &'a str), Refusal> {
+    let rest = rest.strip_prefix("//").ok_or_else(|| Refusal::new("not a URL", expected))?;
+    let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err(Refusal {
+            code: "secret-in-url",
+            ..Refusal::new("names and passwords do not belong in a URL, which is logged and shown", expected)
+        }
+        .help("`user` and `password_file`, or `token_file`"));
+    }
+    Ok((authority, behind))
+}
+
+/// `soc.example:6514`, `192.0.2.1`, `[2001:db8::1]:6514`.
+fn host_and_port(text: &str, port: u16, expected: &str) -> Result<(String, u16), Refusal> {
+    let refusal = |message: &str| Refusal::new(message, expected);
+    let (host, behind) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (address, behind) = inner.split_once(']').ok_or_else(|| refusal("`[` without `]`"))?;
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| refusal("not an IPv6 address"))?;
+            (address, behind)
+        }
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    // Name or address: what a certificate can be good for.
+    if rustls::pki_types::ServerName::try_from(host).is_err() {
+        return Err(refusal(if host.is_empty() { "no host" } else { "not a host" }));
+    }
+    let port = match behind.strip_prefix(':') {
+        None if behind.is_empty() => port,
+        Some(digits) => digits.parse().ok().filter(|port| *port > 0).ok_or_else(|| refusal("not a port"))?,
+        None => return Err(refusal("not a host and a port")),
+    };
+    Ok((host.to_owned(), port))
+}
+
+/// Whether a host is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// `http://proxy.example:3128`.
+pub(super) fn proxy(text: &str) -> Result<String, Refusal> {
+    const EXPECTED: &str = "expected http://HOST:PORT, such as \"http://proxy.example:3128\"";
+    let text = text.trim();
+    let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+    let rest = rest.ok_or_else(|| Refusal::new("not the URL of a proxy", EXPECTED))?;
+    // With a name and a password, which come out of a variable.
+    let place = rest.rsplit('@').next().unwrap_or_default();
+    host_and_port(place.strip_suffix('/').unwrap_or(place), 3128, EXPECTED)?;
+    ureq::Proxy::new(text).map_err(|_| Refusal::new("not the URL of a proxy", EXPECTED))?;
+    Ok(text.to_owned())
 }
 
 /// The absolute path of `///path`, percent-decoded.
@@ -400,6 +517,16 @@ mod tests {
     #[test]
     fn destinations() {
         let file = |path: &str| Ok(Destination::File(path.into()));
+        let url = |url: &str| Ok(Destination::Http(url.to_owned()));
+        let hosts =
+            |hosts: &[(&str, u16)]| hosts.iter().map(|(host, port)| ((*host).into(), *port)).collect();
+        let nats = |at: &[(&str, u16)], subject: &str| {
+            Ok(Destination::Nats { hosts: hosts(at), subject: subject.into() })
+        };
+        let kafka = |at: &[(&str, u16)], topic: &str| {
+            Ok(Destination::Kafka { hosts: hosts(at), topic: topic.into() })
+        };
+        let syslog = |tls, host: &str, port| Ok(Destination::Syslog { tls, host: host.to_owned(), port });
         for (text, expected) in [
             ("stdout:", Ok(Destination::Stdout)),
             ("file:///var/log/roje/alerts.json", file("/var/log/roje/alerts.json")),
@@ -413,12 +540,34 @@ mod tests {
             ("file:///a%00", Err("bad-value")),
             ("http://soc.example/alerts", Err("bad-value")),
             ("http://127.0.0.1.soc.example/", Err("bad-value")),
-            ("http://127.0.0.1@soc.example/", Err("bad-value")),
-            ("http://127.0.0.1:9000/alerts", Err("not-supported")),
-            ("http://[::1]:9000/alerts", Err("not-supported")),
-            ("https://soc.example/alerts", Err("not-supported")),
-            ("nats://127.0.0.1/alerts", Err("not-supported")),
-            ("syslog+tls://soc.example:6514", Err("not-supported")),
+            ("http://127.0.0.1@soc.example/", Err("secret-in-url")),
+            ("http://127.0.0.1:9000/alerts", url("http://127.0.0.1:9000/alerts")),
+            ("http://[::1]:9000/alerts", url("http://[::1]:9000/alerts")),
+            ("https://soc.example/alerts", url("https://soc.example/alerts")),
+            ("https://soc.example", url("https://soc.example")),
+            ("https://soc.example:0/", Err("bad-value")),
+            ("https://soc.example:99999/", Err("bad-value")),
+            ("https:///alerts", Err("bad-value")),
+            ("https://soc.example/a b", Err("bad-value")),
+            ("https://soc.example/#a", Err("bad-value")),
+            ("https://a:b@soc.example/", Err("secret-in-url")),
+            ("nats://127.0.0.1/alerts.soc", nats(&[("127.0.0.1", 4222)], "alerts.soc")),
+            ("nats://a:1,b:2/alerts", nats(&[("a", 1), ("b", 2)], "alerts")),
+            ("nats://a/", Err("bad-value")),
+            ("nats://a/b.*", Err("bad-value")),
+            ("nats://a/b..c", Err("bad-value")),
+            ("nats://a/$JS.API", Err("bad-value")),
+            ("nats://a/b/c", Err("bad-value")),
+            ("nats://token@a/b", Err("secret-in-url")),
+            ("kafka://a:1,[::1]/alerts", kafka(&[("a", 1), ("::1", 9092)], "alerts")),
+            ("kafka://a", Err("bad-value")),
+            ("kafka://a/b c", Err("bad-value")),
+            ("kafka://,/b", Err("bad-value")),
+            ("syslog+tls://soc.example:6515", syslog(true, "soc.example", 6515)),
+            ("syslog+tls://[2001:db8::1]", syslog(true, "2001:db8::1", 6514)),
+            ("syslog+tcp://192.0.2.1/", syslog(false, "192.0.2.1", 601)),
+            ("syslog+tcp://192.0.2.1/a", Err("bad-value")),
+            ("syslog://soc.example", Err("bad-value")),
             ("flie:///a", Err("bad-value")),
         ] {
             assert_eq!(destination(text).map_err(|refusal| refusal.code), expected, "{text}");

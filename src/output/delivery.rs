@@ -5,7 +5,7 @@
 
 use super::release::{Release, Withheld, release};
 use super::spool::{Limits, MAX_HELD_BYTES, MAX_PAYLOAD, Reader, Record, Recovery, Shared, Spool, file_name};
-use super::{DeliveryError, Destination, File, Output, Stdout};
+use super::{DeliveryError, Destination, File, Http, Kafka, Nats, Output, Remote, Stdout, Syslog};
 use crate::alert::{Alert, Encoding, terminal_safe};
 use crate::input::Nanos;
 use arc_swap::ArcSwap;
@@ -25,19 +25,20 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 /// First pause after an error.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// Shortest pause, however the dice fall.
+const LEAST_BACKOFF: Duration = Duration::from_millis(20);
 /// Longest pause: what an operator waits after repairing a receiver.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Longest pause that a receiver may ask for.
 const MAX_AFTER: Duration = Duration::from_secs(3600);
 /// An idle thread looks up this often, to keep its figures fresh.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often an output makes sure of what it delivered, and its cursor is saved: three syncs of the
-/// disk, too many for each alert.
-const SETTLE: Duration = Duration::from_secs(1);
 /// A stopping output that cannot make sure tries so often; what it delivered comes again at the start.
 const LAST_TRIES: u32 = 3;
-/// Bytes of alerts set aside for each output; beyond, they are only counted.
+/// Bytes of alerts set aside for each output; beyond, they are counted, and logged by their ids.
 const MAX_REJECTED_BYTES: u64 = 64 << 20;
+/// A receiver that refuses every alert is logged this often.
+const TELL_REJECTED: Duration = Duration::from_secs(60);
 
 /// One `[[output]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,25 @@ pub struct OutputSpec {
     pub encoding: Encoding,
     /// What it may see.
     pub release: Release,
+    /// What a network output needs beside its address.
+    pub remote: Remote,
+}
+
+impl OutputSpec {
+    /// The output; a network output opens nothing before there is something to deliver.
+    fn open(&self) -> io::Result<Box<dyn Output>> {
+        let (encoding, remote) = (self.encoding, || self.remote.clone());
+        Ok(match &self.destination {
+            Destination::Stdout => Box::new(Stdout::new(encoding)?),
+            Destination::File(path) => Box::new(File::new(path.clone(), encoding)),
+            Destination::Http(url) => Box::new(Http::new(url, encoding, remote())),
+            Destination::Syslog { tls, host, port } => {
+                Box::new(Syslog::new(host, *port, *tls, encoding, remote()))
+            }
+            Destination::Nats { hosts, subject } => Box::new(Nats::new(hosts, subject, encoding, remote())),
+            Destination::Kafka { hosts, topic } => Box::new(Kafka::new(hosts, topic, encoding, remote())),
+        })
+    }
 }
 
 /// What one output has done; read by the metrics at any time.
@@ -179,10 +199,7 @@ impl Delivery {
     pub fn start(data_dir: &Path, outputs: Vec<OutputSpec>) -> io::Result<Delivery> {
         let mut ready: Vec<(OutputSpec, Box<dyn Output>)> = Vec::new();
         for spec in outputs {
-            let output: Box<dyn Output> = match &spec.destination {
-                Destination::Stdout => Box::new(Stdout::new(spec.encoding)?),
-                Destination::File(path) => Box::new(File::new(path.clone(), spec.encoding)),
-            };
+            let output = spec.open()?;
             ready.push((spec, output));
         }
         let (delivery, recovery) = Delivery::start_with(data_dir, ready, Limits::default())?;
@@ -219,6 +236,8 @@ impl Delivery {
                 reader,
                 settled: Instant::now(),
                 unsettled: 0,
+                seen: 0,
+                told: None,
                 index,
                 shared: Arc::clone(&shared),
                 stats,
@@ -347,6 +366,10 @@ struct Courier {
     settled: Instant,
     /// How often in a row the output could not make sure of what it took.
     unsettled: u32,
+    /// Records before this one were counted: what comes again is not counted again.
+    seen: u64,
+    /// When a rejected alert was last logged.
+    told: Option<Instant>,
     index: usize,
     shared: Arc<Shared>,
     stats: Arc<OutputStats>,
@@ -359,6 +382,8 @@ struct Courier {
 #[derive(PartialEq, Eq)]
 enum Next {
     Go,
+    /// From what was delivered for good.
+    Again,
     Stop,
 }
 
@@ -370,7 +395,7 @@ impl Courier {
             self.reopen_if_asked();
             let batch = self.reader.read(BATCH, BATCH_BYTES);
             let Some(oldest) = batch.first() else {
-                let settled = self.settle(stopping) == Next::Go;
+                let settled = self.settle(stopping) != Next::Stop;
                 if stopping && (settled || self.unsettled >= LAST_TRIES) {
                     return;
                 }
@@ -383,11 +408,14 @@ impl Courier {
             self.stats.oldest.store(oldest.appended, Ordering::Relaxed);
             // What is not on disk anywhere is not put off, and after a failure each batch is tried alone.
             let at_once = self.unsettled > 0 || self.reader.backlog().held > 0;
-            if self.carry(&batch) == Next::Stop {
-                self.settle(true);
-                return;
+            match self.carry(&batch) {
+                Next::Go => _ = self.settle(at_once),
+                Next::Again => {}
+                Next::Stop => {
+                    self.settle(true);
+                    return;
+                }
             }
-            self.settle(at_once);
         }
     }
 
@@ -404,15 +432,26 @@ impl Courier {
             match result {
                 Ok(count) => {
                     let count = count.min(rest.len());
+                    let taken = sequences.get(done..done + count).unwrap_or_default();
+                    let new = taken.iter().filter(|sequence| **sequence >= self.seen).count();
                     done += count;
-                    self.stats.delivered.fetch_add(count as u64, Ordering::Relaxed);
+                    self.stats.delivered.fetch_add(new as u64, Ordering::Relaxed);
                     self.recovered(&mut failures);
                 }
                 Err(DeliveryError::Reject { reason }) => {
                     if let Some(alert) = rest.first() {
-                        self.reject(&reason, &alert.to_line());
+                        self.reject(&reason, &alert.id, &alert.to_line());
                     }
                     done += 1;
+                    self.recovered(&mut failures);
+                }
+                Err(DeliveryError::Lost { reason }) => {
+                    self.lost(&reason);
+                    return if self.stopping() && self.reader.backlog().held == 0 {
+                        Next::Stop
+                    } else {
+                        Next::Again
+                    };
                 }
                 Err(DeliveryError::Retry { reason, after }) => {
                     self.failed(&reason, failures);
@@ -435,9 +474,10 @@ impl Courier {
     }
 
     /// Lets go what may leave; the rest is counted.
-    fn prepare(&self, batch: &[Record]) -> (Vec<Alert>, Vec<u64>) {
+    fn prepare(&mut self, batch: &[Record]) -> (Vec<Alert>, Vec<u64>) {
         let (mut ready, mut sequences) = (Vec::new(), Vec::new());
         for record in batch {
+            let new = record.sequence >= self.seen;
             match Alert::from_line(&record.payload) {
                 Ok(alert) => match release(&alert, &self.release.load()) {
                     Ok(alert) => {
@@ -445,16 +485,18 @@ impl Courier {
                         sequences.push(record.sequence);
                     }
                     Err(reason) => {
-                        self.stats.counter(reason).fetch_add(1, Ordering::Relaxed);
+                        self.stats.counter(reason).fetch_add(u64::from(new), Ordering::Relaxed);
                     }
                 },
-                Err(error) => self.reject(&error.to_string(), &record.payload),
+                Err(error) if new => self.reject(&error.to_string(), "", &record.payload),
+                Err(_) => {}
             }
         }
         (ready, sequences)
     }
 
     fn advance(&mut self, next: u64) {
+        self.seen = self.seen.max(next);
         self.reader.advance(next);
         self.stats.refresh(&self.shared, self.index);
     }
@@ -462,17 +504,13 @@ impl Courier {
     /// Makes sure of what was delivered and saves the cursor, once in a while or at once if `now`.
     /// [`Next::Stop`] says that it was lost and, after a pause, comes again.
     fn settle(&mut self, now: bool) -> Next {
-        let due = now || self.settled.elapsed() >= SETTLE;
+        let due = now || self.settled.elapsed() >= self.output.settles_every();
         if !due || !self.reader.is_unsettled() {
             return Next::Go;
         }
         self.settled = Instant::now();
         if let Err(error) = self.output.settle() {
-            self.failed(&error.to_string(), self.unsettled);
-            self.reader.rewind();
-            self.stats.refresh(&self.shared, self.index);
-            self.pause(self.unsettled, None);
-            self.unsettled += 1;
+            self.lost(&error.to_string());
             return Next::Stop;
         }
         let mut failures = std::mem::take(&mut self.unsettled);
@@ -482,6 +520,15 @@ impl Courier {
             tracing::debug!("output {}: cannot save the cursor: {error}", self.name);
         }
         Next::Go
+    }
+
+    /// Goes back to what was delivered for good, and waits a while.
+    fn lost(&mut self, reason: &str) {
+        self.failed(reason, self.unsettled);
+        self.reader.rewind();
+        self.stats.refresh(&self.shared, self.index);
+        self.pause(self.unsettled, None);
+        self.unsettled += 1;
     }
 
     fn failed(&self, reason: &str, failures: u32) {
@@ -504,20 +551,32 @@ impl Courier {
     }
 
     /// Sets aside what the output will never take.
-    fn reject(&self, reason: &str, line: &[u8]) {
-        self.stats.rejected.fetch_add(1, Ordering::Relaxed);
+    fn reject(&mut self, reason: &str, id: &str, line: &[u8]) {
+        let rejected = self.stats.rejected.fetch_add(1, Ordering::Relaxed) + 1;
+        let quiet = self.told.is_some_and(|told| told.elapsed() < TELL_REJECTED);
+        if !quiet {
+            self.told = Some(Instant::now());
+            // The reason may repeat what the alert holds, which not everybody who reads logs may see.
+            tracing::warn!(
+                "output {}: {rejected} alerts so far will never be taken; they and the reasons are in {}",
+                self.name,
+                self.rejected.display()
+            );
+        }
         let alert: serde_json::Value = serde_json::from_slice(line)
             .unwrap_or_else(|_| String::from_utf8_lossy(line).into_owned().into());
         let mut text = serde_json::json!({ "reason": reason, "alert": alert }).to_string();
         text.push('\n');
         if let Err(error) = set_aside(&self.rejected, text.as_bytes()) {
-            tracing::warn!("output {}: cannot set a rejected alert aside: {error}", self.name);
+            let id = terminal_safe(id, 100);
+            tracing::error!("output {}: cannot set the rejected alert {id} aside: {error}", self.name);
         }
     }
 
     /// Waits for the backoff to pass; a stop or a reopening ends it.
     fn pause(&self, failures: u32, after: Option<Duration>) {
-        let backoff = backoff(failures).max(after.unwrap_or_default().min(MAX_AFTER));
+        // Behind the time that the receiver asks for too: it asks every sensor for the same.
+        let backoff = backoff(failures) + after.unwrap_or_default().min(MAX_AFTER);
         let until = Instant::now() + backoff;
         loop {
             let seen = self.reader.generation();
@@ -549,12 +608,12 @@ impl Courier {
     }
 }
 
-/// Doubles up to [`MAX_BACKOFF`], between half and the whole of it, so that sensors that lost one
-/// receiver at once do not come back at once.
+/// Anything up to a time that doubles up to [`MAX_BACKOFF`] (full jitter), so that sensors that lost one
+/// receiver at once come back spread over all of it.
 fn backoff(failures: u32) -> Duration {
     let whole = BACKOFF.saturating_mul(1 << failures.min(16)).min(MAX_BACKOFF);
     let random = RandomState::new().hash_one(failures) % 1000;
-    whole / 2 + (whole / 2).mul_f64(random as f64 / 1000.0)
+    LEAST_BACKOFF.max(whole.mul_f64(random as f64 / 1000.0))
 }
 
 fn set_aside(path: &Path, line: &[u8]) -> io::Result<()> {
@@ -590,6 +649,7 @@ mod tests {
             destination: Destination::Stdout,
             encoding: Encoding::Ecs,
             release: Release { tlp, sectors: None },
+            remote: Remote::default(),
         }
     }
 
@@ -731,6 +791,61 @@ mod tests {
         assert_eq!(delivery.stats()[0].1.errors.load(Ordering::Relaxed), 1);
     }
 
+    /// Loses everything since it was last settled, once, when it sees an alert.
+    struct Breaking {
+        at: &'static str,
+        taken: Vec<String>,
+        seen: mpsc::Sender<String>,
+    }
+
+    impl Output for Breaking {
+        fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
+            if batch.iter().any(|alert| alert.id == self.at) {
+                self.at = "";
+                self.taken.clear();
+                return Err(DeliveryError::lost("broken"));
+            }
+            self.taken.extend(batch.iter().map(|alert| alert.id.clone()));
+            Ok(batch.len())
+        }
+
+        fn settle(&mut self) -> Result<(), DeliveryError> {
+            self.taken.drain(..).for_each(|id| self.seen.send(id).unwrap());
+            Ok(())
+        }
+
+        fn settles_every(&self) -> Duration {
+            Duration::from_secs(3600)
+        }
+    }
+
+    #[test]
+    fn what_a_broken_connection_took_comes_again_before_anything_newer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (seen, received) = mpsc::channel();
+        let output = Box::new(Breaking { at: "700", taken: Vec::new(), seen });
+        let outputs: Vec<(OutputSpec, Box<dyn Output>)> = vec![(spec("a", Tlp::Amber), output)];
+        let (delivery, _) = Delivery::start_with(dir.path(), outputs, Limits::default()).unwrap();
+        let mut batch = alerts(0..1000);
+        batch[5].contributors[0].tlp = Tlp::Red;
+        batch.iter_mut().skip(6).for_each(|alert| alert.contributors[0].tlp = Tlp::Amber);
+        batch.iter_mut().take(5).for_each(|alert| alert.contributors[0].tlp = Tlp::Amber);
+        delivery.append(&batch);
+        let expected: Vec<String> = (0..1000).filter(|n| *n != 5).map(|n| n.to_string()).collect();
+        // The stop settles what was not; to stop at once would leave the lost ones for the next start.
+        let begun = Instant::now();
+        let (_, stats) = &delivery.stats()[0];
+        while stats.delivered.load(Ordering::Relaxed) < 999 {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(stats.delivered.load(Ordering::Relaxed), 999, "what came again is not counted again");
+        assert_eq!(stats.withheld(Withheld::Tlp), 1);
+        assert_eq!(stats.errors.load(Ordering::Relaxed), 1);
+    }
+
     #[test]
     fn what_was_not_delivered_is_delivered_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
@@ -790,9 +905,12 @@ mod tests {
     #[test]
     fn backoff_grows_and_is_bounded() {
         for failures in 0..40 {
-            let pause = backoff(failures);
-            assert!(pause >= BACKOFF / 2 && pause <= MAX_BACKOFF);
-            assert!(failures < 9 || pause >= MAX_BACKOFF / 2);
+            let pauses: Vec<Duration> = (0..100).map(|_| backoff(failures)).collect();
+            let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+            assert!(*least >= LEAST_BACKOFF && *most <= MAX_BACKOFF);
+            assert!(*most <= BACKOFF * (1 << failures.min(16)));
+            // That a hundred throws all land in one half happens once in 10^30 runs.
+            assert!(failures < 9 || *most >= MAX_BACKOFF / 2 && *least <= MAX_BACKOFF / 2);
         }
     }
 }

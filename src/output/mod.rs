@@ -6,15 +6,25 @@
 
 pub mod delivery;
 mod file;
+mod http;
+mod kafka;
+pub mod nats;
 pub mod release;
+pub mod remote;
 pub mod spool;
 mod stdout;
 mod stream;
+mod syslog;
 
 pub use delivery::{Delivery, OutputSpec, OutputStats, Undelivered};
 pub use file::File;
+pub use http::Http;
+pub use kafka::Kafka;
+pub use nats::Nats;
 pub use release::{Release, Withheld, release};
+pub use remote::Remote;
 pub use stdout::Stdout;
+pub use syslog::Syslog;
 
 use crate::alert::Alert;
 use std::path::PathBuf;
@@ -35,6 +45,11 @@ pub trait Output: Send {
         Ok(())
     }
 
+    /// How often the caller asks [`Output::settle`] while alerts are delivered.
+    fn settles_every(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     /// Opens its destination anew, after SIGHUP.
     fn reopen(&mut self) {}
 }
@@ -50,6 +65,13 @@ pub enum DeliveryError {
         /// The receiver's wish.
         after: Option<Duration>,
     },
+    /// As [`DeliveryError::Retry`], and what it took since it last made sure may be lost too: deliver all
+    /// of that again.
+    #[error("{reason}")]
+    Lost {
+        /// What happened.
+        reason: String,
+    },
     /// The output will never take this alert; set it aside.
     #[error("{reason}")]
     Reject {
@@ -62,6 +84,10 @@ impl DeliveryError {
     fn retry(reason: impl Into<String>) -> DeliveryError {
         DeliveryError::Retry { reason: reason.into(), after: None }
     }
+
+    fn lost(reason: impl Into<String>) -> DeliveryError {
+        DeliveryError::Lost { reason: reason.into() }
+    }
 }
 
 /// Where an output writes; the destinations of this version.
@@ -71,6 +97,52 @@ pub enum Destination {
     Stdout,
     /// `file:///…`
     File(PathBuf),
+    /// `https://…`, and `http://…` on this machine: the URL
+    Http(String),
+    /// `syslog+tls://HOST:PORT`, `syslog+tcp://HOST:PORT`
+    Syslog {
+        /// Encrypted or not.
+        tls: bool,
+        /// A name or an address.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// `nats://HOST:PORT,…/SUBJECT`
+    Nats {
+        /// Servers of one cluster, by name or address and port.
+        hosts: Vec<(String, u16)>,
+        /// The subject to publish to.
+        subject: String,
+    },
+    /// `kafka://HOST:PORT,…/TOPIC`
+    Kafka {
+        /// Brokers of one cluster, by name or address and port.
+        hosts: Vec<(String, u16)>,
+        /// The topic to produce into.
+        topic: String,
+    },
+}
+
+impl Destination {
+    /// Whether alerts leave the process for another one's socket.
+    pub fn is_remote(&self) -> bool {
+        !matches!(self, Destination::Stdout | Destination::File(_))
+    }
+
+    /// The scheme of its URL.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Destination::Stdout => "stdout",
+            Destination::File(_) => "file",
+            Destination::Http(url) if url.starts_with("https:") => "https",
+            Destination::Http(_) => "http",
+            Destination::Syslog { tls: true, .. } => "syslog+tls",
+            Destination::Syslog { tls: false, .. } => "syslog+tcp",
+            Destination::Nats { .. } => "nats",
+            Destination::Kafka { .. } => "kafka",
+        }
+    }
 }
 
 impl std::fmt::Display for Destination {
@@ -78,6 +150,17 @@ impl std::fmt::Display for Destination {
         match self {
             Destination::Stdout => f.write_str("stdout:"),
             Destination::File(path) => write!(f, "file://{}", path.display()),
+            Destination::Http(url) => f.write_str(url),
+            Destination::Syslog { host, port, .. } => write!(f, "{}://{}", self.scheme(), place(host, *port)),
+            Destination::Nats { hosts, subject: path } | Destination::Kafka { hosts, topic: path } => {
+                let hosts: Vec<String> = hosts.iter().map(|(host, port)| place(host, *port)).collect();
+                write!(f, "{}://{}/{path}", self.scheme(), hosts.join(","))
+            }
         }
     }
+}
+
+/// A host and a port as they stand in a URL.
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

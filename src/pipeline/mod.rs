@@ -407,6 +407,7 @@ fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
         destination: output.to.clone(),
         encoding: output.encoding,
         release: release_of(output),
+        remote: output.remote.clone(),
     });
     let folder = &config.sensor.data_dir;
     Delivery::start(folder, outputs.collect()).with_context(|| format!("spool in {}", folder.display()))
