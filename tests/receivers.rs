@@ -219,7 +219,7 @@ fn deliver_through(
             }
             Trouble::Frozen => {
                 receiver.signal("STOP");
-                sleep(Duration::from_secs(5));
+                sleep(Duration::from_secs(8));
                 receiver.signal("CONT");
             }
             Trouble::FrozenToDeath => {
@@ -422,7 +422,7 @@ fn a_stream_of_nats_with_certificates_and_a_key() {
         command
     });
     let ask = |verb: &str| {
-        let mut command = python("nats.py");
+        let mut command = python("jetstream.py");
         command.arg(verb).arg(format!("tls://{address}"));
         command.args(["ca.pem", "sensor.pem", "sensor.key"].map(|name| place.path(name)));
         let output = command.output().expect("python3 runs");

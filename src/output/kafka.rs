@@ -113,11 +113,7 @@ impl Kafka {
                 failed = Some(Failed { index, code });
             }
         };
-        for (leader, partitions) in parts {
-            let firsts = |partitions: &BTreeMap<usize, Vec<usize>>| {
-                partitions.values().filter_map(|of| of.first().copied()).min().unwrap_or(0)
-            };
-            let first = firsts(&partitions);
+        while let Some((leader, partitions)) = parts.pop_first() {
             let answer = self.produce_to(cluster, leader, &partitions, alerts);
             match answer {
                 Ok(codes) => {
@@ -129,9 +125,16 @@ impl Kafka {
                         }
                     }
                 }
-                // Others may have arrived before it.
-                Err(reason) if first == 0 => return Err(reason),
-                Err(_) => fail(first, -1),
+                Err(reason) => {
+                    // The others are not asked any more, lest each be waited for.
+                    parts.insert(leader, partitions);
+                    let left = parts.values().flat_map(BTreeMap::values).filter_map(|of| of.first());
+                    match left.min() {
+                        Some(first) if *first > 0 => fail(*first, -1),
+                        _ => return Err(reason),
+                    }
+                    break;
+                }
             }
         }
         Ok(failed)
