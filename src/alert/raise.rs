@@ -5,7 +5,9 @@
 //! the sum of `roje.count` over what was emitted, counting alerts of equal `event.id` once,
 //! equals the matches offered, once [`Alerter::flush`] has run.
 //!
-//! Time is an argument. [`Alerter::tick`] belongs on a timer of about a second.
+//! Time is an argument: spans are measured by the clock that only runs forward, so that no step of the
+//! clock of the day opens a throttle or keeps it closed. [`Alerter::tick`] belongs on a timer of about a
+//! second.
 
 use super::budget::{BURST, Budget, REFILL};
 use super::compose::{Facts, Resolved, repeat};
@@ -16,7 +18,7 @@ use super::{Agent, Alert, Composer, Directory, Evidence, Hit, MAX_CLIENTS, Raise
 use crate::decode::flow::Flow;
 use crate::detect::indicator::{Severity, Throttle, Tlp};
 use crate::detect::{Match, RuleSet, Side};
-use crate::input::Nanos;
+use crate::input::{Nanos, Time};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -219,13 +221,14 @@ impl Alerter {
     }
 
     /// Takes one match, or matches that were only counted, and emits what is to be told now.
-    pub fn offer(&mut self, raised: Raised, now: Nanos, emit: &mut impl FnMut(Alert)) {
+    pub fn offer(&mut self, raised: Raised, now: impl Into<Time>, emit: &mut impl FnMut(Alert)) {
+        let now = now.into();
         match raised {
             Raised::Hit(hit) => {
                 if hit.matched.suppressed.is_some() {
                     return;
                 }
-                if let Some(resolved) = Resolved::of(&hit.rules, &hit.matched, now) {
+                if let Some(resolved) = Resolved::of(&hit.rules, &hit.matched, now.day) {
                     self.raise(&hit, &resolved, now, emit);
                 }
             }
@@ -234,32 +237,40 @@ impl Alerter {
     }
 
     /// Emits the summaries that are due.
-    pub fn tick(&mut self, now: Nanos, emit: &mut impl FnMut(Alert)) {
+    pub fn tick(&mut self, now: impl Into<Time>, emit: &mut impl FnMut(Alert)) {
+        let now = now.into();
         self.close_windows(now, emit);
-        while let Some(tally) = self.tallies.due(Some(now)) {
-            self.composer.tally(&tally, now).into_iter().for_each(&mut *emit);
+        while let Some(tally) = self.tallies.due(Some(now.steady)) {
+            self.composer.tally(&tally, now.day).into_iter().for_each(&mut *emit);
         }
     }
 
     /// Emits everything that was folded, at a stop.
-    pub fn flush(&mut self, now: Nanos, emit: &mut impl FnMut(Alert)) {
+    pub fn flush(&mut self, now: impl Into<Time>, emit: &mut impl FnMut(Alert)) {
+        let now = now.into();
         while !self.windows.is_empty() {
             if let Some(folded) = self.windows.evict() {
                 self.tell(&folded, emit);
             }
         }
         while let Some(tally) = self.tallies.due(None) {
-            self.composer.tally(&tally, now).into_iter().for_each(&mut *emit);
+            self.composer.tally(&tally, now.day).into_iter().for_each(&mut *emit);
         }
     }
 
     /// Takes on another directory; what was folded under the old one is told first.
-    pub fn set_directory(&mut self, directory: Arc<Directory>, now: Nanos, emit: &mut impl FnMut(Alert)) {
+    pub fn set_directory(
+        &mut self,
+        directory: Arc<Directory>,
+        now: impl Into<Time>,
+        emit: &mut impl FnMut(Alert),
+    ) {
         self.flush(now, emit);
         self.composer.set_directory(directory);
     }
 
-    fn raise(&mut self, hit: &Hit, resolved: &Resolved, now: Nanos, emit: &mut impl FnMut(Alert)) {
+    fn raise(&mut self, hit: &Hit, resolved: &Resolved, now: impl Into<Time>, emit: &mut impl FnMut(Alert)) {
+        let now = now.into();
         self.close_windows(now, emit);
         let facts = self.composer.read(hit, resolved);
         let Throttle::Window { by_source, seconds } = resolved.throttle else {
@@ -287,12 +298,12 @@ impl Alerter {
         let sender = hit.peer.map(|peer| peer.ip().to_canonical());
         let source = self.composer.source(hit);
         let set = resolved.contributors.first().map_or("", |one| one.set.as_str());
-        if !self.budget.admit(sender, source, set, now) {
+        if !self.budget.admit(sender, source, set, now.steady) {
             self.tally(resolved, key, seen, &facts, now, emit);
             return;
         }
         let length = Nanos::from(seconds).saturating_mul(1_000_000_000).max(1);
-        let evicted = self.windows.open(key, hit.received, now, length);
+        let evicted = self.windows.open(key, hit.received, now.steady, length);
         self.composer.alerts(hit, resolved, &facts).into_iter().for_each(&mut *emit);
         if let Some(folded) = evicted {
             self.tell(&folded, emit);
@@ -306,7 +317,7 @@ impl Alerter {
         key: Key,
         seen: (u64, Nanos, Nanos),
         facts: &Facts,
-        now: Nanos,
+        now: Time,
         emit: &mut impl FnMut(Alert),
     ) {
         let Some(first) = resolved.contributors.first() else { return };
@@ -324,13 +335,13 @@ impl Alerter {
             digest: resolved.digest.clone(),
         };
         let client = std::iter::once(facts.client.clone());
-        if let Some(tally) = self.tallies.add(key, info, seen, client, now) {
-            self.composer.tally(&tally, now).into_iter().for_each(&mut *emit);
+        if let Some(tally) = self.tallies.add(key, info, seen, client, now.steady) {
+            self.composer.tally(&tally, now.day).into_iter().for_each(&mut *emit);
         }
     }
 
     /// Counts what a worker only counted; whom it touches nobody knows.
-    fn count(&mut self, summary: &SetSummary, now: Nanos, emit: &mut impl FnMut(Alert)) {
+    fn count(&mut self, summary: &SetSummary, now: Time, emit: &mut impl FnMut(Alert)) {
         let set = summary.rules.sets().get(summary.set as usize).map(|set| &set.info);
         let key = TallyKey {
             set: set.map_or("unknown", |set| set.name.as_str()).into(),
@@ -347,13 +358,13 @@ impl Alerter {
         };
         let clients = summary.clients.iter().map(IpAddr::to_string);
         let seen = (summary.count, summary.first, summary.last);
-        if let Some(tally) = self.tallies.add(key, info, seen, clients, now) {
-            self.composer.tally(&tally, now).into_iter().for_each(&mut *emit);
+        if let Some(tally) = self.tallies.add(key, info, seen, clients, now.steady) {
+            self.composer.tally(&tally, now.day).into_iter().for_each(&mut *emit);
         }
     }
 
-    fn close_windows(&mut self, now: Nanos, emit: &mut impl FnMut(Alert)) {
-        while let Some(folded) = self.windows.due(now) {
+    fn close_windows(&mut self, now: Time, emit: &mut impl FnMut(Alert)) {
+        while let Some(folded) = self.windows.due(now.steady) {
             self.tell(&folded, emit);
         }
     }
@@ -440,6 +451,28 @@ mod tests {
         // A quiet series starts anew.
         alerter.raise(&hit, &resolved, NOON + 9000 * SECOND, &mut |alert| out.push(alert));
         assert_eq!(out.last().unwrap().scope, Scope::Match);
+    }
+
+    #[test]
+    fn steps_of_the_clock_of_the_day_neither_open_a_throttle_nor_keep_it_closed() {
+        const YEAR: Nanos = 365 * 86_400 * SECOND;
+        let mut alerter = alerter(&LIMITS);
+        let mut out = Vec::new();
+        let resolved = resolved("198.51.100.7");
+        let at =
+            |second: Nanos, step: Nanos| Time { day: NOON + step + second * SECOND, steady: second * SECOND };
+        let mut hit = flow_hit("192.0.2.5", "198.51.100.7", "10.9.0.1");
+        for (number, (second, step)) in
+            [(0, 0), (10, YEAR), (20, -YEAR), (3599, YEAR)].into_iter().enumerate()
+        {
+            let now = at(second, step);
+            (hit.sequence, hit.received, hit.last) = (number as u64, now.day, now.day);
+            alerter.raise(&hit, &resolved, now, &mut |alert| out.push(alert));
+            alerter.tick(now, &mut |alert| out.push(alert));
+        }
+        assert_eq!(out.len(), 1, "folded");
+        alerter.tick(at(3600, -YEAR), &mut |alert| out.push(alert));
+        assert_eq!((out.len(), total(&out)), (2, 4), "the summary comes an hour later");
     }
 
     #[test]

@@ -25,6 +25,29 @@ use tokio::sync::watch;
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 pub type Nanos = i64;
 
+/// A look at two clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// By the clock of the day, which may be set back and forth: to be told.
+    pub day: Nanos,
+    /// By a clock that only runs forward, also while the machine sleeps: to be measured.
+    pub steady: Nanos,
+}
+
+impl From<Nanos> for Time {
+    /// Both clocks show the same.
+    fn from(nanos: Nanos) -> Time {
+        Time { day: nanos, steady: nanos }
+    }
+}
+
+/// What both clocks show.
+pub fn time() -> Time {
+    let steady = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let steady = steady.map_or(0, |at| at.tv_sec().saturating_mul(1_000_000_000) + at.tv_nsec());
+    Time { day: now(), steady }
+}
+
 /// What a listener carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {

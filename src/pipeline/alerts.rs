@@ -3,7 +3,7 @@
 use super::{Observe, State};
 use crate::alert::{Alert, Alerter, Directory, Hit, Moment, Raised, SetSummary, Silences};
 use crate::detect::indicator::Tlp;
-use crate::input::{Nanos, now};
+use crate::input::{Nanos, now, time};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -45,6 +45,8 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
     let mut alerter = Alerter::new(super::agent(name), directory.clone());
     let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
     let (mut stopping, mut ticked) = (None::<Instant>, Instant::now());
+    // The first heartbeats.
+    state.delivery.tick();
     loop {
         if state.stop.is_set() {
             stopping.get_or_insert_with(Instant::now);
@@ -54,7 +56,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
         let first = hits.recv_timeout(TICK);
         if !Arc::ptr_eq(&directory, &state.directory.load()) {
             directory = state.directory.load_full();
-            alerter.set_directory(directory.clone(), now(), &mut |alert| batch.push(alert));
+            alerter.set_directory(directory.clone(), time(), &mut |alert| batch.push(alert));
         }
         let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
         let mut bytes = 0;
@@ -65,7 +67,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
             match raised {
                 Raised::Hit(hit) if late && hit.matched.suppressed.is_none() => {
                     if let Some(summary) = SetSummary::of(&hit) {
-                        alerter.offer(Raised::Summary(summary), now(), &mut |alert| batch.push(alert));
+                        alerter.offer(Raised::Summary(summary), time(), &mut |alert| batch.push(alert));
                     }
                 }
                 Raised::Hit(hit) if hit.matched.suppressed.is_some() => tests.log(&hit),
@@ -74,7 +76,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
                         Raised::Hit(hit) => hit.received,
                         Raised::Summary(summary) => summary.last,
                     });
-                    alerter.offer(raised, now(), &mut |alert| batch.push(alert));
+                    alerter.offer(raised, time(), &mut |alert| batch.push(alert));
                 }
             }
             if bytes > GROUP_BYTES {
@@ -82,8 +84,8 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
             }
         }
         match ended {
-            false => alerter.tick(now(), &mut |alert| batch.push(alert)),
-            true => alerter.flush(now(), &mut |alert| batch.push(alert)),
+            false => alerter.tick(time(), &mut |alert| batch.push(alert)),
+            true => alerter.flush(time(), &mut |alert| batch.push(alert)),
         }
         tests.forget(now());
         raise(state, &mut batch, &mut observe);
