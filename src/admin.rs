@@ -8,6 +8,8 @@
 //! | `/rules` | what `roje rules --format json` prints, with hits |
 //! | `/sources?sort=messages&top=50` | what `roje sources --format json` prints |
 
+use crate::output::OutputStatus;
+use crate::output::spool::SpoolStatus;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -31,7 +33,7 @@ pub trait Report: Send + Sync + 'static {
 }
 
 /// The answer of `/readyz`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Readiness {
     /// Every input listens.
     pub listening: bool,
@@ -41,8 +43,10 @@ pub struct Readiness {
     pub stale: Vec<(String, String)>,
     /// Rule files of which nothing is in force, with the reason.
     pub refused: Vec<(String, String)>,
-    /// What each output is doing.
-    pub outputs: Vec<(String, String)>,
+    /// What each output holds up, and why.
+    pub outputs: Vec<OutputStatus>,
+    /// Where alerts lie until then.
+    pub spool: SpoolStatus,
 }
 
 impl Readiness {
@@ -92,7 +96,8 @@ async fn readyz<R: Report>(State(report): State<Arc<R>>) -> Response {
         "rules": readiness.rules,
         "stale": list(&readiness.stale, "set"),
         "refused": list(&readiness.refused, "set"),
-        "outputs": list(&readiness.outputs, "output"),
+        "outputs": readiness.outputs,
+        "spool": readiness.spool,
     });
     (status, Json(body)).into_response()
 }

@@ -143,6 +143,9 @@ metrics! {
     spool_oldest: GaugeVec = "roje_spool_oldest_seconds" ["output"] "Age of the oldest alert that waits for this output.";
     spool_dropped: IntCounterVec = "roje_spool_dropped_total" ["output"] "Alerts lost to the limits of the spool.";
     alerts_unspooled: IntCounterVec = "roje_alerts_unspooled_total" ["output"] "Alerts that could not be written to disk first.";
+    heartbeats: IntCounterVec = "roje_heartbeats_total" ["output"] "Heartbeats raised for an output.";
+    heartbeats_missed: IntCounterVec = "roje_heartbeats_missed_total" ["output"] "Heartbeats that were not delivered within an interval.";
+    heartbeat_delivered: IntGaugeVec = "roje_heartbeat_delivered_timestamp_seconds" ["output"] "When the last heartbeat was delivered.";
     rules_loaded: IntGaugeVec = "roje_rules_loaded" ["ruleset"] "Entries in force.";
     rules_refused: IntGaugeVec = "roje_rules_refused" ["ruleset"] "Rows refused.";
     rules_expired: IntGaugeVec = "roje_rules_expired" ["ruleset"] "Entries that have expired.";
@@ -194,6 +197,16 @@ impl Metrics {
             self.alerts_pending.with_label_values(&label).set(stats.pending.load(Ordering::Relaxed) as i64);
             self.spool_bytes.with_label_values(&label).set(stats.spool_bytes.load(Ordering::Relaxed) as i64);
             self.spool_oldest.with_label_values(&label).set(stats.oldest_seconds(now));
+            let pulse = &stats.pulse;
+            let raised = pulse.raised.load(Ordering::Relaxed);
+            // Of an output that asks for none nothing is told.
+            if raised > 0 {
+                raise(&self.heartbeats.with_label_values(&label), raised);
+                let missed = pulse.missed.load(Ordering::Relaxed);
+                raise(&self.heartbeats_missed.with_label_values(&label), missed);
+                let at = pulse.delivered_at.load(Ordering::Relaxed);
+                self.heartbeat_delivered.with_label_values(&label).set(at);
+            }
         }
     }
 

@@ -25,6 +25,7 @@ pub(super) fn cef(alert: &Alert) -> String {
         (Some(indicator), Scope::Match) => format!("Indicator match: {}", indicator.kind.name()),
         (Some(indicator), _) => format!("Indicator matches: {}", indicator.kind.name()),
         (None, Scope::Silence) => "Source silent".to_owned(),
+        (None, Scope::Heartbeat) => "Heartbeat".to_owned(),
         (None, _) => "Indicator matches of a set".to_owned(),
     };
     header(&mut out, &name);

@@ -4,7 +4,7 @@
 //! no name for stands under `roje`, and per contributing set under `threat.enrichments[].roje`,
 //! so that [`Alert::from_json`] loses nothing.
 
-use super::{Alert, Contribution, Indicator, Inform, Organization, Scope, Sector};
+use super::{Alert, Contribution, Indicator, Inform, Organization, Scope, Sector, heartbeat};
 use crate::decode;
 use crate::detect::Side;
 use crate::detect::indicator::{Kind, Severity, Tlp};
@@ -101,6 +101,10 @@ impl Alert {
         reason: String,
         related: Map<String, Value>,
     ) -> Map<String, Value> {
+        if self.scope == Scope::Heartbeat {
+            heartbeat::complete(self, &mut out, reason);
+            return out;
+        }
         put(&mut out, "event.kind", json!("alert"));
         put(&mut out, "event.id", json!(self.id));
         put(&mut out, "event.severity", json!(self.severity().ecs()));
@@ -126,6 +130,9 @@ impl Alert {
         let schema = find(&json, "roje.schema").and_then(Value::as_u64);
         if schema != Some(SCHEMA) {
             return Err(AlertError::Schema(schema.unwrap_or(0)));
+        }
+        if find(&json, "roje.summary").and_then(Value::as_str) == Some("heartbeat") {
+            return heartbeat::read(json);
         }
         let contributors = read_contributors(&json)?;
         let number = |path| find(&json, path).and_then(Value::as_u64).ok_or(AlertError::Field(path));
@@ -234,7 +241,7 @@ impl Alert {
         put(out, "roje.last_seen", json!(stamp(self.last_seen)));
         put(out, "roje.clients", json!(self.clients));
         match self.scope {
-            Scope::Match => {}
+            Scope::Match | Scope::Heartbeat => {}
             Scope::Repeats => put(out, "roje.summary", json!("indicator")),
             Scope::Set => put(out, "roje.summary", json!("set")),
             Scope::Silence => put(out, "roje.summary", json!("silence")),
@@ -479,7 +486,7 @@ fn read_tlp(json: &Map<String, Value>, path: &'static str) -> Result<Tlp, AlertE
     Tlp::from_name(&name).ok_or(AlertError::Field(path))
 }
 
-fn text(json: &Map<String, Value>, path: &'static str) -> Result<String, AlertError> {
+pub(super) fn text(json: &Map<String, Value>, path: &'static str) -> Result<String, AlertError> {
     optional(json, path).ok_or(AlertError::Field(path))
 }
 
@@ -499,7 +506,7 @@ fn strings(json: &Map<String, Value>, path: &str) -> Vec<String> {
     list(json, path).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn time(json: &Map<String, Value>, path: &'static str) -> Result<Option<Nanos>, AlertError> {
+pub(super) fn time(json: &Map<String, Value>, path: &'static str) -> Result<Option<Nanos>, AlertError> {
     let Some(text) = find(json, path).and_then(Value::as_str) else { return Ok(None) };
     let time: jiff::Timestamp = text.parse().map_err(|_| AlertError::Field(path))?;
     i64::try_from(time.as_nanosecond()).map(Some).map_err(|_| AlertError::Field(path))

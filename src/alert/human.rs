@@ -27,6 +27,7 @@ pub fn human(alert: &Alert, colour: bool) -> String {
             let value = terminal_safe(&indicator.value, MAX_EVIDENCE);
             let _ = write!(out, "\n  indicator  {} {value}   set {sets}   TLP:{tlp}", indicator.kind.name());
         }
+        None if alert.scope == Scope::Heartbeat => {}
         None if alert.scope == Scope::Silence => {
             let names = terminal_safe(&alert.clients.join(", "), MAX_EVIDENCE);
             let _ = write!(out, "\n  silent     {names}   TLP:{tlp}");

@@ -11,6 +11,7 @@ mod compose;
 mod directory;
 mod ecs;
 mod encode;
+mod heartbeat;
 mod human;
 mod mask;
 mod raise;
@@ -22,6 +23,7 @@ pub use compose::{Agent, Composer};
 pub use directory::{Constituent, Directory, Listener, Sector, Source, UnknownConstituent};
 pub use ecs::{AlertError, SCHEMA};
 pub use encode::{Encoding, commands_terminal, escape_json};
+pub use heartbeat::heartbeat;
 pub use human::{human, terminal_safe};
 pub use raise::{Alerter, Overflow, SetSummary, client, throttle};
 pub use silence::{Heard, Moment, Silences};
@@ -112,6 +114,8 @@ pub enum Scope {
     Set,
     /// No match at all: sources of which something is expected are silent.
     Silence,
+    /// No alert at all: an event that shows that the way to an output is open.
+    Heartbeat,
 }
 
 /// One alert, owned and complete: it round-trips through ECS JSON ([`Alert::to_json`]).
@@ -254,6 +258,9 @@ impl Alert {
 
     /// The strictest marking among its contributors and remarks.
     pub fn tlp(&self) -> Tlp {
+        if self.scope == Scope::Heartbeat {
+            return Tlp::Clear;
+        }
         let contributors = self.contributors.iter().map(|one| one.tlp);
         contributors.chain(self.informs.iter().map(|one| one.tlp)).max().unwrap_or(Tlp::Red)
     }

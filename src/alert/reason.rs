@@ -18,6 +18,9 @@ const MAX_VALUE: usize = 200;
 const MAX_NAMED: usize = 5;
 
 pub(super) fn reason(alert: &Alert) -> String {
+    if let Some((output, number)) = alert.heartbeat() {
+        return format!("Heartbeat {number} for output {}: the way of alerts is open", value(output));
+    }
     let mut out = String::new();
     if alert.exercise {
         out.push_str("EXERCISE: ");

@@ -35,6 +35,8 @@ const RESTART: &[(&str, &str)] = &[
     ("sensor", "workers"),
     ("sensor", "memory_limit"),
     ("sensor", "log"),
+    ("sensor", "spool_limit"),
+    ("sensor", "spool_max_age"),
     ("input", "listen"),
     ("input", "format"),
     ("input", "receive_buffer"),
@@ -50,6 +52,7 @@ const RESTART: &[(&str, &str)] = &[
     ("output", "to"),
     ("output", "encoding"),
     ("output", "connection"),
+    ("output", "heartbeat"),
     ("metrics", "listen"),
 ];
 
@@ -71,6 +74,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
             ("workers", a.workers == b.workers),
             ("memory_limit", a.memory_limit == b.memory_limit),
             ("log", a.log == b.log),
+            ("spool_limit", a.spool_limit == b.spool_limit),
+            ("spool_max_age", a.spool_max_age == b.spool_max_age),
         ],
     );
     entries(
@@ -148,6 +153,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
                 ("to", a.to == b.to),
                 ("encoding", a.encoding == b.encoding),
                 ("connection", a.remote == b.remote),
+                ("heartbeat", a.heartbeat == b.heartbeat),
                 ("tlp", a.tlp == b.tlp),
                 ("sectors", a.sectors == b.sectors),
             ]

@@ -60,6 +60,12 @@ pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default of `memory_limit`.
 pub const DEFAULT_MEMORY_LIMIT: u64 = 2 << 30;
 
+/// Default of `spool_limit`: no disk of a sensor is smaller.
+pub const DEFAULT_SPOOL_LIMIT: u64 = 1 << 30;
+
+/// Default of `spool_max_age`: a receiver may be down for weeks.
+pub const DEFAULT_SPOOL_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
+
 /// Default of `[metrics] listen`.
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7653);
 
@@ -99,6 +105,10 @@ pub struct Sensor {
     pub memory_limit: u64,
     /// What the sensor logs about itself.
     pub log: LevelFilter,
+    /// Bytes that the spool may keep.
+    pub spool_limit: u64,
+    /// How long the spool keeps an alert.
+    pub spool_max_age: Duration,
 }
 
 /// Where rule sets come from.
@@ -197,6 +207,8 @@ pub struct Output {
     pub sectors: Vec<Sector>,
     /// What a network output needs beside its address.
     pub remote: Remote,
+    /// How often it gets a heartbeat, if it asks for them.
+    pub heartbeat: Option<Duration>,
 }
 
 /// `[metrics]`
@@ -304,6 +316,8 @@ impl Sensor {
             workers: 0,
             memory_limit: DEFAULT_MEMORY_LIMIT,
             log: LevelFilter::INFO,
+            spool_limit: DEFAULT_SPOOL_LIMIT,
+            spool_max_age: DEFAULT_SPOOL_MAX_AGE,
         }
     }
 }
@@ -348,6 +362,7 @@ impl Output {
             encoding: Encoding::Ecs,
             sectors: Vec::new(),
             remote: Remote::default(),
+            heartbeat: None,
         }
     }
 }

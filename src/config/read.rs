@@ -21,7 +21,8 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 const SECTIONS: &[&str] = &["sensor", "input", "source", "constituent", "output", "metrics"];
-const SENSOR: &[&str] = &["name", "data_dir", "rules", "workers", "memory_limit", "log"];
+const SENSOR: &[&str] =
+    &["name", "data_dir", "rules", "workers", "memory_limit", "spool_limit", "spool_max_age", "log"];
 const INPUT: &[&str] = &[
     "name",
     "listen",
@@ -63,6 +64,7 @@ const OUTPUT: &[&str] = &[
     "encoding",
     "tlp",
     "sectors",
+    "heartbeat",
     "timeout",
     "ca_file",
     "cert_file",
@@ -157,6 +159,15 @@ const SAMPLING_RATE: RangeInclusive<i64> = 1..=4_294_967_295;
 
 /// Less holds no rule set worth the name.
 const MEMORY_LIMIT: RangeInclusive<u64> = 16 << 20..=u64::MAX;
+
+/// Less holds no minute of a burst of alerts; more is a typing error.
+const SPOOL_LIMIT: RangeInclusive<u64> = 1 << 20..=1 << 44;
+
+/// Shorter loses what a receiver misses while it is restarted; longer nobody reads.
+const SPOOL_MAX_AGE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3660 * 86_400);
+
+/// Shorter than the sensor looks; beyond a month nobody waits for it.
+const HEARTBEAT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(31 * 86_400);
 
 /// SO_RCVBUF is a C int, of which the kernel takes twice the value.
 const RECEIVE_BUFFER: RangeInclusive<u64> = 4 << 10..=1 << 30;
@@ -288,6 +299,10 @@ impl Reader<'_> {
             if let Some(limit) = self.size(table, "memory_limit", MEMORY_LIMIT) {
                 sensor.memory_limit = limit;
             }
+            if let Some(limit) = self.size(table, "spool_limit", SPOOL_LIMIT) {
+                sensor.spool_limit = limit;
+            }
+            self.assign(table, "spool_max_age", &mut sensor.spool_max_age, |text| span(text, SPOOL_MAX_AGE));
             self.assign(table, "log", &mut sensor.log, log_level);
         }
         sensor
@@ -690,6 +705,7 @@ impl Reader<'_> {
         self.assign(table, "encoding", &mut written, |text| encoding(text, http));
         (output.encoding, output.remote.body) = written;
         self.assign(table, "tlp", &mut output.tlp, tlp);
+        self.assign(table, "heartbeat", &mut output.heartbeat, |text| span(text, HEARTBEAT).map(Some));
         if let Some(node) = table.find("sectors") {
             output.sectors = self.list(node, "sector", |reader, node| reader.parsed(node, sector));
             let served = |sector: &Sector| constituents.iter().any(|other| other.value.sector == *sector);

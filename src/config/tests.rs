@@ -36,6 +36,8 @@ data_dir = "/var/lib/roje"
 rules = ["/"]
 workers = 3
 memory_limit = "1GiB"
+spool_limit = "512MiB"
+spool_max_age = "7d"
 log = "debug"
 
 [[input]]
@@ -75,6 +77,7 @@ to = "file:///var/log/roje/alerts.json"
 encoding = "ecs"
 tlp = "amber+strict"
 sectors = ["energy"]
+heartbeat = "1h"
 
 [metrics]
 listen = "127.0.0.1:0"
@@ -93,6 +96,8 @@ fn every_key_is_read() {
             workers: 3,
             memory_limit: 1 << 30,
             log: LevelFilter::DEBUG,
+            spool_limit: 512 << 20,
+            spool_max_age: Duration::from_secs(7 * 86_400),
         }
     );
     let [udp, tcp] = config.inputs.as_slice() else { panic!("{:?}", config.inputs) };
@@ -119,6 +124,7 @@ fn every_key_is_read() {
             tlp: Tlp::AmberStrict,
             sectors: vec![Sector::Energy],
             remote: Remote::default(),
+            heartbeat: Some(Duration::from_secs(3600)),
         }]
     );
     assert_eq!(config.metrics.listen.port(), 0);

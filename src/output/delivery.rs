@@ -1,14 +1,22 @@
 //! Runs the outputs: one thread for each reads the spool, releases, delivers, tries again.
 //!
+//! What an output may see whole, and writes as ECS, goes from the spool to it as it is; the rest is
+//! read, released and written anew. What was delivered, withheld or set aside is counted once,
+//! however often it is delivered again.
+//!
 //! [`Delivery`] is what the alert thread holds. An output's thread does nothing that another could
 //! wait for; what it counts lies in its [`OutputStats`].
 
-use super::release::{Release, Withheld, release};
-use super::spool::{Limits, MAX_HELD_BYTES, MAX_PAYLOAD, Reader, Record, Recovery, Shared, Spool, file_name};
-use super::{DeliveryError, Destination, File, Http, Kafka, Nats, Output, Remote, Stdout, Syslog};
-use crate::alert::{Alert, Encoding, terminal_safe};
-use crate::input::Nanos;
+use super::heartbeat::{Pulse, PulseStats};
+use super::release::{Release, Withheld, leaves_whole, release};
+use super::spool::{
+    Limits, MAX_HELD_BYTES, MAX_PAYLOAD, Reader, Record, Recovery, Shared, Spool, SpoolStatus, file_name,
+};
+use super::{DeliveryError, Destination, File, Http, Kafka, Line, Nats, Output, Remote, Stdout, Syslog};
+use crate::alert::{Agent, Alert, Encoding, terminal_safe};
+use crate::input::{Nanos, Time, time};
 use arc_swap::ArcSwap;
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -17,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Alerts handed to an output at once.
 const BATCH: usize = 256;
@@ -39,6 +47,8 @@ const LAST_TRIES: u32 = 3;
 const MAX_REJECTED_BYTES: u64 = 64 << 20;
 /// A receiver that refuses every alert is logged this often.
 const TELL_REJECTED: Duration = Duration::from_secs(60);
+/// How often it is logged that a limit of the spool drops alerts; the metrics count each.
+const DROPS_TOLD: Duration = Duration::from_secs(60);
 
 /// One `[[output]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +63,8 @@ pub struct OutputSpec {
     pub release: Release,
     /// What a network output needs beside its address.
     pub remote: Remote,
+    /// How often it gets a heartbeat, if it asks for them.
+    pub heartbeat: Option<Duration>,
 }
 
 impl OutputSpec {
@@ -69,6 +81,27 @@ impl OutputSpec {
             Destination::Nats { hosts, subject } => Box::new(Nats::new(hosts, subject, encoding, remote())),
             Destination::Kafka { hosts, topic } => Box::new(Kafka::new(hosts, topic, encoding, remote())),
         })
+    }
+}
+
+/// What delivery needs beside its outputs.
+pub struct Settings {
+    /// How much the spool may keep.
+    pub limits: Limits,
+    /// This sensor, as heartbeats name it.
+    pub agent: Agent,
+    /// What tells the time.
+    pub clock: Clock,
+}
+
+/// What tells the time; a parameter, so that tests can set it back and forth.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+impl From<Limits> for Settings {
+    /// A sensor without a name.
+    fn from(limits: Limits) -> Settings {
+        let agent = Agent { name: String::new(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        Settings { limits, agent, clock: Arc::new(time) }
     }
 }
 
@@ -93,6 +126,8 @@ pub struct OutputStats {
     pub dropped: AtomicU64,
     /// `roje_alerts_unspooled_total`
     pub unspooled: AtomicU64,
+    /// Its heartbeats.
+    pub pulse: PulseStats,
     /// When the oldest pending alert was appended; 0 when none is.
     oldest: AtomicI64,
 }
@@ -166,6 +201,35 @@ pub struct Delivery {
     threads: Mutex<Vec<Running>>,
     outputs: Vec<Handle>,
     degraded: AtomicBool,
+    agent: Agent,
+    clock: Clock,
+}
+
+/// What one output holds up, and why.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct OutputStatus {
+    /// Its name.
+    pub output: String,
+    /// `ok`, or `retrying` while it fails.
+    pub state: &'static str,
+    /// The same in a sentence.
+    pub reason: String,
+    /// Alerts that wait for it.
+    pub pending: u64,
+    /// Those of them that are in memory only.
+    pub held: u64,
+    /// How long the oldest has waited.
+    pub oldest_seconds: f64,
+    /// Alerts that limits dropped before it had them.
+    pub dropped: u64,
+    /// What it failed with last, while it fails.
+    pub error: Option<String>,
+    /// How often it failed in a row.
+    pub failures: u32,
+    /// How long it has been failing.
+    pub failing_seconds: Option<f64>,
+    /// When it is tried next.
+    pub next_attempt_seconds: Option<f64>,
 }
 
 struct Handle {
@@ -173,6 +237,9 @@ struct Handle {
     release: Arc<ArcSwap<Release>>,
     stats: Arc<OutputStats>,
     control: Arc<Control>,
+    pulse: Option<Mutex<Pulse>>,
+    /// Dropped alerts of which the log told, and when.
+    told: Mutex<(u64, Option<Instant>)>,
 }
 
 struct Running {
@@ -189,30 +256,42 @@ struct Stop {
 struct Control {
     reopen: AtomicBool,
     /// What it is failing with.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+struct Trouble {
+    reason: String,
+    since: Instant,
+    failures: u32,
+    next: Option<Instant>,
 }
 
 impl Delivery {
     /// Opens the spool under `data_dir`, says what it found there, and starts the threads.
     ///
     /// Fails if another process uses the spool, or if the system grants no thread.
-    pub fn start(data_dir: &Path, outputs: Vec<OutputSpec>) -> io::Result<Delivery> {
+    pub fn start(
+        data_dir: &Path,
+        outputs: Vec<OutputSpec>,
+        settings: impl Into<Settings>,
+    ) -> io::Result<Delivery> {
         let mut ready: Vec<(OutputSpec, Box<dyn Output>)> = Vec::new();
         for spec in outputs {
             let output = spec.open()?;
             ready.push((spec, output));
         }
-        let (delivery, recovery) = Delivery::start_with(data_dir, ready, Limits::default())?;
+        let (delivery, recovery) = Delivery::start_with(data_dir, ready, settings)?;
         recovery.tell();
         Ok(delivery)
     }
 
-    /// The same with outputs that were made elsewhere, and other limits.
+    /// The same with outputs that were made elsewhere.
     pub fn start_with(
         data_dir: &Path,
         outputs: Vec<(OutputSpec, Box<dyn Output>)>,
-        limits: Limits,
+        settings: impl Into<Settings>,
     ) -> io::Result<(Delivery, Recovery)> {
+        let Settings { limits, agent, clock } = settings.into();
         let names: Vec<String> = outputs.iter().map(|(spec, _)| spec.name.clone()).collect();
         let (spool, readers, recovery) = Spool::open(&data_dir.join("spool"), &names, limits)?;
         let shared = spool.shared();
@@ -228,6 +307,8 @@ impl Delivery {
                 release: Arc::clone(&allowed),
                 stats: Arc::clone(&stats),
                 control: Arc::clone(&control),
+                pulse: spec.heartbeat.map(|interval| Mutex::new(Pulse::new(interval))),
+                told: Mutex::default(),
             });
             let rejected = data_dir.join("rejected").join(format!("{}.ndjson", file_name(&spec.name)));
             let courier = Courier {
@@ -236,8 +317,12 @@ impl Delivery {
                 reader,
                 settled: Instant::now(),
                 unsettled: 0,
-                seen: 0,
                 told: None,
+                unreadable: 0,
+                counted: 0,
+                set_aside: HashSet::new(),
+                started: clock().day,
+                clock: Arc::clone(&clock),
                 index,
                 shared: Arc::clone(&shared),
                 stats,
@@ -256,6 +341,8 @@ impl Delivery {
             threads: Mutex::new(threads),
             outputs: handles,
             degraded: AtomicBool::new(false),
+            agent,
+            clock,
         };
         Ok((delivery, recovery))
     }
@@ -264,7 +351,7 @@ impl Delivery {
     /// memory instead, still delivered, counted as unspooled, and the error is logged once.
     pub fn append(&self, alerts: &[Alert]) {
         let payloads = alerts.iter().map(|alert| alert.to_line_within(MAX_PAYLOAD)).collect();
-        let result = self.spool().append(payloads, now());
+        let result = self.spool().append(payloads, (self.clock)());
         for (index, handle) in self.outputs.iter().enumerate() {
             handle.stats.refresh(&self.shared, index);
         }
@@ -281,9 +368,19 @@ impl Delivery {
 
     /// Drops what is too old and writes what is held; to be called about once a second.
     pub fn tick(&self) {
-        self.spool().tick(now());
+        let now = (self.clock)();
+        self.spool().tick(now);
+        let beat = |handle: &Handle| {
+            let mut pulse = lock(handle.pulse.as_ref()?);
+            pulse.beat(&self.agent, &handle.name, &handle.stats.pulse, now)
+        };
+        let beats: Vec<Alert> = self.outputs.iter().filter_map(beat).collect();
+        if !beats.is_empty() {
+            self.append(&beats);
+        }
         for (index, handle) in self.outputs.iter().enumerate() {
             handle.stats.refresh(&self.shared, index);
+            handle.tell_drops();
         }
     }
 
@@ -305,25 +402,49 @@ impl Delivery {
         self.outputs.iter().map(|handle| (handle.name.clone(), Arc::clone(&handle.stats))).collect()
     }
 
-    /// What each output is doing, for people.
-    pub fn status(&self) -> Vec<(String, String)> {
-        let each = self.outputs.iter().map(|handle| {
-            let pending = handle.stats.pending.load(Ordering::Relaxed);
-            let trouble = lock(&handle.control.trouble).clone();
-            let text = match trouble {
-                Some(reason) => format!("retrying, {pending} pending: {reason}"),
-                None => format!("ok, {pending} pending"),
+    /// What each output holds up, and why.
+    pub fn status(&self) -> Vec<OutputStatus> {
+        let now = (self.clock)().day;
+        let each = self.outputs.iter().enumerate().map(|(index, handle)| {
+            let backlog = self.shared.backlog(index);
+            let pending = backlog.pending;
+            let mut status = OutputStatus {
+                output: handle.name.clone(),
+                state: "ok",
+                reason: format!("ok, {pending} pending"),
+                pending,
+                held: backlog.held,
+                oldest_seconds: if pending == 0 { 0.0 } else { handle.stats.oldest_seconds(now) },
+                dropped: backlog.dropped,
+                error: None,
+                failures: 0,
+                failing_seconds: None,
+                next_attempt_seconds: None,
             };
-            (handle.name.clone(), text)
+            if let Some(trouble) = &*lock(&handle.control.trouble) {
+                status.state = "retrying";
+                status.reason = format!("retrying, {pending} pending: {}", trouble.reason);
+                status.error = Some(trouble.reason.clone());
+                status.failures = trouble.failures;
+                status.failing_seconds = Some(tenths(trouble.since.elapsed()));
+                let left = |next: Instant| tenths(next.saturating_duration_since(Instant::now()));
+                status.next_attempt_seconds = trouble.next.map(left);
+            }
+            status
         });
         each.collect()
+    }
+
+    /// What the spool holds, and whether the disk takes it.
+    pub fn spool_status(&self) -> SpoolStatus {
+        self.shared.status()
     }
 
     /// Lets the outputs deliver what is pending, until `deadline`; to be called once, after the
     /// last append. An output that fails stops at once, since its alerts are on disk, unless some
     /// are not. A thread that does not come back is left behind.
     pub fn stop(&self, deadline: Instant) -> Undelivered {
-        self.spool().tick(now());
+        self.spool().tick((self.clock)());
         self.stop.asked.store(true, Ordering::Release);
         let mut threads = std::mem::take(&mut *lock(&self.threads));
         while !threads.is_empty() && Instant::now() < deadline {
@@ -356,6 +477,27 @@ impl Delivery {
     }
 }
 
+impl Handle {
+    /// Logs that limits drop what this output has not taken, once in a while.
+    fn tell_drops(&self) {
+        let dropped = self.stats.dropped.load(Ordering::Relaxed);
+        let mut told = lock(&self.told);
+        if dropped > told.0 && told.1.is_none_or(|at| at.elapsed() >= DROPS_TOLD) {
+            tracing::error!(
+                output = self.name,
+                "{} alerts are lost to this output: the spool is full or they are too old, and it has not taken them",
+                dropped - told.0
+            );
+            *told = (dropped, Some(Instant::now()));
+        }
+    }
+}
+
+/// Seconds, to the tenth.
+fn tenths(span: Duration) -> f64 {
+    (span.as_secs_f64() * 10.0).round() / 10.0
+}
+
 /// The thread of one output.
 struct Courier {
     name: String,
@@ -366,10 +508,17 @@ struct Courier {
     settled: Instant,
     /// How often in a row the output could not make sure of what it took.
     unsettled: u32,
-    /// Records before this one were counted: what comes again is not counted again.
-    seen: u64,
     /// When a rejected alert was last logged.
     told: Option<Instant>,
+    /// How often in a row the spool could not be read.
+    unreadable: u32,
+    /// Everything before it was counted: what is delivered again is not counted again.
+    counted: u64,
+    /// What was set aside since the output last made sure.
+    set_aside: HashSet<u64>,
+    /// When this run began, by the clock of the day.
+    started: Nanos,
+    clock: Clock,
     index: usize,
     shared: Arc<Shared>,
     stats: Arc<OutputStats>,
@@ -387,13 +536,87 @@ enum Next {
     Stop,
 }
 
+/// Alerts that an output may see, in the form in which it takes them.
+enum Ready {
+    Alerts(Vec<Alert>),
+    Lines(Vec<Line>),
+}
+
+/// Some that follow each other in one form, with their numbers.
+struct Run {
+    ready: Ready,
+    sequences: Vec<u64>,
+}
+
+impl Run {
+    fn deliver(&self, from: usize, output: &mut dyn Output) -> Result<usize, DeliveryError> {
+        match &self.ready {
+            Ready::Alerts(alerts) => output.deliver(alerts.get(from..).unwrap_or_default()),
+            Ready::Lines(lines) => output.deliver_lines(lines.get(from..).unwrap_or_default()),
+        }
+    }
+
+    /// The alert at a place, if it was read.
+    fn alert(&self, at: usize) -> Option<&Alert> {
+        match &self.ready {
+            Ready::Alerts(alerts) => alerts.get(at),
+            Ready::Lines(_) => None,
+        }
+    }
+
+    fn line(&self, at: usize) -> Option<Vec<u8>> {
+        match &self.ready {
+            Ready::Alerts(alerts) => alerts.get(at).map(Alert::to_line),
+            Ready::Lines(lines) => lines.get(at).map(|line| line.to_vec()),
+        }
+    }
+}
+
+/// Adds what is ready; in a run of its own if it has another form than the one before.
+fn push_alert(runs: &mut Vec<Run>, alert: Alert, sequence: u64) {
+    match runs.last_mut() {
+        Some(Run { ready: Ready::Alerts(alerts), sequences }) => {
+            alerts.push(alert);
+            sequences.push(sequence);
+        }
+        _ => runs.push(Run { ready: Ready::Alerts(vec![alert]), sequences: vec![sequence] }),
+    }
+}
+
+/// The same for a line.
+fn push_line(runs: &mut Vec<Run>, line: Line, sequence: u64) {
+    match runs.last_mut() {
+        Some(Run { ready: Ready::Lines(lines), sequences }) => {
+            lines.push(line);
+            sequences.push(sequence);
+        }
+        _ => runs.push(Run { ready: Ready::Lines(vec![line]), sequences: vec![sequence] }),
+    }
+}
+
 impl Courier {
     fn run(mut self) {
         loop {
             let seen = self.reader.generation();
             let stopping = self.stopping();
             self.reopen_if_asked();
-            let batch = self.reader.read(BATCH, BATCH_BYTES);
+            let batch = match self.reader.read(BATCH, BATCH_BYTES) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.failed(&format!("the spool cannot be read: {error}"), self.unreadable);
+                    if stopping {
+                        self.settle(true);
+                        return;
+                    }
+                    self.pause(self.unreadable, None);
+                    self.unreadable += 1;
+                    continue;
+                }
+            };
+            let mut unreadable = std::mem::take(&mut self.unreadable);
+            if unreadable > 0 {
+                self.recovered(&mut unreadable);
+            }
             let Some(oldest) = batch.first() else {
                 let settled = self.settle(stopping) != Next::Stop;
                 if stopping && (settled || self.unsettled >= LAST_TRIES) {
@@ -422,25 +645,38 @@ impl Courier {
     /// Delivers one batch, however often it takes.
     fn carry(&mut self, batch: &[Record]) -> Next {
         let Some(end) = batch.last().map(|record| record.sequence + 1) else { return Next::Go };
-        let (ready, sequences) = self.prepare(batch);
+        let runs = self.prepare(batch);
+        for (index, run) in runs.iter().enumerate() {
+            // Behind the last of a run is what was withheld before the next, too.
+            let behind = runs.get(index + 1).and_then(|next| next.sequences.first());
+            let next = self.carry_run(run, behind.copied().unwrap_or(end));
+            if next != Next::Go {
+                return next;
+            }
+        }
+        if runs.is_empty() {
+            self.advance(end);
+        }
+        Next::Go
+    }
+
+    fn carry_run(&mut self, run: &Run, end: u64) -> Next {
         let (mut done, mut failures) = (0, 0);
-        while let Some(rest) = ready.get(done..).filter(|rest| !rest.is_empty()) {
-            let result = match self.output.deliver(rest) {
+        while let Some(rest) = run.sequences.get(done..).filter(|rest| !rest.is_empty()) {
+            let result = match run.deliver(done, &mut *self.output) {
                 Ok(0) => Err(DeliveryError::retry("nothing was taken")),
                 other => other,
             };
             match result {
                 Ok(count) => {
                     let count = count.min(rest.len());
-                    let taken = sequences.get(done..done + count).unwrap_or_default();
-                    let new = taken.iter().filter(|sequence| **sequence >= self.seen).count();
+                    self.count_delivered(run, done, count);
                     done += count;
-                    self.stats.delivered.fetch_add(new as u64, Ordering::Relaxed);
                     self.recovered(&mut failures);
                 }
                 Err(DeliveryError::Reject { reason }) => {
-                    if let Some(alert) = rest.first() {
-                        self.reject(&reason, &alert.id, &alert.to_line());
+                    if let (Some(line), Some(sequence)) = (run.line(done), rest.first()) {
+                        self.reject(&reason, &line, *sequence);
                     }
                     done += 1;
                     self.recovered(&mut failures);
@@ -464,39 +700,60 @@ impl Courier {
                     continue;
                 }
             }
-            // At the end of the batch this is its end, what was withheld behind the last one included.
-            self.advance(sequences.get(done).copied().unwrap_or(end));
-        }
-        if ready.is_empty() {
-            self.advance(end);
+            // At the end of the run this is its end, what was withheld behind the last one included.
+            self.advance(run.sequences.get(done).copied().unwrap_or(end));
         }
         Next::Go
     }
 
+    /// Counts what arrived, unless it was counted when it arrived before.
+    fn count_delivered(&self, run: &Run, from: usize, count: usize) {
+        let mut alerts = 0;
+        for (at, sequence) in run.sequences.iter().enumerate().skip(from).take(count) {
+            match run.alert(at).filter(|alert| alert.heartbeat().is_some()) {
+                Some(beat) => self.stats.pulse.arrived(beat, self.started, (self.clock)().day),
+                None => alerts += u64::from(*sequence >= self.counted),
+            }
+        }
+        self.stats.delivered.fetch_add(alerts, Ordering::Relaxed);
+    }
+
     /// Lets go what may leave; the rest is counted.
-    fn prepare(&mut self, batch: &[Record]) -> (Vec<Alert>, Vec<u64>) {
-        let (mut ready, mut sequences) = (Vec::new(), Vec::new());
+    fn prepare(&mut self, batch: &[Record]) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let allowed = self.release.load_full();
+        let lines = self.output.takes_lines();
         for record in batch {
-            let new = record.sequence >= self.seen;
-            match Alert::from_line(&record.payload) {
-                Ok(alert) => match release(&alert, &self.release.load()) {
-                    Ok(alert) => {
-                        ready.push(alert);
-                        sequences.push(record.sequence);
-                    }
-                    Err(reason) => {
-                        self.stats.counter(reason).fetch_add(u64::from(new), Ordering::Relaxed);
+            let whole = if lines { leaves_whole(&record.payload, &allowed) } else { None };
+            let released = match whole {
+                Some(Ok(())) => {
+                    push_line(&mut runs, Arc::clone(&record.payload), record.sequence);
+                    continue;
+                }
+                Some(Err(reason)) => Err(reason),
+                None => match Alert::from_line(&record.payload) {
+                    // It is for one output; the others pass it by.
+                    Ok(alert) if alert.heartbeat().is_some_and(|(output, _)| output != self.name) => continue,
+                    Ok(alert) => release(&alert, &allowed),
+                    Err(error) => {
+                        self.reject(&error.to_string(), &record.payload, record.sequence);
+                        continue;
                     }
                 },
-                Err(error) if new => self.reject(&error.to_string(), "", &record.payload),
+            };
+            match released {
+                Ok(alert) => push_alert(&mut runs, alert, record.sequence),
+                Err(reason) if record.sequence >= self.counted => {
+                    self.stats.counter(reason).fetch_add(1, Ordering::Relaxed);
+                }
                 Err(_) => {}
             }
         }
-        (ready, sequences)
+        runs
     }
 
     fn advance(&mut self, next: u64) {
-        self.seen = self.seen.max(next);
+        self.counted = self.counted.max(next);
         self.reader.advance(next);
         self.stats.refresh(&self.shared, self.index);
     }
@@ -515,6 +772,7 @@ impl Courier {
         }
         let mut failures = std::mem::take(&mut self.unsettled);
         self.recovered(&mut failures);
+        self.set_aside.clear();
         if let Err(error) = self.reader.settle() {
             // Only a second delivery after a restart is at stake.
             tracing::debug!("output {}: cannot save the cursor: {error}", self.name);
@@ -537,7 +795,9 @@ impl Courier {
         if failures == 0 {
             tracing::warn!("output {}: {reason}; trying again", self.name);
         }
-        *lock(&self.control.trouble) = Some(reason);
+        let mut trouble = lock(&self.control.trouble);
+        let since = trouble.as_ref().map_or_else(Instant::now, |trouble| trouble.since);
+        *trouble = Some(Trouble { reason, since, failures: failures + 1, next: None });
     }
 
     fn recovered(&self, failures: &mut u32) {
@@ -551,7 +811,11 @@ impl Courier {
     }
 
     /// Sets aside what the output will never take.
-    fn reject(&mut self, reason: &str, id: &str, line: &[u8]) {
+    fn reject(&mut self, reason: &str, line: &[u8], sequence: u64) {
+        // It was, before the output lost what it took.
+        if !self.set_aside.insert(sequence) {
+            return;
+        }
         let rejected = self.stats.rejected.fetch_add(1, Ordering::Relaxed) + 1;
         let quiet = self.told.is_some_and(|told| told.elapsed() < TELL_REJECTED);
         if !quiet {
@@ -565,10 +829,10 @@ impl Courier {
         }
         let alert: serde_json::Value = serde_json::from_slice(line)
             .unwrap_or_else(|_| String::from_utf8_lossy(line).into_owned().into());
-        let mut text = serde_json::json!({ "reason": reason, "alert": alert }).to_string();
+        let mut text = serde_json::json!({ "reason": reason, "alert": &alert }).to_string();
         text.push('\n');
         if let Err(error) = set_aside(&self.rejected, text.as_bytes()) {
-            let id = terminal_safe(id, 100);
+            let id = terminal_safe(alert["event"]["id"].as_str().unwrap_or_default(), 100);
             tracing::error!("output {}: cannot set the rejected alert {id} aside: {error}", self.name);
         }
     }
@@ -578,6 +842,9 @@ impl Courier {
         // Behind the time that the receiver asks for too: it asks every sensor for the same.
         let backoff = backoff(failures) + after.unwrap_or_default().min(MAX_AFTER);
         let until = Instant::now() + backoff;
+        if let Some(trouble) = &mut *lock(&self.control.trouble) {
+            trouble.next = Some(until);
+        }
         loop {
             let seen = self.reader.generation();
             if self.control.reopen.load(Ordering::Acquire) {
@@ -631,11 +898,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now() -> Nanos {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Nanos::try_from(since.as_nanos()).unwrap_or(Nanos::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -650,6 +912,7 @@ mod tests {
             encoding: Encoding::Ecs,
             release: Release { tlp, sectors: None },
             remote: Remote::default(),
+            heartbeat: None,
         }
     }
 
@@ -714,7 +977,7 @@ mod tests {
         assert_eq!(stats.rejected.load(Ordering::Relaxed), 1);
         assert_eq!(stats.errors.load(Ordering::Relaxed), 2);
         assert_eq!(stats.pending.load(Ordering::Relaxed), 0);
-        assert_eq!(delivery.status(), [("a".to_owned(), "ok, 0 pending".to_owned())]);
+        assert_eq!((delivery.status()[0].state, delivery.status()[0].pending), ("ok", 0));
         let line = fs::read_to_string(dir.path().join("rejected/a.ndjson")).unwrap();
         let set_aside: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
@@ -746,12 +1009,14 @@ mod tests {
         while stats[0].1.errors.load(Ordering::Relaxed) < 2 {
             thread::sleep(Duration::from_millis(5));
         }
-        assert!(delivery.status()[0].1.contains("No space left on device"), "{:?}", delivery.status());
+        let status = &delivery.status()[0];
+        assert!(status.error.as_ref().unwrap().contains("No space left on device"), "{status:?}");
+        assert_eq!((status.state, status.pending), ("retrying", 500));
         let begun = Instant::now();
         let left = delivery.stop(begun + Duration::from_millis(300));
         assert!(begun.elapsed() < Duration::from_secs(5));
         assert_eq!(left, Undelivered { pending: 1000, lost: 0 });
-        assert!(stats[0].1.oldest_seconds(now()) > 0.0);
+        assert!(stats[0].1.oldest_seconds(crate::input::now()) > 0.0);
     }
 
     /// Loses once what it took.
@@ -883,7 +1148,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.ndjson");
         let spec = OutputSpec { destination: Destination::File(path.clone()), ..spec("f", Tlp::Red) };
-        let delivery = Delivery::start(&dir.path().join("data"), vec![spec]).unwrap();
+        let delivery = Delivery::start(&dir.path().join("data"), vec![spec], Limits::default()).unwrap();
         let delivered = |count| {
             let stats = delivery.stats();
             let begun = Instant::now();

@@ -6,7 +6,7 @@
 //! no regular file (a FIFO, a device) is written as a [`Stream`].
 
 use super::stream::Stream;
-use super::{DeliveryError, Output};
+use super::{DeliveryError, Encode, Line, Output};
 use crate::alert::{Alert, Encoding};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -44,7 +44,7 @@ impl File {
         File { path, encoding, target: None, lost: None }
     }
 
-    fn write(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
+    fn write(&mut self, batch: &[impl Encode]) -> Result<usize, DeliveryError> {
         if matches!(&self.target, Some(Target::Regular(open)) if !self.is_at_path(&open.file)) {
             self.close();
         }
@@ -124,6 +124,14 @@ impl Output for File {
         self.write(batch)
     }
 
+    fn takes_lines(&self) -> bool {
+        self.encoding == Encoding::Ecs
+    }
+
+    fn deliver_lines(&mut self, lines: &[Line]) -> Result<usize, DeliveryError> {
+        self.write(lines)
+    }
+
     fn settle(&mut self) -> Result<(), DeliveryError> {
         let result = match (self.lost.take(), &self.target) {
             (Some(error), _) => Err(error),
@@ -142,14 +150,14 @@ impl Output for File {
 
 impl Regular {
     /// Appends whole lines; says how many alerts are in the file.
-    fn append(&mut self, batch: &[Alert], encoding: Encoding) -> io::Result<usize> {
+    fn append(&mut self, batch: &[impl Encode], encoding: Encoding) -> io::Result<usize> {
         let mut bytes = Vec::new();
         if self.torn {
             bytes.push(b'\n');
         }
         let mut ends = Vec::with_capacity(batch.len());
         for alert in batch {
-            encoding.encode(alert, &mut bytes);
+            alert.encode(encoding, &mut bytes);
             bytes.push(b'\n');
             ends.push(bytes.len());
         }

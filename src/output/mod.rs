@@ -9,6 +9,7 @@ mod file;
 mod http;
 mod kafka;
 pub mod nats;
+pub mod heartbeat;
 pub mod release;
 pub mod remote;
 pub mod spool;
@@ -16,7 +17,7 @@ mod stdout;
 mod stream;
 mod syslog;
 
-pub use delivery::{Delivery, OutputSpec, OutputStats, Undelivered};
+pub use delivery::{Delivery, OutputSpec, OutputStats, OutputStatus, Settings, Undelivered};
 pub use file::File;
 pub use http::Http;
 pub use kafka::Kafka;
@@ -26,7 +27,7 @@ pub use remote::Remote;
 pub use stdout::Stdout;
 pub use syslog::Syslog;
 
-use crate::alert::Alert;
+use crate::alert::{Alert, Encoding, escape_json};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,17 @@ pub trait Output: Send {
     /// Delivers alerts in order; `Ok(n)` says that the first `n` arrived, and the caller comes again
     /// with the rest. An error says that none of them did, and concerns the first.
     fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError>;
+
+    /// Whether it writes ECS lines as the spool holds them: then those of which nothing is held back
+    /// come to [`Output::deliver_lines`], and nobody reads them in between.
+    fn takes_lines(&self) -> bool {
+        false
+    }
+
+    /// [`Output::deliver`] for lines of the spool.
+    fn deliver_lines(&mut self, _lines: &[Line]) -> Result<usize, DeliveryError> {
+        Err(DeliveryError::retry("takes no lines"))
+    }
 
     /// Makes sure of what arrived, where somebody between could still lose it. The caller asks about
     /// once a second; after an error it delivers again what arrived since it last asked.
@@ -52,6 +64,28 @@ pub trait Output: Send {
 
     /// Opens its destination anew, after SIGHUP.
     fn reopen(&mut self) {}
+}
+
+/// An alert as ECS JSON, as the spool holds it.
+pub type Line = std::sync::Arc<[u8]>;
+
+/// What writers of lines take: an alert, or what it is in the spool.
+trait Encode {
+    /// Appends the line without its end.
+    fn encode(&self, encoding: Encoding, out: &mut Vec<u8>);
+}
+
+impl Encode for Alert {
+    fn encode(&self, encoding: Encoding, out: &mut Vec<u8>) {
+        encoding.encode(self, out);
+    }
+}
+
+impl Encode for Line {
+    /// It is ECS already, whatever the encoding: who takes lines writes ECS.
+    fn encode(&self, _encoding: Encoding, out: &mut Vec<u8>) {
+        escape_json(self, out);
+    }
 }
 
 /// Why a batch, or its next alert, was not delivered.

@@ -5,8 +5,10 @@
 //! `roje.tlp`, enrichments, techniques) is told from what is left. If nothing is left, or the
 //! constituent's sector is not served, the alert is withheld.
 
-use crate::alert::{Alert, Sector};
+use crate::alert::{Alert, SCHEMA, Scope, Sector};
 use crate::detect::indicator::Tlp;
+use serde::Deserialize;
+use std::borrow::Cow;
 
 /// What an output may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,10 @@ impl Withheld {
 
 /// What an output may see of an alert.
 pub fn release(alert: &Alert, release: &Release) -> Result<Alert, Withheld> {
+    // It says nothing of anybody.
+    if alert.scope == Scope::Heartbeat {
+        return Ok(alert.clone());
+    }
     if let Some(sectors) = &release.sectors {
         let served = alert.organization.as_ref().is_some_and(|one| sectors.contains(&one.sector));
         if !served {
@@ -61,6 +67,45 @@ pub fn release(alert: &Alert, release: &Release) -> Result<Alert, Withheld> {
     alert.contributors.retain(|one| release.admits(one.tlp));
     alert.informs.retain(|one| release.admits(one.tlp));
     Ok(alert)
+}
+
+/// What decides, without the rest of the alert.
+#[derive(Deserialize)]
+struct Peek<'a> {
+    #[serde(borrow)]
+    roje: Marks<'a>,
+}
+
+#[derive(Deserialize)]
+struct Marks<'a> {
+    schema: u64,
+    #[serde(borrow)]
+    tlp: Cow<'a, str>,
+    #[serde(borrow)]
+    sector: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    summary: Option<Cow<'a, str>>,
+}
+
+/// Whether a line of the spool may leave as it is; withheld if none of it may. None if it takes a
+/// closer look: something of it may not leave, or it is nothing that this version wrote.
+pub fn leaves_whole(line: &[u8], release: &Release) -> Option<Result<(), Withheld>> {
+    let Peek { roje } = serde_json::from_slice(line).ok()?;
+    if roje.schema != SCHEMA || roje.summary.as_deref() == Some("heartbeat") {
+        return None;
+    }
+    if let Some(sectors) = &release.sectors {
+        let sector = roje.sector.as_deref().map(Sector::from_name);
+        match sector {
+            Some(Some(sector)) if sectors.contains(&sector) => {}
+            // A sector of another version: the closer look says what is wrong.
+            Some(None) => return None,
+            _ => return Some(Err(Withheld::Sector)),
+        }
+    }
+    // The strictest of all that the line tells of.
+    let strictest = Tlp::from_name(&roje.tlp.to_ascii_lowercase())?;
+    release.admits(strictest).then_some(Ok(()))
 }
 
 #[cfg(test)]
@@ -138,6 +183,38 @@ mod tests {
         ] {
             let found = release(alert, &Release { tlp, sectors }).map(|_| ());
             assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_line_leaves_whole_exactly_if_nothing_is_taken_out() {
+        let mut mixed = sample();
+        mixed.contributors = vec![
+            contribution(Tlp::Red, Severity::High, true),
+            contribution(Tlp::Green, Severity::Low, false),
+        ];
+        let mut remarked = sample();
+        remarked.informs = vec![Inform { set: "s".into(), reason: None, tlp: Tlp::Red }];
+        let nobody = Alert { organization: None, ..sample() };
+        for alert in [sample(), mixed, remarked, nobody] {
+            let line = alert.to_line();
+            for tlp in Tlp::ALL {
+                for sectors in [None, Some(vec![Sector::Energy]), Some(vec![Sector::Water])] {
+                    let allowed = Release { tlp, sectors };
+                    let whole = leaves_whole(&line, &allowed);
+                    let seen = release(&alert, &allowed);
+                    match whole {
+                        Some(Ok(())) => assert_eq!(seen.unwrap().to_line(), line, "{allowed:?}"),
+                        Some(Err(reason)) => assert_eq!(seen.err(), Some(reason), "{allowed:?}"),
+                        None => assert!(seen.is_err() || seen.unwrap() != alert, "{allowed:?}"),
+                    }
+                }
+            }
+        }
+        let open = Release { tlp: Tlp::Red, sectors: None };
+        let other = String::from_utf8(sample().to_line()).unwrap().replace("\"schema\":1", "\"schema\":2");
+        for line in [other.as_bytes(), b"", b"{}", b"[]", b"{\"roje\":1}", b"\xff"] {
+            assert_eq!(leaves_whole(line, &open), None, "{}", String::from_utf8_lossy(line));
         }
     }
 

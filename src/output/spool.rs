@@ -25,25 +25,41 @@
 //! - A batch of records is written, then synced once, before [`Spool::append`] returns `Ok`; a new
 //!   segment's name is synced before that too. What returned `Ok` is there after a crash. The file has
 //!   grown before: to sync bytes that take the place of others costs a fraction of what it takes
-//!   when the length of the file, too, must reach the disk.
+//!   when the length of the file, too, must reach the disk. A segment that is closed gives back the
+//!   room that it did not use.
 //! - Readers see a record only after its sync. A record of which the sync failed is cut off; its
 //!   segment is not appended to again, since after a failed sync nobody knows what the disk holds.
 //! - Sequence numbers rise by one and are never used twice for different alerts; those of alerts
 //!   held in memory, while the disk refuses, are taken from the same row, and they are written in
-//!   their order once it accepts again.
+//!   their order once it accepts again. A segment that cannot be read keeps its numbers.
 //! - A cursor is replaced by renaming, so it is the old or the new one. It lags behind what was
 //!   delivered, by a second or so, which means a second delivery after a crash, and never runs ahead
-//!   of what the output has for good.
-//! - A segment is deleted when every cursor has passed it, or to keep within the caps on bytes and
-//!   age: then oldest first, and what an output had not yet read is counted as dropped there.
+//!   of what the output has for good. One that the disk refused is tried again until it is there.
+//! - A segment is deleted when every cursor has passed it, or to keep within the limits on bytes and
+//!   age: then oldest first, and what an output did not have for good is counted as dropped there.
+//! - Age is measured by a clock that only runs forward. Records of an earlier run are old if the clock
+//!   of the day said so at the start and says so now, and not before [`SETTLING`] has passed: a clock
+//!   that is set forward, or was wrong when the machine came up, drops nothing.
+//! - A heartbeat ([`crate::output::heartbeat`]) is a record like any other, and never counted as an
+//!   alert.
 //!
 //! # At the start
 //!
 //! Room behind the last record of a segment is given back, and an unfinished record there is cut off:
-//! nobody was told that it was there. Anything else that does not check is damage: the segment is copied to `damaged/`,
-//! reported, and what checks in it is delivered, as are all other segments.
+//! nobody was told that it was there. Anything else that does not check is taken for damage (a batch of
+//! which a later block reached the disk before an earlier one, too): the segment is
+//! copied to `damaged/`, reported, and what checks in it is delivered, as are all other segments. What
+//! a crash left of a replacement (`*.new`) is removed. [`inspect`] tells the same without changing
+//! anything.
+//!
+//! # While it runs
+//!
+//! A segment that is gone, or that ends before its records do, is lost and counted as dropped. Any
+//! other error of reading (no descriptor left, a disk that hangs) is tried again, and only an error of
+//! the disk itself gives up the segment after [`READ_TRIES`].
 
-use crate::input::Nanos;
+use super::heartbeat;
+use crate::input::{Nanos, Time};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -51,7 +67,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+pub mod inspect;
 
 const MAGIC: &[u8; 8] = b"ROJESPL\x01";
 /// Length, CRC, sequence number, time.
@@ -67,6 +85,13 @@ pub const MAX_HELD_BYTES: usize = 64 << 20;
 const AHEAD: u64 = 256 << 10;
 /// After the disk refused, it is asked again this much later.
 const RETRY_AFTER: Nanos = 1_000_000_000;
+/// Records of an earlier run are not dropped for their age before: by then a clock that was wrong when
+/// the machine came up has been set.
+const SETTLING: Nanos = 600_000_000_000;
+/// How often a segment is read in vain, with growing pauses between, before it is given up.
+const READ_TRIES: u32 = 12;
+/// How long the start waits for another process to let go of the directory: `roje spool` does at once.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How much the spool may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +104,17 @@ pub struct Limits {
     pub segment: u64,
 }
 
+impl Limits {
+    /// Segments of 8 MiB, or an eighth of a small spool.
+    pub fn new(bytes: u64, age: Duration) -> Limits {
+        Limits { bytes, age, segment: (bytes / 8).clamp(64 << 10, 8 << 20) }
+    }
+}
+
 impl Default for Limits {
     /// 1 GiB and 30 days: a receiver may be down for weeks, and no disk of a sensor is smaller.
     fn default() -> Limits {
-        Limits { bytes: 1 << 30, age: Duration::from_secs(30 * 86_400), segment: 8 << 20 }
+        Limits::new(1 << 30, Duration::from_secs(30 * 86_400))
     }
 }
 
@@ -145,9 +177,12 @@ pub struct Spool {
     limits: Limits,
     active: Option<Active>,
     shared: Arc<Shared>,
+    /// When the disk is asked again, by the steady clock.
     retry_at: Option<Nanos>,
+    /// When it was first told the time.
+    opened: Option<Time>,
     /// Held as long as the spool lives, if the directory could be made.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 struct Active {
@@ -166,6 +201,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     index: usize,
     open: Option<Open>,
+    /// How often in a row a segment could not be read.
+    failures: u32,
 }
 
 struct Open {
@@ -187,6 +224,13 @@ pub struct Record {
     pub payload: Arc<[u8]>,
 }
 
+impl Record {
+    /// It is a heartbeat, no alert.
+    pub fn is_heartbeat(&self) -> bool {
+        heartbeat::is_line(&self.payload)
+    }
+}
+
 /// What the start found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -196,6 +240,8 @@ pub struct Recovery {
     pub damaged: Vec<PathBuf>,
     /// What else went wrong, for the log.
     pub problems: Vec<String>,
+    /// Numbers below may be those of records that could not be read.
+    floor: u64,
 }
 
 #[derive(Default)]
@@ -210,6 +256,10 @@ struct State {
     /// Alerts that are on no disk; their numbers follow those of the last segment.
     held: VecDeque<Record>,
     held_bytes: usize,
+    /// Why the disk refuses, while it does.
+    refusal: Option<String>,
+    /// Which of the records are heartbeats, in order.
+    heartbeats: VecDeque<u64>,
     /// The next sequence number.
     next: u64,
     outputs: Vec<Position>,
@@ -223,6 +273,10 @@ struct Position {
     next: u64,
     /// Everything before it was delivered for good; the cursor says so, unless the disk refused it.
     settled: u64,
+    /// The cursor on disk.
+    saved: Option<u64>,
+    /// Alerts that a limit dropped after they were delivered and before that was made sure of.
+    doubtful: u64,
     dropped: u64,
     unspooled: u64,
     damaged: u64,
@@ -234,21 +288,24 @@ struct Segment {
     first: u64,
     last: u64,
     length: u64,
+    /// When its youngest record was appended, by the clock of the day.
     newest: Nanos,
+    /// The same by the steady clock, if that was in this run.
+    written: Option<Nanos>,
 }
 
 /// What an output has before it, for its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Records it has not passed.
+    /// Alerts it has not passed.
     pub pending: u64,
     /// Bytes of the segments that hold them.
     pub bytes: u64,
-    /// Records that the caps dropped before it read them.
+    /// Alerts that the limits dropped before it had them for good.
     pub dropped: u64,
-    /// Records that never were on disk when they counted as raised.
+    /// Alerts that were not on disk when they counted as raised.
     pub unspooled: u64,
-    /// Records pending that are in memory only.
+    /// Alerts pending that are in memory only.
     pub held: u64,
 }
 
@@ -274,15 +331,17 @@ impl Spool {
         let mut recovery = Recovery::default();
         recovery.note("create", dir, disk.create_dir(dir));
         let lock = lock(dir)?;
-        let mut segments = VecDeque::new();
+        recovery.remove_unfinished(&*disk, dir);
+        let (mut segments, mut heartbeats) = (VecDeque::new(), VecDeque::new());
         for path in recovery.segments_in(dir) {
-            segments.extend(recover(&*disk, dir, path, &mut recovery));
+            segments.extend(recover(&*disk, dir, path, &mut recovery, &mut heartbeats));
         }
         cut_overlaps(&mut segments);
-        let next = segments.back().map_or(0, |last| last.last + 1);
+        heartbeats.make_contiguous().sort_unstable();
+        let next = segments.back().map_or(0, |last: &Segment| last.last + 1).max(recovery.floor);
         let positions = positions(&*disk, dir, outputs, &segments, next, &mut recovery);
         let next = positions.iter().map(|one| one.next).fold(next, u64::max);
-        let state = State { segments, next, outputs: positions, ..State::default() };
+        let state = State { segments, heartbeats, next, outputs: positions, ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new() });
         let reader = |index| Reader {
             disk: Arc::clone(&disk),
@@ -290,6 +349,7 @@ impl Spool {
             shared: Arc::clone(&shared),
             index,
             open: None,
+            failures: 0,
         };
         let mut readers: Vec<Reader> = (0..outputs.len()).map(reader).collect();
         // From now on a missing cursor means an output that is new.
@@ -297,65 +357,71 @@ impl Spool {
             let next = reader.shared.lock().outputs.get(reader.index).map_or(0, |one| one.next);
             recovery.note("write the cursor in", dir, reader.save(next));
         }
-        let spool =
-            Spool { disk, dir: dir.to_owned(), limits, active: None, shared, retry_at: None, _lock: lock };
+        let dir = dir.to_owned();
+        let spool = Spool { disk, dir, limits, active: None, shared, retry_at: None, opened: None, lock };
         spool.discard(None);
         Ok((spool, readers, recovery))
     }
 
     /// Appends alerts, durably if `Ok`. On an error they are held in memory, where outputs find
     /// them all the same, and written by a later call.
-    pub fn append(&mut self, payloads: Vec<Vec<u8>>, now: Nanos) -> io::Result<()> {
+    pub fn append(&mut self, payloads: Vec<Vec<u8>>, now: impl Into<Time>) -> io::Result<()> {
+        let now = now.into();
+        self.opened.get_or_insert(now);
         let mut state = self.shared.lock();
         if state.outputs.is_empty() || payloads.is_empty() {
             return Ok(());
         }
-        let waiting = self.retry_at.is_some_and(|at| now < at && at - now <= RETRY_AFTER);
+        let waiting = self.retry_at.is_some_and(|at| now.steady < at);
         let held = if waiting { VecDeque::new() } else { state.held.clone() };
         let first = state.next;
         state.next += payloads.len() as u64;
         drop(state);
         let fresh = (first..).zip(payloads).map(|(sequence, payload)| Record {
             sequence,
-            appended: now,
+            appended: now.day,
             payload: payload.into(),
         });
         let fresh: Vec<Record> = fresh.collect();
+        let beats = fresh.iter().filter(|one| one.is_heartbeat()).map(|one| one.sequence);
+        self.shared.lock().heartbeats.extend(beats);
         let result = if waiting {
             Err(io::Error::other("the spool refused a moment ago"))
         } else {
             self.write(held.iter().chain(&fresh), now)
         };
-        match &result {
-            Ok(()) => self.retry_at = None,
-            Err(_) => {
-                self.hold(fresh);
-                if !waiting {
-                    self.retry_at = Some(now + RETRY_AFTER);
-                }
-            }
+        if result.is_err() {
+            self.hold(fresh);
+        }
+        if !waiting {
+            self.answered(&result, now);
         }
         self.shared.wake();
         result
     }
 
+    /// Notes what the disk answered.
+    fn answered(&mut self, result: &io::Result<()>, now: Time) {
+        self.retry_at = result.is_err().then(|| now.steady.saturating_add(RETRY_AFTER));
+        self.shared.lock().refusal = result.as_ref().err().map(io::Error::to_string);
+    }
+
     /// Drops what is too old, and writes what is held; belongs on a timer.
-    pub fn tick(&mut self, now: Nanos) {
+    pub fn tick(&mut self, now: impl Into<Time>) {
+        let now = now.into();
+        let opened = *self.opened.get_or_insert(now);
         let age = Nanos::try_from(self.limits.age.as_nanos()).unwrap_or(Nanos::MAX);
-        let horizon = now.saturating_sub(age);
-        let mut old = |state: &State| state.segments.front().is_some_and(|one| one.newest < horizon);
+        let mut old = |state: &State| state.segments.front().is_some_and(|one| one.age(opened, now) > age);
         self.drop_while(&mut old);
         let held = self.shared.lock().held.clone();
-        if !held.is_empty() && self.retry_at.is_none_or(|at| now >= at || at - now > RETRY_AFTER) {
-            match self.write(held.iter(), now) {
-                Ok(()) => self.retry_at = None,
-                Err(_) => self.retry_at = Some(now + RETRY_AFTER),
-            }
+        if !held.is_empty() && self.retry_at.is_none_or(|at| now.steady >= at) {
+            let result = self.write(held.iter(), now);
+            self.answered(&result, now);
         }
     }
 
     /// Writes records behind each other and syncs them; readers see them from then on.
-    fn write<'a>(&mut self, records: impl Iterator<Item = &'a Record>, now: Nanos) -> io::Result<()> {
+    fn write<'a>(&mut self, records: impl Iterator<Item = &'a Record>, now: Time) -> io::Result<()> {
         let (mut bytes, mut first, mut last) = (Vec::new(), None, 0);
         for record in records {
             encode(record, &mut bytes);
@@ -367,7 +433,7 @@ impl Spool {
         let mut over = |state: &State| state.segments.iter().map(|one| one.length).sum::<u64>() > limit;
         self.drop_while(&mut over);
         if self.active.as_ref().is_some_and(|active| active.length >= self.limits.segment) {
-            self.active = None;
+            self.close();
         }
         let fresh = self.active.is_none();
         if fresh {
@@ -385,11 +451,13 @@ impl Spool {
             Some(segment) => {
                 segment.last = last;
                 segment.length = active.length;
-                segment.newest = segment.newest.max(now);
+                segment.newest = now.day;
+                segment.written = Some(now.steady);
             }
             None => {
                 let path = active.path.clone();
-                state.segments.push_back(Segment { path, first, last, length: active.length, newest: now });
+                let (length, newest, written) = (active.length, now.day, Some(now.steady));
+                state.segments.push_back(Segment { path, first, last, length, newest, written });
             }
         }
         state.held.clear();
@@ -397,10 +465,22 @@ impl Spool {
         Ok(())
     }
 
-    fn create(&self, path: PathBuf) -> io::Result<Active> {
+    /// Ends the segment; what it did not use of the room written ahead is given back.
+    fn close(&mut self) {
+        let Some(active) = self.active.take() else { return };
+        if active.prepared > active.length {
+            // If the disk refuses, the start gives it back.
+            let _ = self.disk.truncate(&active.path, active.length);
+        }
+    }
+
+    fn create(&mut self, path: PathBuf) -> io::Result<Active> {
         // The directory may be missing since the start, when the disk was full.
         if !self.dir.is_dir() {
             self.disk.create_dir(&self.dir)?;
+        }
+        if self.lock.is_none() {
+            self.lock = lock(&self.dir)?;
         }
         let file = self.disk.create(&path)?;
         if let Err(error) = self.disk.write(&path, &file, MAGIC, 0) {
@@ -438,7 +518,7 @@ impl Spool {
     /// Keeps alerts that no disk took, the newest within the bound.
     fn hold(&self, fresh: Vec<Record>) {
         let mut state = self.shared.lock();
-        let count = fresh.len() as u64;
+        let count = fresh.iter().filter(|one| !one.is_heartbeat()).count() as u64;
         for output in &mut state.outputs {
             output.unspooled += count;
         }
@@ -447,7 +527,7 @@ impl Spool {
         while state.held_bytes > MAX_HELD_BYTES {
             let Some(record) = state.held.pop_front() else { break };
             state.held_bytes -= record.payload.len();
-            state.pass(record.sequence, record.sequence);
+            state.count_lost(record.sequence, record.sequence);
         }
     }
 
@@ -483,20 +563,42 @@ impl Reader {
     }
 
     /// The next records, at most `count` and, beyond the first, at most `bytes` of payload.
-    pub fn read(&mut self, count: usize, bytes: usize) -> Vec<Record> {
+    ///
+    /// # Errors
+    ///
+    /// The disk does not let us read now; to be tried again.
+    pub fn read(&mut self, count: usize, bytes: usize) -> io::Result<Vec<Record>> {
         loop {
             let state = self.shared.lock();
-            let Some(next) = state.outputs.get(self.index).map(|one| one.next) else { return Vec::new() };
+            let Some(next) = state.outputs.get(self.index).map(|one| one.next) else {
+                return Ok(Vec::new());
+            };
             let Some(segment) = state.segments.iter().find(|one| one.last >= next).cloned() else {
-                return take(state.held.iter().filter(|one| one.sequence >= next).cloned(), count, bytes);
+                let held = state.held.iter().filter(|one| one.sequence >= next).cloned();
+                return Ok(take(held, count, bytes));
             };
             drop(state);
             match self.read_segment(&segment, next, count, bytes) {
-                Ok(records) if !records.is_empty() => return records,
+                Ok(records) if !records.is_empty() => {
+                    self.failures = 0;
+                    return Ok(records);
+                }
+                Err(error) if self.may_pass(&error) => {
+                    self.open = None;
+                    self.failures += 1;
+                    return Err(error);
+                }
                 // Nothing of it can be read any more: on to the next one.
                 _ => self.lose(&segment, next),
             }
         }
+    }
+
+    /// Whether another try may succeed: a file that is gone or too short stays so.
+    fn may_pass(&self, error: &io::Error) -> bool {
+        let of_the_disk = error.raw_os_error() == Some(nix::libc::EIO);
+        !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            && !(of_the_disk && self.failures >= READ_TRIES)
     }
 
     /// Marks everything before `next` as delivered; after a crash or [`Reader::rewind`] it comes again
@@ -508,9 +610,10 @@ impl Reader {
         }
     }
 
-    /// Whether something was delivered that is not settled.
+    /// Whether something was delivered that is not settled, or the cursor on disk lags behind.
     pub fn is_unsettled(&self) -> bool {
-        self.shared.lock().outputs.get(self.index).is_some_and(|one| one.settled < one.next)
+        let state = self.shared.lock();
+        state.outputs.get(self.index).is_some_and(|one| one.settled < one.next || one.saved != Some(one.next))
     }
 
     /// Lets go what was delivered, durably if `Ok`.
@@ -522,6 +625,8 @@ impl Reader {
         let mut state = self.shared.lock();
         if let Some(position) = state.outputs.get_mut(self.index) {
             position.settled = position.settled.max(next);
+            // Whoever makes sure makes sure of all that it took.
+            position.doubtful = 0;
         }
         let least = state.outputs.iter().map(|one| one.settled).min().unwrap_or(u64::MAX);
         while state.held.front().is_some_and(|one| one.sequence < least) {
@@ -544,6 +649,7 @@ impl Reader {
         let mut state = self.shared.lock();
         if let Some(position) = state.outputs.get_mut(self.index) {
             position.next = position.settled;
+            position.dropped += std::mem::take(&mut position.doubtful);
         }
     }
 
@@ -611,27 +717,39 @@ impl Reader {
     /// Gives up the rest of a segment that cannot be read.
     fn lose(&mut self, segment: &Segment, next: u64) {
         self.open = None;
+        self.failures = 0;
         let mut state = self.shared.lock();
-        // Dropped meanwhile by a cap, and counted there?
+        // Dropped meanwhile by a limit, and counted there?
         if !state.segments.iter().any(|one| one.first == segment.first) {
             return;
         }
+        let lost = state.alerts(next.max(segment.first), segment.last);
         let Some(position) = state.outputs.get_mut(self.index) else { return };
-        position.damaged += segment.last + 1 - next.max(segment.first);
+        position.damaged += lost;
         position.next = position.next.max(segment.last + 1);
     }
 
     fn save(&self, next: u64) -> io::Result<()> {
-        let path = cursor_path(&self.dir, &self.name());
-        let new = path.with_extension("new");
-        let mut text = format!("roje cursor 1\n{next}\n");
-        let sum = crc32c::crc32c(text.as_bytes());
-        let _ = writeln!(text, "{sum:08x}");
-        let file = self.disk.create(&new)?;
-        self.disk.write(&new, &file, text.as_bytes(), 0)?;
-        self.disk.sync(&new, &file)?;
-        self.disk.rename(&new, &path)?;
-        self.disk.sync_dir(&self.dir)
+        save_cursor(&*self.disk, &self.dir, &self.name(), next)?;
+        if let Some(position) = self.shared.lock().outputs.get_mut(self.index) {
+            position.saved = Some(next);
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// How old its youngest record is, however the clock of the day was set.
+    fn age(&self, opened: Time, now: Time) -> Nanos {
+        if let Some(written) = self.written {
+            return now.steady.saturating_sub(written);
+        }
+        let ran = now.steady.saturating_sub(opened.steady);
+        if ran < SETTLING {
+            return 0;
+        }
+        let by_start = opened.day.saturating_add(ran).saturating_sub(self.newest);
+        by_start.min(now.day.saturating_sub(self.newest))
     }
 }
 
@@ -657,13 +775,41 @@ impl Shared {
             ..Backlog::default()
         };
         for segment in ahead {
-            backlog.pending += segment.last + 1 - segment.first.max(position.next);
+            backlog.pending += state.alerts(segment.first.max(position.next), segment.last);
             backlog.bytes += segment.length;
         }
-        backlog.held = state.held.iter().filter(|one| one.sequence >= position.next).count() as u64;
+        let held = state.held.iter().filter(|one| one.sequence >= position.next && !one.is_heartbeat());
+        backlog.held = held.count() as u64;
         backlog.pending += backlog.held;
         backlog
     }
+
+    /// What lies where.
+    pub(super) fn status(&self) -> SpoolStatus {
+        let state = self.lock();
+        SpoolStatus {
+            bytes: state.segments.iter().map(|one| one.length).sum(),
+            segments: state.segments.len(),
+            held: state.held.iter().filter(|one| !one.is_heartbeat()).count() as u64,
+            held_bytes: state.held_bytes as u64,
+            refusal: state.refusal.clone(),
+        }
+    }
+}
+
+/// What the spool holds, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SpoolStatus {
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// How many there are.
+    pub segments: usize,
+    /// Alerts in memory only.
+    pub held: u64,
+    /// Their bytes.
+    pub held_bytes: u64,
+    /// Why alerts are not written, if they are not.
+    pub refusal: Option<String>,
 }
 
 impl Spool {
@@ -673,13 +819,41 @@ impl Spool {
 }
 
 impl State {
-    /// Moves every output past records that are gone, counting what it had not read.
+    /// Alerts among the records of these numbers, both included.
+    fn alerts(&self, first: u64, last: u64) -> u64 {
+        if first > last {
+            return 0;
+        }
+        let before = |number: u64| self.heartbeats.partition_point(|one| *one < number) as u64;
+        last + 1 - first - (before(last + 1) - before(first))
+    }
+
+    /// Counts records that are gone with each output that did not have them for good.
+    fn count_lost(&mut self, first: u64, last: u64) {
+        let counts: Vec<(u64, u64)> = self
+            .outputs
+            .iter()
+            .map(|one| {
+                let unread = self.alerts(one.next.max(first), last);
+                let read_to = one.next.min(last + 1);
+                let doubtful = match read_to.checked_sub(1) {
+                    Some(read) => self.alerts(one.settled.max(first), read),
+                    None => 0,
+                };
+                (unread, doubtful)
+            })
+            .collect();
+        for (output, (unread, doubtful)) in self.outputs.iter_mut().zip(counts) {
+            output.dropped += unread;
+            output.doubtful += doubtful;
+        }
+    }
+
+    /// Moves every output past the oldest records, which are gone.
     fn pass(&mut self, first: u64, last: u64) {
+        self.count_lost(first, last);
         for output in &mut self.outputs {
-            if output.next <= last {
-                output.dropped += last + 1 - output.next.max(first);
-                output.next = last + 1;
-            }
+            output.next = output.next.max(last + 1);
             output.settled = output.settled.max(last + 1);
         }
     }
@@ -691,6 +865,11 @@ impl State {
         while self.segments.front().is_some_and(|one| one.last < least && Some(one.path.as_path()) != keep) {
             paths.extend(self.segments.pop_front().map(|one| one.path));
         }
+        let first = self.segments.front().map(|one| one.first).or(self.held.front().map(|one| one.sequence));
+        let first = first.unwrap_or(self.next).min(least);
+        while self.heartbeats.front().is_some_and(|one| *one < first) {
+            self.heartbeats.pop_front();
+        }
         paths
     }
 }
@@ -699,6 +878,16 @@ impl Recovery {
     fn note(&mut self, what: &str, path: &Path, result: io::Result<()>) {
         if let Err(error) = result {
             self.problems.push(format!("cannot {what} {}: {error}", path.display()));
+        }
+    }
+
+    /// Removes what a crash left of files that were to replace others.
+    fn remove_unfinished(&mut self, disk: &dyn Disk, dir: &Path) {
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.extension().is_some_and(|extension| extension == "new") {
+                self.note("remove", &path, disk.remove(&path));
+            }
         }
     }
 
@@ -717,26 +906,38 @@ impl Recovery {
 fn lock(dir: &Path) -> io::Result<Option<File>> {
     let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).to_owned();
     let Ok(file) = options.open(dir.join("lock")) else { return Ok(None) };
-    match file.try_lock() {
-        Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            format!("{} is used by another process", dir.display()),
-        )),
-        _ => Ok(Some(file)),
+    let begun = Instant::now();
+    while let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+        if begun.elapsed() >= LOCK_PATIENCE {
+            let message = format!("{} is used by another process", dir.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        std::thread::sleep(LOCK_PATIENCE / 20);
     }
+    Ok(Some(file))
 }
 
 /// Brings one segment into order; none if nothing is left of it.
-fn recover(disk: &dyn Disk, dir: &Path, path: PathBuf, recovery: &mut Recovery) -> Option<Segment> {
+fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    path: PathBuf,
+    recovery: &mut Recovery,
+    heartbeats: &mut VecDeque<u64>,
+) -> Option<Segment> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) => {
             recovery.problems.push(format!("cannot read {}: {error}", path.display()));
+            // It may be readable at the next start: its numbers are not given away.
+            let most = fs::metadata(&path).map_or(0, |file| file.len() / (FRAME as u64 + 1) + 1);
+            let floor = number_of(&path).unwrap_or(0).saturating_add(most);
+            recovery.floor = recovery.floor.max(floor);
             return None;
         }
     };
-    let name = path.file_stem().and_then(|name| name.to_str()?.parse::<u64>().ok());
-    let scan = scan(&bytes, name.and_then(|first| first.checked_sub(1)));
+    let scan = scan_segment(&path, &bytes);
+    heartbeats.extend(scan.heartbeats());
     let kept = match scan.tail {
         Tail::Clean => scan.records.last().map_or(0, |last| last.2 as u64),
         Tail::Torn(at) => {
@@ -765,7 +966,17 @@ fn recover(disk: &dyn Disk, dir: &Path, path: PathBuf, recovery: &mut Recovery) 
         last: last.0.sequence,
         length: kept,
         newest: last.0.appended,
+        written: None,
     })
+}
+
+/// The number in the name of a segment.
+fn number_of(path: &Path) -> Option<u64> {
+    path.file_stem().and_then(|name| name.to_str()?.parse().ok())
+}
+
+fn scan_segment<'a>(path: &Path, bytes: &'a [u8]) -> Scan<'a> {
+    scan(bytes, number_of(path).and_then(|first| first.checked_sub(1)))
 }
 
 /// Keeps the damaged segment for whoever wants to look, and puts what checks in its place.
@@ -790,6 +1001,8 @@ fn set_aside(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8], scan: &Scan
         let copy = damaged.join(name);
         let file = disk.create(&copy)?;
         disk.write(&copy, &file, bytes, 0)?;
+        disk.sync(&copy, &file)?;
+        disk.sync_dir(&damaged)?;
     }
     disk.rename(&new, path)?;
     disk.sync_dir(dir)
@@ -811,6 +1024,11 @@ enum Tail {
 }
 
 impl Scan<'_> {
+    fn heartbeats(&self) -> impl Iterator<Item = u64> {
+        let beats = self.records.iter().filter(|(header, ..)| heartbeat::is_line(header.payload));
+        beats.map(|(header, ..)| header.sequence)
+    }
+
     /// Bytes of a segment that holds nothing but the records that check.
     fn length(&self) -> u64 {
         let records: usize = self.records.iter().map(|(_, start, end)| end - start).sum();
@@ -961,11 +1179,16 @@ fn positions(
                 oldest
             }),
             // New beside others: from now on. Without any cursor the first start was cut short.
-            Err(_) if !known.is_empty() => next,
-            Err(_) => oldest,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !known.is_empty() => next,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => oldest,
+            Err(error) => {
+                recovery.problems.push(format!("cannot read {}: {error}: starting over", path.display()));
+                oldest
+            }
         };
         let next = position.max(oldest);
-        Position { name: name.clone(), next, settled: next, dropped: 0, unspooled: 0, damaged: 0 }
+        let name = name.clone();
+        Position { name, next, settled: next, saved: None, doubtful: 0, dropped: 0, unspooled: 0, damaged: 0 }
     });
     let positions = each.collect();
     for path in known {
@@ -974,6 +1197,19 @@ fn positions(
         }
     }
     positions
+}
+
+fn save_cursor(disk: &dyn Disk, dir: &Path, output: &str, next: u64) -> io::Result<()> {
+    let path = cursor_path(dir, output);
+    let new = path.with_extension("new");
+    let mut text = format!("roje cursor 1\n{next}\n");
+    let sum = crc32c::crc32c(text.as_bytes());
+    let _ = writeln!(text, "{sum:08x}");
+    let file = disk.create(&new)?;
+    disk.write(&new, &file, text.as_bytes(), 0)?;
+    disk.sync(&new, &file)?;
+    disk.rename(&new, &path)?;
+    disk.sync_dir(dir)
 }
 
 fn read_cursor(text: &[u8]) -> Option<u64> {

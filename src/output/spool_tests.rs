@@ -1,11 +1,11 @@
 //! Tests of the spool: a disk that stops in the middle, torn tails, damage, caps.
 
 use super::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "soc";
 
-fn names() -> Vec<String> {
+pub(super) fn names() -> Vec<String> {
     vec![NAME.to_owned()]
 }
 
@@ -17,7 +17,7 @@ fn small() -> Limits {
     Limits { segment: 300, ..Limits::default() }
 }
 
-fn open(dir: &Path) -> (Spool, Reader, Recovery) {
+pub(super) fn open(dir: &Path) -> (Spool, Reader, Recovery) {
     let (spool, mut readers, recovery) = Spool::open_on(Arc::new(Unsynced), dir, &names(), small()).unwrap();
     (spool, readers.pop().unwrap(), recovery)
 }
@@ -56,7 +56,7 @@ impl Disk for Unsynced {
 fn drain(reader: &mut Reader) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     loop {
-        let records = reader.read(3, 1000);
+        let records = reader.read(3, 1000).unwrap();
         let Some(last) = records.last() else { return all };
         reader.advance(last.sequence + 1);
         reader.settle().unwrap();
@@ -64,55 +64,152 @@ fn drain(reader: &mut Reader) -> Vec<Vec<u8>> {
     }
 }
 
-fn payloads(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+pub(super) fn payloads(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     range.map(payload).collect()
 }
 
-/// A disk that dies at its n-th operation, and forgets what was not synced.
+/// One operation of a disk.
+enum Operation {
+    Create(PathBuf),
+    Write { path: PathBuf, offset: usize, bytes: Vec<u8> },
+    Sync(PathBuf),
+    Truncate(PathBuf, usize),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+    SyncDir(PathBuf),
+}
+
+/// A disk that dies at its n-th operation. It remembers every operation, so that [`Dying::remains`] can
+/// tell what may be left of them: all that was synced, and anything of the rest.
 struct Dying {
     left: Mutex<usize>,
-    /// What each file was when it was synced.
-    synced: Mutex<HashMap<PathBuf, Vec<u8>>>,
-    named: Mutex<HashSet<PathBuf>>,
+    journal: Mutex<Vec<Operation>>,
 }
 
 impl Dying {
     fn new(operations: usize) -> Dying {
-        Dying { left: Mutex::new(operations), synced: Mutex::default(), named: Mutex::default() }
-    }
-
-    fn alive(&self) -> io::Result<()> {
-        let mut left = self.left.lock().unwrap();
-        if *left == 0 {
-            return Err(io::Error::other("the disk is dead"));
-        }
-        *left -= 1;
-        Ok(())
+        Dying { left: Mutex::new(operations), journal: Mutex::default() }
     }
 
     fn dead(&self) -> bool {
         *self.left.lock().unwrap() == 0
     }
 
-    /// What a power cut leaves of what was never synced: `kept` of 2 parts.
-    fn power_cut(&self, dir: &Path, kept: u64) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|extension| extension != "seg") {
-                continue;
-            }
-            let old = self.synced.lock().unwrap().get(&path).cloned().unwrap_or_default();
-            let new = fs::read(&path).unwrap();
-            // Bytes that took the place of others may have reached the disk in part, too.
-            let same = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
-            let cut = same + (new.len() - same) * kept as usize / 2;
-            let left = [&new[..cut], old.get(cut..).unwrap_or_default()].concat();
-            if kept == 0 && !self.named.lock().unwrap().contains(&path) {
-                fs::remove_file(&path).unwrap();
-                continue;
-            }
-            fs::write(&path, left).unwrap();
+    /// Runs an operation, unless the disk is dead. The one at which it dies is begun: what is left of it
+    /// is decided as for all that was not synced.
+    fn act(&self, operation: Operation, run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut left = self.left.lock().unwrap();
+        if *left == 0 {
+            return Err(io::Error::other("the disk is dead"));
         }
+        *left -= 1;
+        if *left == 0 {
+            // A sync that never came back has made nothing sure.
+            if !matches!(operation, Operation::Sync(_) | Operation::SyncDir(_)) {
+                self.journal.lock().unwrap().push(operation);
+            }
+            return Err(io::Error::other("the disk dies"));
+        }
+        drop(left);
+        run()?;
+        self.journal.lock().unwrap().push(operation);
+        Ok(())
+    }
+
+    /// Puts into `dir` what a power cut leaves of `before` and of all operations since.
+    fn remains(&self, before: &BTreeMap<PathBuf, Vec<u8>>, dir: &Path, dice: &mut Dice) {
+        // Files by number; names and contents each have a part that is sure and one that is not.
+        let mut sure: Vec<Vec<u8>> = before.values().cloned().collect();
+        let mut unsure: Vec<Vec<(usize, Vec<u8>)>> = sure.iter().map(|_| Vec::new()).collect();
+        let mut live: BTreeMap<PathBuf, usize> = before.keys().cloned().zip(0..).collect();
+        let mut named = live.clone();
+        let mut names: Vec<BTreeMap<PathBuf, usize>> = Vec::new();
+        for operation in self.journal.lock().unwrap().iter() {
+            match operation {
+                Operation::Create(path) => {
+                    sure.push(Vec::new());
+                    unsure.push(Vec::new());
+                    live.insert(path.clone(), sure.len() - 1);
+                }
+                Operation::Write { path, offset, bytes } => unsure[live[path]].push((*offset, bytes.clone())),
+                Operation::Sync(path) => {
+                    let number = live[path];
+                    for (offset, bytes) in unsure[number].drain(..) {
+                        put_at(&mut sure[number], offset, &bytes);
+                    }
+                }
+                Operation::Truncate(path, length) => {
+                    let number = live[path];
+                    for (offset, bytes) in unsure[number].drain(..) {
+                        put_at(&mut sure[number], offset, &bytes);
+                    }
+                    sure[number].resize(*length, 0);
+                }
+                Operation::Rename(from, to) => {
+                    let number = live.remove(from).unwrap();
+                    live.insert(to.clone(), number);
+                }
+                Operation::Remove(path) => {
+                    live.remove(path);
+                }
+                // What was set aside is for people, and no part of what is looked at here.
+                Operation::SyncDir(path) if path.ends_with("damaged") => continue,
+                Operation::SyncDir(_) => {
+                    named = live.clone();
+                    names.clear();
+                    continue;
+                }
+            }
+            names.push(live.clone());
+        }
+        // Names change in their order, up to some change that reached the disk.
+        let reached = dice.below(names.len() + 1);
+        let names = reached.checked_sub(1).map_or(&named, |last| &names[last]);
+        for (path, number) in names.iter().filter(|(path, _)| !path.parent().unwrap().ends_with("damaged")) {
+            let mut bytes = sure[*number].clone();
+            for (offset, written) in &unsure[*number] {
+                match dice.below(4) {
+                    0 => {}
+                    1 => put_at(&mut bytes, *offset, written),
+                    2 => put_at(&mut bytes, *offset, &written[..dice.below(written.len() + 1)]),
+                    // Some blocks of it, as a disk that reorders writes them.
+                    _ => {
+                        for (block, part) in written.chunks(32).enumerate() {
+                            if dice.below(2) == 0 {
+                                put_at(&mut bytes, offset + block * 32, part);
+                            }
+                        }
+                    }
+                }
+            }
+            fs::write(dir.join(path.file_name().unwrap()), bytes).unwrap();
+        }
+    }
+}
+
+fn put_at(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    if file.len() < offset + bytes.len() {
+        file.resize(offset + bytes.len(), 0);
+    }
+    file[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Every file of a directory.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// Numbers that are the same in each run of the tests.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound.max(1)
     }
 }
 
@@ -121,98 +218,148 @@ impl Disk for Dying {
         FileSystem.create_dir(path)
     }
     fn create(&self, path: &Path) -> io::Result<File> {
-        self.alive()?;
-        self.synced.lock().unwrap().remove(path);
-        FileSystem.create(path)
+        self.act(Operation::Create(path.to_owned()), || FileSystem.create(path).map(|_| ()))?;
+        OpenOptions::new().write(true).open(path)
     }
     fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let alive = self.alive();
-        let part = if alive.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        FileSystem.write(path, file, &bytes[..part], offset)?;
-        alive
+        let write =
+            Operation::Write { path: path.to_owned(), offset: offset as usize, bytes: bytes.to_vec() };
+        self.act(write, || FileSystem.write(path, file, bytes, offset))
     }
     fn sync(&self, path: &Path, _file: &File) -> io::Result<()> {
-        self.alive()?;
-        self.synced.lock().unwrap().insert(path.to_owned(), fs::read(path)?);
-        Ok(())
+        self.act(Operation::Sync(path.to_owned()), || Ok(()))
     }
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
-        self.alive()?;
-        Unsynced.truncate(path, length)?;
-        self.synced.lock().unwrap().insert(path.to_owned(), fs::read(path)?);
-        Ok(())
+        self.act(Operation::Truncate(path.to_owned(), length as usize), || Unsynced.truncate(path, length))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.alive()?;
-        FileSystem.rename(from, to)
+        self.act(Operation::Rename(from.to_owned(), to.to_owned()), || FileSystem.rename(from, to))
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.alive()?;
-        FileSystem.remove(path)
+        self.act(Operation::Remove(path.to_owned()), || FileSystem.remove(path))
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.alive()?;
-        let mut named = self.named.lock().unwrap();
-        named.extend(fs::read_dir(path)?.map(|entry| entry.unwrap().path()));
-        Ok(())
+        self.act(Operation::SyncDir(path.to_owned()), || Ok(()))
+    }
+}
+
+/// What alerts were raised over several lives, and what became of them.
+#[derive(Default)]
+struct Ledger {
+    next: u64,
+    raised: Vec<u64>,
+    /// For each output: what it had, up to which number of a record, and how many a limit dropped.
+    had: [BTreeSet<u64>; 2],
+    reached: [u64; 2],
+    dropped: [u64; 2],
+}
+
+fn expected(number: u64) -> Vec<u8> {
+    payload(number)
+}
+
+fn number(payload: &[u8]) -> u64 {
+    let text = std::str::from_utf8(payload).unwrap();
+    let number = text.split(' ').nth(1).and_then(|number| number.parse().ok()).unwrap();
+    assert_eq!(payload, expected(number), "none is corrupt");
+    number
+}
+
+/// One life: alerts are raised, one output is quick and one slow, segments rotate, limits drop; until
+/// the disk dies or the script ends. True if it ended.
+fn live(disk: &Arc<Dying>, dir: &Path, limits: Limits, batches: u64, ledger: &mut Ledger) -> bool {
+    let outputs = [NAME.to_owned(), "slow".to_owned()];
+    let opened = Spool::open_on(Arc::clone(disk) as _, dir, &outputs, limits);
+    let (mut spool, mut readers, _) = opened.unwrap();
+    for batch in 1..=batches {
+        // A dead disk that still held alerts in memory would prove nothing.
+        if disk.dead() {
+            break;
+        }
+        let fresh = ledger.next..ledger.next + batch % 4 + 1;
+        ledger.next = fresh.end;
+        if spool.append(payloads(fresh.clone()), batch as Nanos * 2_000_000_000).is_ok() {
+            ledger.raised.extend(fresh);
+        }
+        for (index, reader) in readers.iter_mut().enumerate() {
+            if disk.dead() || batch % (2 + 3 * index as u64) != 0 {
+                continue;
+            }
+            // Delivered, whether or not the cursor is saved.
+            let records = reader.read(4, 10_000).unwrap();
+            if let Some(last) = records.last() {
+                ledger.had[index].extend(records.iter().map(|record| number(&record.payload)));
+                ledger.reached[index] = ledger.reached[index].max(last.sequence + 1);
+                reader.advance(last.sequence + 1);
+                let _ = reader.settle();
+            }
+        }
+    }
+    for (index, reader) in readers.iter().enumerate() {
+        ledger.dropped[index] += reader.backlog().dropped;
+    }
+    !disk.dead()
+}
+
+/// Asserts what must hold after a crash, whatever was left of what was not synced.
+fn assert_recovered(dir: &Path, ledger: &Ledger, limits: Limits, name: &str) {
+    if limits.bytes == u64::MAX {
+        for (output, reached) in [NAME, "slow"].iter().zip(ledger.reached) {
+            let cursor =
+                fs::read(dir.join(format!("{output}.cursor"))).ok().and_then(|text| read_cursor(&text));
+            assert!(cursor.unwrap_or(0) <= reached, "a cursor is ahead of what was delivered: {name}");
+        }
+    }
+    let outputs = [NAME.to_owned(), "slow".to_owned()];
+    let (_spool, mut readers, recovery) = Spool::open_on(Arc::new(Unsynced), dir, &outputs, limits).unwrap();
+    // Of a batch that was not synced a later block may be there without an earlier one; that cannot be
+    // told from damage, and the segment is set aside. What was raised is there all the same.
+    assert_eq!(recovery.problems, Vec::<String>::new(), "{name}");
+    for (index, reader) in readers.iter_mut().enumerate() {
+        let found: Vec<u64> = drain(reader).iter().map(|payload| number(payload)).collect();
+        assert!(found.is_sorted_by(|a, b| a < b), "in order, and none twice: {found:?}: {name}");
+        let missing: Vec<_> = ledger
+            .raised
+            .iter()
+            .filter(|one| !found.contains(one) && !ledger.had[index].contains(one))
+            .collect();
+        let dropped = ledger.dropped[index] as usize;
+        assert!(missing.len() <= dropped, "missing {missing:?}, dropped {dropped}: {name}");
     }
 }
 
 #[test]
 fn whatever_the_operation_a_crash_loses_nothing_that_was_raised() {
+    let unlimited = Limits { bytes: u64::MAX, ..small() };
+    let tight = Limits { bytes: 900, ..small() };
     let mut crashes = 0;
-    for kept in 0..3 {
-        for operations in 0.. {
-            let dir = tempfile::tempdir().unwrap();
-            let disk = Arc::new(Dying::new(operations));
-            let (mut spool, mut readers, _) =
-                Spool::open_on(Arc::clone(&disk) as _, dir.path(), &names(), small()).unwrap();
-            let mut reader = readers.pop().unwrap();
-            let (mut raised, mut passed, mut next) = (Vec::new(), 0, 0);
-            // A dead disk that still held alerts in memory would prove nothing.
-            for batch in 1..12u64 {
-                let fresh = payloads(next..next + batch % 4 + 1);
-                next += fresh.len() as u64;
-                if disk.dead() {
+    for (limits, kind) in [(unlimited, "unlimited"), (tight, "tight")] {
+        for seed in 0..3u64 {
+            for operations in 1.. {
+                let mut dice = Dice(seed << 32 | operations as u64);
+                let mut ledger = Ledger::default();
+                let first = tempfile::tempdir().unwrap();
+                let disk = Arc::new(Dying::new(operations));
+                let done = live(&disk, first.path(), limits, 16, &mut ledger);
+                let second = tempfile::tempdir().unwrap();
+                disk.remains(&BTreeMap::new(), second.path(), &mut dice);
+                // A second life, which may end while it recovers from the first.
+                let again = 1 + dice.below(24);
+                let before = files(second.path());
+                let disk = Arc::new(Dying::new(again));
+                live(&disk, second.path(), limits, 4, &mut ledger);
+                let third = tempfile::tempdir().unwrap();
+                disk.remains(&before, third.path(), &mut dice);
+                let name = format!("{kind}, seed {seed}, {operations} operations, then {again}");
+                assert_recovered(third.path(), &ledger, limits, &name);
+                crashes += 1;
+                if done {
                     break;
                 }
-                if spool.append(fresh.clone(), batch as Nanos * 2_000_000_000).is_ok() {
-                    raised.extend(fresh);
-                }
-                if batch % 3 == 0 && !disk.dead() {
-                    // Delivered, whether or not the cursor is saved.
-                    let records = reader.read(3, 10_000);
-                    if let Some(last) = records.last() {
-                        reader.advance(last.sequence + 1);
-                        let _ = reader.settle();
-                        passed += records.len();
-                    }
-                }
-            }
-            let done = !disk.dead();
-            crashes += usize::from(!done);
-            drop((spool, reader));
-            disk.power_cut(dir.path(), kept);
-            let (_spool, mut reader, recovery) = open(dir.path());
-            let found = drain(&mut reader);
-            let name = format!("{kept} of 2 kept, {operations} operations: {recovery:?}");
-            assert!(recovery.damaged.is_empty(), "{name}");
-            let missing = raised[passed..].iter().find(|one| !found.contains(one));
-            assert_eq!(missing, None, "{name}");
-            let all: Vec<_> = payloads(0..next);
-            assert!(found.iter().all(|one| all.contains(one)), "{name}");
-            let mut sorted = found.clone();
-            sorted.dedup();
-            assert_eq!(sorted, found, "no record twice, {name}");
-            let order: Vec<usize> =
-                found.iter().map(|one| all.iter().position(|other| other == one).unwrap()).collect();
-            assert!(order.is_sorted(), "{name}");
-            if done {
-                break;
             }
         }
     }
-    assert!(crashes > 100, "{crashes}");
+    assert!(crashes > 300, "{crashes}");
 }
 
 #[test]
@@ -318,7 +465,7 @@ fn cursors_last_and_segments_go_when_all_have_passed() {
     assert_eq!(drain(&mut readers[0]), payloads(0..20));
     assert!(segments() > 3, "the other one has passed nothing");
     assert_eq!(readers[1].backlog().pending, 20);
-    let records = readers[1].read(7, usize::MAX);
+    let records = readers[1].read(7, usize::MAX).unwrap();
     readers[1].advance(records.last().unwrap().sequence + 1);
     readers[1].settle().unwrap();
     let passed = records.len() as u64;
@@ -329,7 +476,7 @@ fn cursors_last_and_segments_go_when_all_have_passed() {
     assert_eq!(drain(&mut readers[1]), payloads(passed..20));
     assert_eq!(segments(), 1);
     spool.append(payloads(20..21), 0).unwrap();
-    assert_eq!(readers[0].read(9, 9)[0].sequence, 20);
+    assert_eq!(readers[0].read(9, 9).unwrap()[0].sequence, 20);
     assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
@@ -419,7 +566,7 @@ fn a_full_disk_holds_alerts_in_memory_and_writes_them_later() {
     assert!(spool.append(payloads(4..5), 2).is_err());
     let backlog = reader.backlog();
     assert_eq!((backlog.pending, backlog.held, backlog.unspooled), (5, 3, 3));
-    let seen: Vec<_> = reader.read(2, 10_000).into_iter().map(|one| one.payload.to_vec()).collect();
+    let seen: Vec<_> = reader.read(2, 10_000).unwrap().into_iter().map(|one| one.payload.to_vec()).collect();
     assert_eq!(seen, payloads(0..2));
     *disk.0.lock().unwrap() = false;
     reader.advance(3);
@@ -470,4 +617,158 @@ fn any_bytes_are_survived() {
         let (_spool, mut reader, _) = open(dir.path());
         assert!(drain(&mut reader).iter().all(|found| payloads(0..3).contains(found)));
     }
+}
+
+#[test]
+fn a_limit_counts_what_was_delivered_only_if_it_is_lost() {
+    for lost in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { bytes: 1500, ..small() };
+        let (mut spool, mut readers, _) =
+            Spool::open_on(Arc::new(Unsynced), dir.path(), &names(), limits).unwrap();
+        let reader = &mut readers[0];
+        for n in 0..8 {
+            spool.append(payloads(n..n + 1), 0).unwrap();
+        }
+        let delivered = reader.read(6, 10_000).unwrap();
+        let next = delivered.last().unwrap().sequence + 1;
+        reader.advance(next);
+        for n in 8..60 {
+            spool.append(payloads(n..n + 1), 0).unwrap();
+        }
+        let unread = reader.backlog().dropped;
+        assert_eq!(unread + reader.backlog().pending, 60 - next);
+        match lost {
+            // The output lost what it took: nobody has it any more.
+            true => {
+                reader.rewind();
+                assert_eq!(reader.backlog().dropped, unread + next);
+            }
+            false => {
+                reader.settle().unwrap();
+                reader.rewind();
+                assert_eq!(reader.backlog().dropped, unread);
+            }
+        }
+        assert_eq!(drain(reader), payloads(next + unread..60));
+    }
+}
+
+#[test]
+fn memory_that_is_full_drops_its_oldest_and_nothing_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Full::default());
+    let (mut spool, mut readers, _) =
+        Spool::open_on(Arc::clone(&disk) as _, dir.path(), &names(), Limits::default()).unwrap();
+    spool.append(payloads(0..3), 0).unwrap();
+    *disk.0.lock().unwrap() = true;
+    let large = |n: u8| vec![n; 12 << 20];
+    for n in 0..8 {
+        assert!(spool.append(vec![large(n)], 1).is_err());
+    }
+    let backlog = readers[0].backlog();
+    assert_eq!((backlog.dropped, backlog.held, backlog.pending), (3, 5, 8));
+    assert_eq!(spool.shared().status().held, 5);
+    assert!(spool.shared().status().refusal.is_some());
+    *disk.0.lock().unwrap() = false;
+    spool.tick(3 * RETRY_AFTER);
+    assert_eq!(spool.shared().status().refusal, None);
+    let found = drain(&mut readers[0]);
+    assert_eq!(found[..3], payloads(0..3));
+    assert_eq!(found[3..], (3..8).map(large).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_step_of_the_clock_of_the_day_makes_an_alert_old() {
+    const DAY: Nanos = 86_400_000_000_000;
+    let noon = 20_000 * DAY;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { age: Duration::from_secs(10 * 86_400), ..small() };
+    let open = || Spool::open_on(Arc::new(Unsynced), dir.path(), &names(), limits).unwrap();
+    let (mut spool, readers, _) = open();
+    let at = |day: Nanos, steady: Nanos| Time { day: noon + day * DAY, steady: steady * DAY };
+    spool.append(payloads(0..1), at(0, 0)).unwrap();
+    for step in [5000, -5000, 0] {
+        spool.tick(at(step, 9));
+        spool.append(payloads(1..2), at(step, 9)).unwrap();
+    }
+    assert_eq!((readers[0].backlog().dropped, readers[0].backlog().pending), (0, 4));
+    drop((spool, readers));
+    // After a restart with a clock that is wrong until it is set.
+    let (mut spool, readers, _) = open();
+    spool.tick(at(5000, 0));
+    spool.tick(at(5000, 0) /* nothing has settled */);
+    spool.tick(at(1, 1));
+    assert_eq!(readers[0].backlog().dropped, 0);
+    drop((spool, readers));
+    // They do grow old, by either clock.
+    let (mut spool, readers, _) = open();
+    spool.tick(at(1, 0));
+    spool.tick(at(30, 29));
+    assert_eq!((readers[0].backlog().dropped, readers[0].backlog().pending), (4, 0));
+    spool.append(payloads(9..10), at(30, 29)).unwrap();
+    spool.tick(at(-30, 38));
+    assert_eq!(readers[0].backlog().pending, 1);
+    spool.tick(at(-30, 40));
+    assert_eq!(readers[0].backlog().pending, 0);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_now_is_read_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spool, mut reader, _) = open(dir.path());
+    spool.append(payloads(0..3), 0).unwrap();
+    let (path, away) = (dir.path().join(format!("{:020}.seg", 0)), dir.path().join("away"));
+    fs::rename(&path, &away).unwrap();
+    fs::create_dir(&path).unwrap();
+    for _ in 0..2 * READ_TRIES {
+        assert!(reader.read(9, 9000).is_err());
+    }
+    assert_eq!(reader.backlog().dropped, 0);
+    drop((spool, reader));
+    // Neither a start gives its numbers to others.
+    let (mut spool, reader, recovery) = open(dir.path());
+    assert_eq!(recovery.problems.len(), 1, "{recovery:?}");
+    spool.append(payloads(3..5), 0).unwrap();
+    drop((spool, reader));
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    fs::remove_file(dir.path().join("soc.cursor")).unwrap();
+    let (_spool, mut reader, recovery) = open(dir.path());
+    assert_eq!(recovery, Recovery::default());
+    assert_eq!(drain(&mut reader), payloads(0..5));
+}
+
+#[test]
+fn a_cursor_that_the_disk_refused_is_saved_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Full::default());
+    *disk.0.lock().unwrap() = true;
+    let (mut spool, mut readers, recovery) =
+        Spool::open_on(Arc::clone(&disk) as _, dir.path(), &names(), Limits::default()).unwrap();
+    assert!(!recovery.problems.is_empty());
+    assert!(readers[0].is_unsettled(), "a start would take the output for a new one");
+    assert!(readers[0].settle().is_err());
+    assert!(readers[0].is_unsettled());
+    *disk.0.lock().unwrap() = false;
+    readers[0].settle().unwrap();
+    assert!(!readers[0].is_unsettled());
+    spool.append(payloads(0..1), 0).unwrap();
+    assert_eq!(read_cursor(&fs::read(dir.path().join("soc.cursor")).unwrap()), Some(0));
+}
+
+#[test]
+fn a_heartbeat_is_delivered_and_never_counted_as_an_alert() {
+    let dir = tempfile::tempdir().unwrap();
+    let beat = br#"{"roje":{"heartbeat":{"output":"soc"}}}"#.to_vec();
+    let (mut spool, reader, _) = open(dir.path());
+    spool.append(vec![payload(0), beat.clone(), payload(1)], 0).unwrap();
+    assert_eq!(reader.backlog().pending, 2);
+    drop((spool, reader));
+    let (mut spool, mut reader, _) = open(dir.path());
+    assert_eq!(reader.backlog().pending, 2);
+    spool.append(vec![beat.clone()], 0).unwrap();
+    assert_eq!(reader.backlog().pending, 2);
+    assert_eq!(drain(&mut reader), [payload(0), beat.clone(), payload(1), beat]);
+    assert_eq!(reader.backlog().pending, 0);
 }

@@ -3,7 +3,7 @@
 //! Nobody may read it, and whoever reads may stop: then the output waits, and only the output.
 
 use super::stream::Stream;
-use super::{DeliveryError, Output};
+use super::{DeliveryError, Line, Output};
 use crate::alert::{Alert, Encoding};
 use std::fs::File;
 use std::io;
@@ -29,6 +29,14 @@ impl Stdout {
 impl Output for Stdout {
     fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
         self.stream.deliver(batch)
+    }
+
+    fn takes_lines(&self) -> bool {
+        self.stream.takes_lines()
+    }
+
+    fn deliver_lines(&mut self, lines: &[Line]) -> Result<usize, DeliveryError> {
+        self.stream.deliver(lines)
     }
 }
 

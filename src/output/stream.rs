@@ -3,8 +3,8 @@
 //! A line that was begun is finished before anything else is written, however long its reader
 //! pauses, so a reader only ever sees whole lines.
 
-use super::DeliveryError;
-use crate::alert::{Alert, Encoding};
+use super::{DeliveryError, Encode};
+use crate::alert::Encoding;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
@@ -25,15 +25,20 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// It writes ECS.
+    pub(super) fn takes_lines(&self) -> bool {
+        self.encoding == Encoding::Ecs
+    }
+
     pub(super) fn new(file: File, encoding: Encoding) -> Stream {
         Stream { file, encoding, line: Vec::new(), written: 0 }
     }
 
     /// Writes as many alerts as the reader takes.
-    pub(super) fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
+    pub(super) fn deliver(&mut self, batch: &[impl Encode]) -> Result<usize, DeliveryError> {
         for (done, alert) in batch.iter().enumerate() {
             let mut line = Vec::new();
-            self.encoding.encode(alert, &mut line);
+            alert.encode(self.encoding, &mut line);
             line.push(b'\n');
             if self.written > 0 && self.line != line {
                 // Not the alert that was begun: its line is completed and counts for nothing.

@@ -31,6 +31,7 @@ pub fn serve(sensor: Sensor, until: impl Future<Output = ()> + Send + 'static) -
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        let mut report = signal(SignalKind::user_defined1())?;
         tokio::spawn(admin::serve(admin, state.clone(), std::future::pending()));
         tokio::spawn(watchdog(progress));
         let mut upkeep = tokio::time::interval(UPKEEP);
@@ -43,6 +44,7 @@ pub fn serve(sensor: Sensor, until: impl Future<Output = ()> + Send + 'static) -
                 _ = interrupt.recv() => break,
                 () = &mut until => break,
                 _ = hangup.recv() => { requests.send(Request::All).ok(); }
+                _ = report.recv() => state.tell_outputs(),
                 _ = upkeep.tick() => {
                     state.refresh();
                     if let Some(dead) = sensor.dead() {

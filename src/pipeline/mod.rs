@@ -21,7 +21,8 @@ use crate::diagnostic::{Diagnostic, Level};
 use crate::input::tls::Tls;
 use crate::input::{Stop, now, stream, udp, unix};
 use crate::metrics::{Metrics, raise};
-use crate::output::{Delivery, OutputSpec, Release};
+use crate::output::spool::Limits;
+use crate::output::{Delivery, OutputSpec, Release, Settings};
 use crate::rules::{self, Generation, Problem, Store};
 use crate::sources::Table;
 use crate::worker::{FlowReport, InputPolicy, Shared};
@@ -408,9 +409,13 @@ fn start_delivery(config: &Config) -> anyhow::Result<Delivery> {
         encoding: output.encoding,
         release: release_of(output),
         remote: output.remote.clone(),
+        heartbeat: output.heartbeat,
     });
     let folder = &config.sensor.data_dir;
-    Delivery::start(folder, outputs.collect()).with_context(|| format!("spool in {}", folder.display()))
+    let limits = Limits::new(config.sensor.spool_limit, config.sensor.spool_max_age);
+    let settings = Settings { agent: agent(config.sensor.name.clone()), ..Settings::from(limits) };
+    Delivery::start(folder, outputs.collect(), settings)
+        .with_context(|| format!("spool in {}", folder.display()))
 }
 
 /// How often it is logged that an input refuses peers for one reason; the metrics count each.
@@ -526,6 +531,35 @@ impl State {
         self.metrics.outputs(&self.delivery.stats(), now());
     }
 
+    /// Logs what each output holds up, and why: the answer to SIGUSR1.
+    fn tell_outputs(&self) {
+        let spool = self.delivery.spool_status();
+        match &spool.refusal {
+            None => tracing::info!(bytes = spool.bytes, segments = spool.segments, "spool: ok"),
+            Some(reason) => tracing::warn!(
+                bytes = spool.bytes,
+                segments = spool.segments,
+                held = spool.held,
+                held_bytes = spool.held_bytes,
+                "spool: alerts are held in memory: {reason}"
+            ),
+        }
+        for status in self.delivery.status() {
+            tracing::info!(
+                output = status.output,
+                pending = status.pending,
+                held = status.held,
+                dropped = status.dropped,
+                oldest_seconds = status.oldest_seconds,
+                failures = status.failures,
+                failing_seconds = status.failing_seconds,
+                next_attempt_seconds = status.next_attempt_seconds,
+                "output: {}",
+                status.reason
+            );
+        }
+    }
+
     /// One line for `systemctl status`.
     fn status(&self) -> String {
         let generation = self.generation.load();
@@ -616,6 +650,7 @@ impl Report for State {
                 })
                 .collect(),
             outputs: self.delivery.status(),
+            spool: self.delivery.spool_status(),
         }
     }
 
