@@ -8,8 +8,6 @@
 //! | `/rules` | what `roje rules --format json` prints, with hits |
 //! | `/sources?sort=messages&top=50` | what `roje sources --format json` prints |
 
-use crate::output::OutputStatus;
-use crate::output::spool::SpoolStatus;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -43,10 +41,10 @@ pub struct Readiness {
     pub stale: Vec<(String, String)>,
     /// Rule files of which nothing is in force, with the reason.
     pub refused: Vec<(String, String)>,
-    /// What each output holds up, and why.
-    pub outputs: Vec<OutputStatus>,
+    /// What each output holds up, and why: a list of objects.
+    pub outputs: Value,
     /// Where alerts lie until then.
-    pub spool: SpoolStatus,
+    pub spool: Value,
 }
 
 impl Readiness {

@@ -14,6 +14,7 @@ mod run;
 mod scan;
 mod send;
 mod sources;
+mod spool;
 mod terminal;
 mod test;
 
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args),
         Verb::Send(args) => send::run(&args),
         Verb::Sources(args) => sources::run(&args),
+        Verb::Spool(args) => spool::run(&args),
         Verb::Import(_) => Err(later("import")),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Command::command(), "roje", &mut std::io::stdout());
@@ -97,6 +99,7 @@ enum Verb {
     Test(TestArgs),
     Rules(RulesArgs),
     Sources(SourcesArgs),
+    Spool(SpoolArgs),
     Scan(ScanArgs),
     Decode(DecodeArgs),
     Explain(ExplainArgs),
@@ -143,8 +146,8 @@ Built-in defaults: syslog on UDP and TCP 127.0.0.1:5514, flows on UDP
 127.0.0.1:2055, :4739 and :6343, the bundled rule sets, alerts on standard
 output, metrics on http://127.0.0.1:7653/metrics.
 
-Signals: HUP reloads rules and configuration and reopens files; TERM and INT
-drain and stop.
+Signals: HUP reloads rules and configuration and reopens files; USR1 logs what
+each output holds up and why; TERM and INT drain and stop.
 
 Exit: 0 after a clean stop, 78 for a bad configuration or if no rule set loads,
 1 otherwise.")]
@@ -340,6 +343,45 @@ pub struct SendArgs {
     /// Stop after so many messages, repeating the input as often as needed [default: the input once]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+}
+
+/// Show, check or repair what waits for outputs
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje spool status                       what waits for which output, also while a sensor runs
+  roje spool check --format json          does every segment check? changes nothing
+  roje spool repair --data-dir /var/lib/roje
+
+`repair` cuts off unfinished records and sets damaged segments aside under
+damaged/, as `roje run` does when it starts; it needs the spool for itself.
+
+Exit: 0 if shown, sound, or in order now; 1 if `check` finds problems or `repair`
+leaves some; 2 if there is no spool, it cannot be read, or a sensor uses it
+(`repair`).")]
+pub struct SpoolArgs {
+    /// What to do
+    #[arg(value_enum, value_name = "status|check|repair")]
+    pub verb: SpoolVerb,
+    /// Configuration file, for `data_dir` [default: as of `roje run`]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory, instead of that of the configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub data_dir: Option<PathBuf>,
+    /// Text, or JSON for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
+}
+
+/// What `roje spool` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SpoolVerb {
+    /// What waits for which output
+    Status,
+    /// Whether everything checks; changes nothing
+    Check,
+    /// Puts in order what does not check
+    Repair,
 }
 
 /// How stamps without year or zone are read.

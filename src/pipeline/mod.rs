@@ -29,7 +29,7 @@ use crate::worker::{FlowReport, InputPolicy, Shared};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use inputs::{OpenInput, Running};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -649,8 +649,8 @@ impl Report for State {
                     (name, format!("{}: {}", file.refused.first, file.refused.reason))
                 })
                 .collect(),
-            outputs: self.delivery.status(),
-            spool: self.delivery.spool_status(),
+            outputs: json!(self.delivery.status()),
+            spool: json!(self.delivery.spool_status()),
         }
     }
 
