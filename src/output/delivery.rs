@@ -315,7 +315,8 @@ impl Delivery {
                 release: allowed,
                 output,
                 reader,
-                settled: Instant::now(),
+                // The first cursor is saved at once: a sensor that is killed again and again gets on.
+                settled: Instant::now().checked_sub(SETTLE).unwrap_or_else(Instant::now),
                 unsettled: 0,
                 told: None,
                 unreadable: 0,
