@@ -313,10 +313,10 @@ impl Delivery {
             let rejected = data_dir.join("rejected").join(format!("{}.ndjson", file_name(&spec.name)));
             let courier = Courier {
                 release: allowed,
+                // The first cursor is saved at once: a sensor that is killed again and again gets on.
+                settled: Instant::now().checked_sub(output.settles_every()).unwrap_or_else(Instant::now),
                 output,
                 reader,
-                // The first cursor is saved at once: a sensor that is killed again and again gets on.
-                settled: Instant::now().checked_sub(SETTLE).unwrap_or_else(Instant::now),
                 unsettled: 0,
                 told: None,
                 unreadable: 0,
