@@ -97,7 +97,7 @@ fn spool(c: &mut Criterion) {
     group.bench_function("append_and_read_64", |b| {
         b.iter(|| {
             spool.append(vec![payload.clone(); BATCH], NOW).expect("durable");
-            let records = reader.read(BATCH, usize::MAX);
+            let records = reader.read(BATCH, usize::MAX).expect("readable");
             assert_eq!(records.len(), BATCH);
             let next = records.last().expect("64 of them").sequence + 1;
             reader.advance(next);
