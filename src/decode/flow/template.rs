@@ -116,7 +116,11 @@ pub(super) enum Place {
 /// How the octets of a field become a number.
 #[derive(Clone, Copy, Debug)]
 enum Read {
-    /// Up to eight octets.
+    One,
+    Two,
+    Four,
+    Eight,
+    /// Up to eight octets, as many as each record or the template says.
     Number,
     /// Sixteen octets.
     Wide,
@@ -409,8 +413,14 @@ impl Template {
     /// Reads a whole record.
     pub(super) fn read<'a>(&self, record: &'a [u8]) -> Draft<'a> {
         let mut draft = Draft::default();
-        walk(&self.steps, record).for_each(|(step, value)| draft.put(step, value));
+        self.read_into(record, &mut draft);
         draft
+    }
+
+    /// The same in place: a draft is too large to be copied for each record.
+    #[inline]
+    fn read_into<'a>(&self, record: &'a [u8], draft: &mut Draft<'a>) {
+        walk(&self.steps, record).for_each(|(step, value)| draft.put(step, value));
     }
 
     /// The flow of a record, or of the second direction of one that was answered: addresses, times,
@@ -423,7 +433,9 @@ impl Template {
         clock: &Clock,
         rate: impl FnOnce(Option<u64>, Option<u32>) -> u32,
     ) -> Flow {
-        let draft = &self.read(record);
+        let mut draft = Draft::default();
+        self.read_into(record, &mut draft);
+        let draft = &draft;
         let number = |target| draft.number(target);
         let (source, tunnel_source) = self.address(draft, Target::SourceV4, Target::SourceV6);
         let (destination, tunnel_destination) =
@@ -717,7 +729,13 @@ impl Field {
             Target::IpHeader => Read::IpHeader,
             Target::Probability => Read::Float,
             _ if target.is_v6() => Read::Wide,
-            _ => Read::Number,
+            _ => match self.spec.length {
+                1 => Read::One,
+                2 => Read::Two,
+                4 => Read::Four,
+                8 => Read::Eight,
+                _ => Read::Number,
+            },
         };
         Step { skip, length: self.spec.length, target, read }
     }
@@ -1008,6 +1026,10 @@ impl<'a> Draft<'a> {
     /// ports, say, does not hide those of the outer one.
     fn put(&mut self, step: &Step, value: &'a [u8]) {
         let number = match step.read {
+            Read::One => value.first().copied().unwrap_or(0).into(),
+            Read::Two => value.first_chunk().map_or(0, |octets| u16::from_be_bytes(*octets).into()),
+            Read::Four => value.first_chunk().map_or(0, |octets| u32::from_be_bytes(*octets).into()),
+            Read::Eight => value.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets)),
             Read::Number => unsigned(value).unwrap_or(0),
             Read::Float => float(value).unwrap_or(0.0).to_bits(),
             Read::Wide => {
