@@ -152,9 +152,9 @@ impl Worker {
         self.flows.restore(stored, now)
     }
 
-    /// The messages come by connections, each with templates of its own.
-    pub fn expect_streams(&mut self) {
-        self.flows.set_streams();
+    /// The messages come by connections, at most so many at one time, each with templates of its own.
+    pub fn expect_streams(&mut self, connections: usize) {
+        self.flows.set_streams(connections);
     }
 
     /// A connection has ended.

@@ -288,7 +288,7 @@ pub fn start(
                 for listener in listeners {
                     let mut worker = worker(running.len(), input, shared);
                     if input.policy.load().format == Format::Flow {
-                        worker.expect_streams();
+                        worker.expect_streams(usize::try_from(options.max_connections).unwrap_or(usize::MAX));
                     }
                     let (options, stop, stats) = (options.clone(), stop.clone(), stats.clone());
                     let name = input.name.clone();

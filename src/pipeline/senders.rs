@@ -108,13 +108,13 @@ impl Exporter {
 }
 
 impl State {
-    /// What exporters told, by the index of the input and their address; a few seconds old.
+    /// What exporters told, by the index of the input and the address that it came from; a few seconds old.
     fn exporters(&self) -> HashMap<(usize, IpAddr), Exporter> {
         let mut all: HashMap<_, Exporter> = HashMap::new();
         for (index, input) in self.inputs.iter().enumerate() {
             let told = input.exporters.as_ref().map(|report| report.exporters.load_full());
             for domain in told.iter().flat_map(|told| told.iter()) {
-                all.entry((index, domain.address.to_canonical())).or_default().add(domain);
+                all.entry((index, domain.sender.to_canonical())).or_default().add(domain);
             }
         }
         all

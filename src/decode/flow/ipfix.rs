@@ -71,6 +71,7 @@ fn decode_message<'a>(
         clock,
         base: arrival.base(10, header.domain),
         sender: arrival.sender,
+        senders: arrival.senders,
         received: arrival.received,
         body,
         cut: body.len() < length,
@@ -91,7 +92,7 @@ fn decode_message<'a>(
     // read is not known, nor then the next number.
     seen.advance = outcome.is_whole().then_some(outcome.exported);
     seen.records = outcome.records;
-    let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
+    let account = templates.cache.account(message.scope, seen).unwrap_or_default();
     let mut datagram = outcome.datagram("ipfix");
     datagram.account(account);
     datagram.clock_unset = !set;

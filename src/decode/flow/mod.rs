@@ -35,14 +35,15 @@ pub use waiting::Counts as WaitingCounts;
 
 use super::Fields;
 use crate::input::Nanos;
-use cache::{Cache, ExporterKey, Siblings};
+use cache::{Boot, Cache, Domain, ExporterKey, Siblings, Told};
 use clock::Clock;
-use sampling::Sampling;
-use status::{Seen, Tracks};
+use sampling::Rate;
+use status::{Seen, TrackKey, Tracks};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use template::{Spec, Template};
+use template::{Draft, Spec, Statement, Template};
 use waiting::Waiting;
 
 /// The values of a flow record that every consumer understands; fixed size.
@@ -348,17 +349,89 @@ enum Detail<'a> {
 struct Set<'a> {
     /// The template's.
     id: u16,
-    sampling: &'a Sampling,
-    /// Where that says nothing, what holds for all domains; 0 if it is not known.
-    default_rate: u32,
-    /// The rates were told to an earlier run of the sensor, and not repeated since.
-    rates_restored: bool,
+    domain: &'a Domain,
+    /// Where that says nothing, what holds for all domains, if it is known.
+    default_rate: Option<Rate>,
     /// The template was told to an earlier run of the sensor, and not repeated since.
     restored: bool,
     /// It came before its template.
     replayed: bool,
     sender: Sender,
+    senders: &'a Senders,
     siblings: Siblings<'a>,
+}
+
+impl<'a> Set<'a> {
+    /// Whose record it is, if a relay says so in the record or of its domain.
+    fn exporter(&self, template: &Template, record: &[u8]) -> Option<IpAddr> {
+        if !self.sender.relays {
+            return None;
+        }
+        template.exporter(record).or(self.domain.exporter)
+    }
+
+    /// What was told of the exporter that a relay names.
+    fn told(&self, exporter: Option<IpAddr>) -> Option<&'a Told> {
+        exporter.and_then(|exporter| self.domain.named(exporter))
+    }
+
+    /// The rate that the operator stated for the exporter that a relay names, or for the sender.
+    fn operators_rate(&self, exporter: Option<IpAddr>) -> Option<NonZeroU32> {
+        let named = exporter.and_then(|exporter| self.senders.find(exporter).sampling_rate);
+        named.or(self.sender.sampling_rate)
+    }
+
+    /// The rate of a record that states none itself.
+    fn rate(&self, named: Option<&Told>, template: &Template, draft: &Draft<'_>) -> Option<Rate> {
+        let own = &self.domain.own.sampling;
+        if named.is_none() && !own.has_scopes() {
+            return own.of_domain().or(self.default_rate);
+        }
+        let asked = template.asked(draft, self.id);
+        let named = named.and_then(|told| told.sampling.rate(&asked));
+        named.or_else(|| own.rate(&asked)).or(self.default_rate)
+    }
+
+    /// The start-up time that is known of the exporter of a record that states none itself.
+    fn boot(&self, named: Option<&Told>) -> Option<Boot> {
+        named.and_then(|told| told.boot).or(self.domain.own.boot)
+    }
+
+    /// The flow of a record.
+    fn flow(&self, record: &Record<'_>, template: &Template, reversed: bool) -> Flow {
+        let exporter = self.exporter(template, record.bytes);
+        let named = self.told(exporter);
+        let boot = named.and_then(|told| told.boot);
+        let clock = boot.map(|boot| Clock { boot: Some(boot.at), ..*record.clock });
+        let clock = clock.as_ref().unwrap_or(record.clock);
+        let rate = |template: &Template, draft: &Draft<'_>| {
+            self.rate(named, template, draft).map_or(0, |rate| rate.value)
+        };
+        let mut flow = template.flow(record.bytes, reversed, record.base, clock, rate);
+        // The ladder begins with what the operator knows better.
+        if let Some(rate) = self.operators_rate(exporter) {
+            flow.sampling = rate.get();
+        }
+        if let Some(exporter) = exporter {
+            flow.exporter = exporter;
+        }
+        flow
+    }
+
+    /// Whether the rate and the times of a record rest on what an earlier run of the sensor was told.
+    fn restored(&self, record: &Record<'_>, template: &Template) -> (bool, bool) {
+        let exporter = self.exporter(template, record.bytes);
+        let named = self.told(exporter);
+        let draft = template.read(record.bytes);
+        // What the operator or the record itself states was told just now.
+        let rate = self.operators_rate(exporter).is_none()
+            && template.stated(&draft).rate() == 0
+            && self.rate(named, template, &draft).is_some_and(|rate| rate.restored);
+        let boot = record.clock.uptime.is_none()
+            && template.counts_from_boot()
+            && self.boot(named).is_some_and(|boot| boot.restored);
+        (rate, boot)
+    }
 }
 
 /// An address as a number of IPv6, where one of IPv4 is mapped (RFC 4291, section 2.5.5.2).
@@ -393,22 +466,7 @@ impl Record<'_> {
     pub fn flow(&self) -> Flow {
         let mut flow = match self.detail {
             Detail::Netflow5 => netflow5::flow(self.bytes, self.base, self.clock),
-            Detail::Template { template, set, reversed } => {
-                let Set { sender, .. } = *set;
-                let rate = |sampler, input| match set.sampling.rate(sampler, input, set.id) {
-                    0 => set.default_rate,
-                    rate => rate,
-                };
-                let mut flow = template.flow(self.bytes, reversed, self.base, self.clock, rate);
-                // The ladder begins with what the operator knows better.
-                if let Some(rate) = sender.sampling_rate {
-                    flow.sampling = rate.get();
-                }
-                if sender.relays {
-                    flow.exporter = template.exporter(self.bytes).unwrap_or(flow.exporter);
-                }
-                flow
-            }
+            Detail::Template { template, set, reversed } => set.flow(self, template, reversed),
             Detail::Sflow(_) => *self.base,
         };
         flow.clamped = self.clock.clamp(&mut flow.start, &mut flow.end);
@@ -420,15 +478,12 @@ impl Record<'_> {
         match self.detail {
             Detail::Netflow5 => netflow5::fields(self, out),
             Detail::Template { template, set, reversed } => {
-                // What the operator or the record itself states was told just now.
-                let rates_restored = set.rates_restored
-                    && set.sender.sampling_rate.is_none()
-                    && template.stated(&template.read(self.bytes)).rate() == 0
-                    && self.flow().sampling > 0;
+                let (rate_restored, boot_restored) = set.restored(self, template);
                 ecs::template_fields(self, template, reversed, set.siblings, out);
                 for (name, holds) in [
                     ("templateRestored", set.restored),
-                    ("samplingRestored", rates_restored),
+                    ("samplingRestored", rate_restored),
+                    ("timeRestored", boot_restored),
                     ("replayed", set.replayed),
                 ] {
                     if holds {
@@ -578,6 +633,8 @@ struct Templates {
     specs: Vec<Spec>,
     /// What a message has announced, while it is read.
     announced: Vec<u16>,
+    /// What the options records of a set told of other domains, while it is read.
+    others: Vec<(u32, Statement)>,
     waiting: Waiting,
 }
 
@@ -587,6 +644,7 @@ struct Arrival<'a> {
     bytes: &'a [u8],
     exporter: SocketAddr,
     sender: Sender,
+    senders: &'a Senders,
     received: Nanos,
     /// The receive time is that of the datagram, not that of some file.
     live: bool,
@@ -598,6 +656,18 @@ impl Arrival<'_> {
     fn key(&self, version: u8) -> ExporterKey {
         let session = if self.stream { self.exporter.port() } else { 0 };
         ExporterKey { address: self.exporter.ip(), version, session, known: self.sender.known }
+    }
+
+    /// Who numbers a datagram of a protocol without templates: the sender, or whom it names.
+    fn track(&self, version: u8, domain: u32, named: Option<IpAddr>) -> TrackKey {
+        let sender = self.exporter.ip();
+        TrackKey { sender, exporter: named.unwrap_or(sender), version, domain }
+    }
+
+    /// The rate that the operator stated for the exporter that a relay names, or for the sender.
+    fn operators_rate(&self, named: Option<IpAddr>) -> Option<NonZeroU32> {
+        let named = named.and_then(|exporter| self.senders.find(exporter).sampling_rate);
+        named.or(self.sender.sampling_rate)
     }
 
     fn base(&self, version: u8, domain: u32) -> Flow {
@@ -620,6 +690,7 @@ impl Decoder {
                 cache: Cache::new(limits),
                 specs: Vec::new(),
                 announced: Vec::new(),
+                others: Vec::new(),
                 waiting: Waiting::default(),
             },
             tracks: Tracks::default(),
@@ -637,10 +708,13 @@ impl Decoder {
         self.live = true;
     }
 
-    /// What is decoded are the messages of connections: templates belong to the connection that
-    /// announced them, until [`Decoder::close`].
-    pub fn set_streams(&mut self) {
+    /// What is decoded are the messages of connections, at most so many at one time: templates belong to
+    /// the connection that announced them, until [`Decoder::close`]. Each connection counts as an exporter,
+    /// so that the limits grow with them: templates come once in a connection, and what is forgotten of one
+    /// that stands does not come again.
+    pub fn set_streams(&mut self, connections: usize) {
         self.streams = true;
+        self.templates.cache.expect_exporters(connections);
     }
 
     /// Replaces what the operator said of senders.
@@ -676,9 +750,9 @@ impl Decoder {
         each: &mut impl Reader,
     ) -> Result<Datagram, Undecoded> {
         let sender = self.sender(exporter.ip());
-        let Decoder { templates, tracks, live, streams, .. } = self;
+        let Decoder { templates, tracks, senders, live, streams, .. } = self;
         let (live, stream) = (*live, *streams);
-        let arrival = Arrival { bytes: datagram, exporter, sender, received, live, stream };
+        let arrival = Arrival { bytes: datagram, exporter, sender, senders, received, live, stream };
         let version: [u8; 2] = *datagram.first_chunk().ok_or(DecodeError::Truncated)?;
         match u16::from_be_bytes(version) {
             version @ (5 | 7) => netflow5::decode(tracks, arrival, version as u8, each),
@@ -705,17 +779,19 @@ impl Decoder {
     /// Forgets what a connection told, which has ended.
     pub fn close(&mut self, exporter: SocketAddr) {
         let (address, session) = (exporter.ip(), exporter.port());
-        for (version, known) in [(9, false), (9, true), (10, false), (10, true)] {
-            let key = ExporterKey { address, version, session, known };
+        for version in [9, 10] {
+            let key = ExporterKey { address, version, session, known: false };
             self.templates.cache.close(&key);
             self.templates.waiting.forget(&key);
         }
     }
 
-    /// Forgets the templates that have not been announced again for too long; the work of a moment, to be
+    /// Forgets the templates that have not been announced again for too long, and the sets that have waited
+    /// too long for theirs; the work of a moment, to be
     /// done every few minutes. Those that are used expire by themselves.
     pub fn expire(&mut self, now: Nanos) {
         self.templates.cache.expire(now);
+        self.templates.waiting.expire(now);
     }
 
     /// Templates held now, of all exporters.
@@ -731,6 +807,11 @@ impl Decoder {
     /// Memory that sets take which wait for their template.
     pub fn waiting_bytes(&self) -> usize {
         self.templates.waiting.bytes()
+    }
+
+    /// Sets that wait for their template now. Looks at every exporter.
+    pub fn waiting_sets(&self) -> u64 {
+        self.templates.waiting.len()
     }
 
     /// Templates evicted, refused, withdrawn and expired so far.

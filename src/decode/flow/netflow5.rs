@@ -67,7 +67,7 @@ pub(super) fn decode(
         received: arrival.received,
         sampling_rate: sampling,
     };
-    let account = tracks.take(arrival.key(version), engine.into(), seen);
+    let account = tracks.take(arrival.track(version, engine.into(), None), arrival.sender.known, seen);
     let mut datagram = Datagram {
         format,
         records,

@@ -25,6 +25,7 @@ pub(super) fn decode(
         clock,
         base: arrival.base(9, header.source_id),
         sender: arrival.sender,
+        senders: arrival.senders,
         received: arrival.received,
         body,
         cut: false,
@@ -43,7 +44,7 @@ pub(super) fn decode(
     templates.cache.prepare(message.scope, &seen);
     let outcome = sets::decode(templates, &message, each);
     seen.records = outcome.records;
-    let account = templates.cache.track(message.scope).map(|track| track.take(seen)).unwrap_or_default();
+    let account = templates.cache.account(message.scope, seen).unwrap_or_default();
     let mut datagram = outcome.datagram("netflow9");
     datagram.account(account);
     datagram.clock_unset = !set;

@@ -14,13 +14,32 @@ pub(super) struct Account {
     pub(super) restarted: bool,
 }
 
+/// When a datagram was sent, as far as it says, and when it came, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    /// Since the exporter started; its 32 bits wrap.
+    pub(super) uptime: u32,
+    /// Since 1970 by the exporter's own clock, if that was set.
+    pub(super) exported: Option<i64>,
+    /// Since 1970 by ours.
+    pub(super) received: i64,
+}
+
+/// What two datagrams in a row tell of the run of their exporter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    Same,
+    Another,
+    /// Their numbers must tell.
+    Unknown,
+}
+
 /// The sequence of one exporter and domain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sequence {
     expected: Option<u32>,
-    uptime: Option<u32>,
-    /// When the exporter started, in milliseconds since 1970, by the last datagram.
-    boot: Option<i64>,
+    /// Of the last datagram.
+    times: Option<Times>,
     /// The number of the last datagram.
     last: u32,
     /// None until something is missing, which for most exporters is never.
@@ -66,36 +85,25 @@ impl Sequence {
         self.untrusted
     }
 
+    /// When the exporter started, in milliseconds since 1970, by its own clock and the last datagram.
+    pub(super) fn boot(&self) -> Option<i64> {
+        self.times?.boot()
+    }
+
     /// Takes up a datagram numbered `number` that moves the counter by `advance`; none when the
-    /// advance cannot be known. A jump of more than `reach` is a restart, not a loss.
+    /// advance cannot be known. A jump of more than `reach` is a restart, not a loss; but where the times
+    /// tell that the exporter has not started anew, any jump ahead is a loss.
     pub(super) fn account(
         &mut self,
         number: u32,
         advance: Option<u32>,
-        uptime: Option<u32>,
-        reach: u32,
-    ) -> Account {
-        self.account_exported(number, advance, uptime, None, reach)
-    }
-
-    /// The same for a datagram that says when it was exported, in milliseconds since 1970: with the uptime
-    /// that tells when the exporter started, and where that has not changed any jump ahead is a loss.
-    pub(super) fn account_exported(
-        &mut self,
-        number: u32,
-        advance: Option<u32>,
-        uptime: Option<u32>,
-        exported: Option<i64>,
+        times: Option<Times>,
         reach: u32,
     ) -> Account {
         self.clock = self.clock.wrapping_add(1);
-        let boot = exported.zip(uptime).map(|(exported, uptime)| exported.saturating_sub(uptime.into()));
-        let (restarted, steady) = match self.boot.zip(boot) {
-            Some((before, now)) => (is_another_boot(before, now), !is_another_boot(before, now)),
-            None => (self.restarted(uptime), false),
-        };
-        self.uptime = uptime;
-        self.boot = boot;
+        let run = self.run(times);
+        let (restarted, steady) = (run == Run::Another, run == Run::Same);
+        self.times = times;
         let last = std::mem::replace(&mut self.last, number);
         let next = advance.map(|advance| number.wrapping_add(advance));
         let Some(expected) = self.expected.filter(|_| !restarted) else {
@@ -137,24 +145,16 @@ impl Sequence {
         Account { restarted: !self.untrusted, ..Account::default() }
     }
 
-    /// Whether a datagram would be the first of another run of its exporter, as far as its uptime tells; by
-    /// what number there is, only if the numbers have made sense so far.
-    pub(super) fn would_restart(
-        &self,
-        number: u32,
-        uptime: Option<u32>,
-        exported: Option<i64>,
-        reach: u32,
-    ) -> bool {
-        let boot = exported.zip(uptime).map(|(exported, uptime)| exported.saturating_sub(uptime.into()));
-        match (self.boot.zip(boot), uptime, self.expected) {
-            (Some((before, now)), ..) => is_another_boot(before, now),
-            (None, Some(_), _) => self.restarted(uptime),
-            (None, None, Some(expected)) => {
+    /// Whether a datagram would be the first of another run of its exporter, as far as its times tell; by
+    /// what number there is, only if it has none and the numbers have made sense so far.
+    pub(super) fn would_restart(&self, number: u32, times: Option<Times>, reach: u32) -> bool {
+        match (times, self.expected) {
+            (Some(_), _) => self.run(times) == Run::Another,
+            (None, Some(expected)) => {
                 let distance = number.wrapping_sub(expected).min(expected.wrapping_sub(number));
                 distance > reach && self.distrust == 0
             }
-            (None, None, None) => false,
+            (None, None) => false,
         }
     }
 
@@ -173,11 +173,11 @@ impl Sequence {
         }
     }
 
-    /// Whether the exporter's uptime says that it started anew; a wrap of 32 bits does not.
-    fn restarted(&self, uptime: Option<u32>) -> bool {
-        let (Some(before), Some(now)) = (self.uptime, uptime) else { return false };
-        let back = before.wrapping_sub(now);
-        (UPTIME_SLACK..1 << 31).contains(&back)
+    fn run(&self, now: Option<Times>) -> Run {
+        match (self.times, now) {
+            (Some(before), Some(now)) => Run::of(before, now),
+            _ => Run::Unknown,
+        }
     }
 
     fn remember(&mut self, first: u32, length: u32) {
@@ -216,9 +216,34 @@ impl Sequence {
     }
 }
 
+impl Times {
+    fn boot(self) -> Option<i64> {
+        Some(self.exported?.saturating_sub(self.uptime.into()))
+    }
+}
+
+impl Run {
+    /// An uptime that falls is another run, but where its 32 bits wrap. So is one that rises by less than
+    /// the time that went by, after a silence; there the exporter's clock and ours must agree on that time:
+    /// the one alone was set, and the other alone is that of a capture, or was set itself.
+    fn of(before: Times, now: Times) -> Run {
+        let back = before.uptime.wrapping_sub(now.uptime);
+        if (UPTIME_SLACK..1 << 31).contains(&back) {
+            return Run::Another;
+        }
+        let Some((exported_before, exported_now)) = before.boot().zip(now.boot()) else {
+            return Run::Unknown;
+        };
+        let received = |times: Times| times.received.saturating_sub(times.uptime.into());
+        let both = is_another_boot(exported_before, exported_now)
+            && is_another_boot(received(before), received(now));
+        if both { Run::Another } else { Run::Same }
+    }
+}
+
 /// Whether two datagrams, by the start-up times that they tell, come from different runs of an exporter. The
 /// 32 bits of uptime wrap, which moves the start-up time by as much; and a clock that is set back is no start.
-fn is_another_boot(before: i64, now: i64) -> bool {
+pub(super) fn is_another_boot(before: i64, now: i64) -> bool {
     const WRAP: i64 = 1 << 32;
     let slack = i64::from(UPTIME_SLACK);
     let moved = now.saturating_sub(before);
@@ -233,23 +258,41 @@ mod tests {
     fn a_start_up_time_tells_loss_from_restart() {
         const DAY: u32 = 86_400_000;
         const NOW: i64 = 1_700_000_000_000;
-        // Uptime and number before and after, milliseconds between: units lost, restarted.
-        let cases = [
-            ("a long loss", (9 * DAY, 100), (9 * DAY + 60_000, 1_000_100), 60_000, 999_999, false),
-            ("a restart", (9 * DAY, 100), (1000, 0), 200_000, 0, true),
-            ("a restart whose number is ahead", (9 * DAY, 100), (1000, 200), 200_000, 0, true),
-            ("a restart after thirty days", (30 * DAY, 100), (1000, 200), 200_000, 0, true),
-            ("a wrap", (u32::MAX - 500, 100), (499, 102), 1000, 1, false),
-            ("a silence", (DAY, 100), (2 * DAY, 101), i64::from(DAY), 0, false),
-            ("a restart in a silence", (DAY, 100), (2 * DAY, 101), 3 * i64::from(DAY), 0, true),
-            ("a number that falls", (9 * DAY, 900_000), (9 * DAY + 1000, 5), 1000, 0, true),
+        // Uptime and number before and after, milliseconds between by the exporter's clock and by ours: units
+        // lost, restarted.
+        type Case = (&'static str, (u32, u32), (u32, u32), (i64, i64), u64, bool);
+        let both = |between: i64| (between, between);
+        let day = i64::from(DAY);
+        let cases: [Case; 14] = [
+            ("a long loss", (9 * DAY, 100), (9 * DAY + 60_000, 1_000_100), both(60_000), 999_999, false),
+            ("a restart", (9 * DAY, 100), (1000, 0), both(200_000), 0, true),
+            ("a restart whose number is ahead", (9 * DAY, 100), (1000, 200), both(200_000), 0, true),
+            ("a restart after thirty days", (30 * DAY, 100), (1000, 200), both(200_000), 0, true),
+            ("a restart after thirty days in a file", (30 * DAY, 100), (1000, 200), (200_000, 0), 0, true),
+            ("a restart that sets the clock back", (9 * DAY, 100), (1000, 0), (-20 * day, 200_000), 0, true),
+            ("a wrap", (u32::MAX - 500, 100), (499, 102), both(1000), 1, false),
+            ("a silence", (DAY, 100), (2 * DAY, 101), both(day), 0, false),
+            ("a restart in a silence", (DAY, 100), (2 * DAY, 101), both(3 * day), 0, true),
+            ("a number that falls", (9 * DAY, 900_000), (9 * DAY + 1000, 5), both(1000), 0, true),
+            ("its clock is set forward", (DAY, 100), (DAY + 1000, 103), (3 * day, 1000), 2, false),
+            ("its clock is set back", (DAY, 100), (DAY + 1000, 103), (-3 * day, 1000), 2, false),
+            ("our clock is set forward", (DAY, 100), (DAY + 1000, 103), (1000, 3 * day), 2, false),
+            ("a capture that is played fast", (DAY, 100), (2 * DAY, 9000), (day, 1000), 8899, false),
         ];
-        for (name, (uptime, number), (uptime_after, number_after), between, skipped, restarted) in cases {
+        for (name, (uptime, number), (uptime_after, number_after), (theirs, ours), skipped, restarted) in
+            cases
+        {
             let mut sequence = Sequence::default();
-            sequence.account_exported(number, Some(1), Some(uptime), Some(NOW), 4096);
-            let after = Some(NOW + between);
-            let account = sequence.account_exported(number_after, Some(1), Some(uptime_after), after, 4096);
+            let at = |uptime, theirs: i64, ours: i64| {
+                Some(Times { uptime, exported: Some(NOW + theirs), received: NOW + ours })
+            };
+            sequence.account(number, Some(1), at(uptime, 0, 0), 4096);
+            let after = at(uptime_after, theirs, ours);
+            let would = sequence.would_restart(number_after, after, 4096);
+            let account = sequence.account(number_after, Some(1), after, 4096);
             assert_eq!(account, Account { skipped, late: 0, restarted }, "{name}");
+            // What a number alone tells is known only when it is taken up.
+            assert_eq!(would, restarted && name != "a number that falls", "{name}");
         }
     }
 
@@ -275,6 +318,11 @@ mod tests {
             }
             assert!(!sequence.is_untrusted(), "doubled {doubled}");
         }
+    }
+
+    /// The uptime of a datagram whose exporter has no clock.
+    fn up(uptime: Option<u32>) -> Option<Times> {
+        uptime.map(|uptime| Times { uptime, exported: None, received: 0 })
     }
 
     /// `(number, advance, uptime)` to `(skipped, late)`.
@@ -320,7 +368,7 @@ mod tests {
         for (name, rows) in cases {
             let mut sequence = Sequence::default();
             for (row, &(number, advance, uptime, (skipped, late))) in rows.iter().enumerate() {
-                let account = sequence.account(number, advance, uptime, 4096);
+                let account = sequence.account(number, advance, up(uptime), 4096);
                 assert_eq!((account.skipped, account.late), (skipped, late), "{name}, row {row}");
             }
         }
@@ -372,7 +420,7 @@ mod tests {
     #[test]
     fn restarts_are_told() {
         let mut sequence = Sequence::default();
-        let mut take = |number, uptime| sequence.account(number, Some(1), uptime, 4096).restarted;
+        let mut take = |number, uptime| sequence.account(number, Some(1), up(uptime), 4096).restarted;
         assert!(!take(900, Some(9_000_000)));
         assert!(take(0, Some(10)), "by uptime");
         assert!(!take(1, Some(20)));

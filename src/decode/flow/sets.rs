@@ -4,13 +4,13 @@
 //! they are one. An IPFIX message may hold template sets in the manner of v9 (some exporters convert
 //! only the header), so both spellings are here.
 
-use super::cache::{Domain, Found, Scope};
+use super::cache::{Boot, Domain, Found, Scope};
 use super::clock::Clock;
-use super::sampling;
-use super::template::{Spec, Target, Template, Traits};
+use super::sampling::Rate;
+use super::template::{Spec, Statement, Template, Traits};
 use super::waiting::Set;
 use super::{
-    Datagram, DecodeError, Detail, Flow, Group, Losses, Reader, Record, Sender, Templates,
+    Datagram, DecodeError, Detail, Flow, Group, Losses, Reader, Record, Sender, Senders, Templates,
     is_more_than_padding,
 };
 use crate::input::Nanos;
@@ -24,6 +24,7 @@ pub(super) struct Message<'a> {
     /// The parts of a flow that all records share.
     pub(super) base: Flow,
     pub(super) sender: Sender,
+    pub(super) senders: &'a Senders,
     pub(super) received: Nanos,
     /// The sets.
     pub(super) body: &'a [u8],
@@ -278,7 +279,7 @@ fn read_data(
 ) -> bool {
     let (clock, base) = (message.clock, message.base);
     let place = Place { scope: message.scope, id, clock, base, replayed: false };
-    let read = records(templates, place, message.sender, message.received, set, each);
+    let read = records(templates, place, message, set, each);
     if let Some(Read { records, exported, whole }) = read {
         outcome.records += records;
         outcome.exported = outcome.exported.wrapping_add(exported);
@@ -311,8 +312,10 @@ fn replay(
     while let Some(id) = templates.announced.pop() {
         let Scope { exporter, domain, .. } = message.scope;
         for Set { scope, id, clock, base, bytes, .. } in templates.waiting.take(&exporter, domain, id, now) {
+            // The operator may have named it since.
+            let scope = Scope { exporter, ..scope };
             let place = Place { scope, id, clock, base, replayed: true };
-            match records(templates, place, message.sender, now, &bytes, each) {
+            match records(templates, place, message, &bytes, each) {
                 Some(Read { records, whole, .. }) => {
                     losses.records += u32::from(!whole);
                     templates.waiting.count_replay(records);
@@ -349,32 +352,23 @@ struct Read {
     whole: bool,
 }
 
-/// Hands out the records of a data set; none if the template is missing.
+/// Hands out the records of a data set, which came with some message or before it; none if the template is
+/// missing.
 fn records(
     templates: &mut Templates,
     Place { scope, id, clock, base, replayed }: Place,
-    sender: Sender,
-    now: Nanos,
+    message: &Message<'_>,
     set: &[u8],
     each: &mut impl Reader,
 ) -> Option<Read> {
-    let Found { template, restored, domain, default_rate, siblings } =
-        templates.cache.find(scope, id, now)?;
-    let clock = Clock { boot: domain.boot, ..clock };
+    let Message { sender, senders, received: now, .. } = *message;
+    let Templates { cache, others, .. } = templates;
+    let Found { template, restored, domain, default_rate, siblings } = cache.find(scope, id, now)?;
+    let clock = Clock { boot: domain.own.boot.map(|boot| boot.at), ..clock };
     let options = template.traits().options;
     let base = Flow { state: options, ..base };
     let (mut records, mut exported) = (0, 0u32);
-    let forgotten = domain.sampling.evicted();
-    let shared = super::Set {
-        id,
-        sampling: &domain.sampling,
-        default_rate,
-        rates_restored: domain.restored,
-        restored,
-        replayed,
-        sender,
-        siblings,
-    };
+    let shared = super::Set { id, domain, default_rate, restored, replayed, sender, senders, siblings };
     let mut rest = set;
     let mut group = Group::default();
     while let Some((bytes, next)) = split(template, rest) {
@@ -391,21 +385,25 @@ fn records(
     }
     // Zeros fill sets up to a multiple of some octets.
     let whole = !is_more_than_padding(rest);
-    let (mut learned, mut others) = (0, Vec::new());
-    let mut options = if options { set } else { &[] };
-    while let Some((bytes, next)) = split(template, options) {
-        options = next;
-        match learn_options(domain, template, bytes, scope.domain, now) {
-            Learned::Own(bytes) => learned += bytes,
-            Learned::Other(domain, rate) => others.push((domain, rate)),
+    if template.tells() {
+        let (bytes, evicted) = (domain.bytes(), domain.evicted());
+        let mut options = set;
+        while let Some((record, next)) = split(template, options) {
+            options = next;
+            let told = template.statement(record);
+            match told.domain.filter(|domain| *domain != scope.domain) {
+                Some(other) if others.last() != Some(&(other, told)) => others.push((other, told)),
+                Some(_) => {}
+                None => learn_options(domain, &told, sender, now),
+            }
         }
-    }
-    let forgotten = domain.sampling.evicted() - forgotten;
-    if learned > 0 || forgotten > 0 {
-        templates.cache.charge_sampling(scope.exporter, learned, forgotten);
-    }
-    for (domain, rate) in others {
-        templates.cache.learn_for(Scope { domain, ..scope }, rate, now);
+        let forgotten = domain.limit();
+        let evicted = domain.evicted().saturating_sub(evicted) + forgotten;
+        let bytes = (bytes, domain.bytes());
+        cache.charge_sampling(scope.exporter, bytes, evicted);
+        for (domain, told) in others.drain(..) {
+            cache.learn_for(Scope { domain, ..scope }, |domain| learn_options(domain, &told, sender, now));
+        }
     }
     Some(Read { records, exported, whole })
 }
@@ -427,38 +425,19 @@ fn split<'a>(template: &Template, set: &'a [u8]) -> Option<(&'a [u8], &'a [u8])>
     set.split_at_checked(template.length(set)?)
 }
 
-/// What an options record told.
-enum Learned {
-    /// Something of the domain that it came from, or nothing; the memory that took.
-    Own(usize),
-    /// The rate of another domain.
-    Other(u32, u32),
-}
-
-/// Takes sampling rates and the start-up time from an options record.
-fn learn_options(domain: &mut Domain, template: &Template, record: &[u8], own: u32, now: Nanos) -> Learned {
-    let draft = template.read(record);
-    if let Some(boot) = template.boot(&draft) {
-        domain.boot = Some(boot);
-        domain.note(now);
+/// Takes up what an options record told of a domain. Whom it names counts if its sender may speak for others.
+fn learn_options(domain: &mut Domain, told: &Statement, sender: Sender, now: Nanos) {
+    let about = told.about.filter(|_| sender.relays);
+    if let Some(exporter) = told.exporter.filter(|_| sender.relays) {
+        domain.exporter = Some(exporter);
+        domain.told = now;
     }
-    let rate = template.stated(&draft).rate();
-    if rate == 0 {
-        return Learned::Own(0);
+    if let Some(at) = told.boot {
+        domain.about(about).boot = Some(Boot { at, restored: false });
+        domain.told = now;
     }
-    if let Some(other) = template.scoped_domain(record).filter(|domain| *domain != own) {
-        return Learned::Other(other, rate);
+    if let Some((scope, value)) = told.rate {
+        domain.about(about).sampling.learn(scope, Rate { value, restored: false });
+        domain.told = now;
     }
-    let interface = template.number_of(&draft, Target::Interface);
-    let of = template.number_of(&draft, Target::ScopedTemplate);
-    let scope = match (template.sampler(&draft), interface, of) {
-        (Some(sampler), _, _) => sampling::Scope::Sampler(sampler),
-        (None, Some(interface), _) => sampling::Scope::Interface(interface),
-        (None, None, Some(template)) => sampling::Scope::Template(template as u16),
-        (None, None, None) if template.is_of_domain() => sampling::Scope::Domain,
-        // A part of the device that records do not name: what holds for it is not known of any of them.
-        (None, None, None) => return Learned::Own(0),
-    };
-    domain.note(now);
-    Learned::Own(domain.sampling.learn(scope, rate))
 }

@@ -46,14 +46,12 @@ pub(super) fn decode(
     each: &mut impl Reader,
 ) -> Result<Datagram, Undecoded> {
     let (mut rest, header) = header(arrival.bytes).map_err(|_| DecodeError::Truncated)?;
-    let key = arrival.key(SFLOW);
-    let mut base = Flow { version: 5, sflow: true, ..arrival.base(SFLOW, header.sub_agent) };
     // The agent is whoever the datagram says, which is believed of a relay alone.
-    if arrival.sender.relays
-        && let Some(agent) = header.agent
-    {
-        base.exporter = agent;
-    }
+    let named = header.agent.filter(|agent| arrival.sender.relays && !agent.is_unspecified());
+    let (key, known) = (arrival.track(SFLOW, header.sub_agent, named), arrival.sender.known);
+    let base =
+        Flow { version: 5, sflow: true, exporter: key.exporter, ..arrival.base(SFLOW, header.sub_agent) };
+    let operators = arrival.operators_rate(named);
     let clock = Clock { exported: arrival.received, latest: arrival.received, ..Clock::default() };
     let mut records = 0;
     let mut sample_gap = 0;
@@ -74,12 +72,12 @@ pub(super) fn decode(
         }
         if let Some((head, mut flow)) = sample.flow(bytes, &base) {
             records += 1;
-            if let Some(operators) = arrival.sender.sampling_rate.filter(|_| !flow.state) {
+            if let Some(operators) = operators.filter(|_| !flow.state) {
                 flow.sampling = operators.get();
             }
             rate = if flow.sampling > 0 { flow.sampling } else { rate };
             let source = (flow.state, head.source_class, head.source_index);
-            sample_gap += tracks.sample(key, header.sub_agent, source, head.sequence, REACH);
+            sample_gap += tracks.sample(key, known, source, head.sequence, REACH, arrival.received);
             each.record(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) }, true);
         } else {
             losses.records += 1;
@@ -96,7 +94,7 @@ pub(super) fn decode(
         received: arrival.received,
         sampling_rate: rate,
     };
-    let account = tracks.take(key, header.sub_agent, seen);
+    let account = tracks.take(key, known, seen);
     let mut datagram = Datagram {
         format: "sflow5",
         records,

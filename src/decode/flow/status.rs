@@ -1,17 +1,18 @@
 //! What each exporter sent and what of it never came: its sequence, and the counts beside it.
 
-use super::cache::ExporterKey;
-use super::clock::MILLISECOND;
+use super::clock::{MILLISECOND, SECOND};
 use super::lru::Lru;
-use super::sequence::{Account, Sequence};
+use super::sequence::{Account, Sequence, Times};
 use crate::input::Nanos;
 use std::net::IpAddr;
 
 /// What one domain of one exporter has sent so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExporterStatus {
-    /// Who sent it.
+    /// Who exported it.
     pub address: IpAddr,
+    /// Who sent it: the same, or a relay that named the exporter (the agent of sFlow).
+    pub sender: IpAddr,
     /// The sender's port, where each port numbers its records itself (IPFIX); else 0.
     pub port: u16,
     /// Source id (v9), observation domain (IPFIX), sub-agent (sFlow), engine (v5).
@@ -51,8 +52,13 @@ pub(super) struct Track {
     lost_samples: u64,
     restarts: u64,
     sampling_rate: u32,
+    first_seen: Nanos,
     last_seen: Nanos,
 }
+
+/// Anybody can forge a message of an exporter or a port that was not heard before; what comes again after
+/// so long is worth more than what came once.
+pub(super) const AGAIN: Nanos = SECOND;
 
 /// One message, as far as it is counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,15 +79,31 @@ pub(super) struct Seen {
     pub(super) sampling_rate: u32,
 }
 
+impl Seen {
+    /// When the exporter started, in milliseconds since 1970 by its own clock.
+    pub(super) fn boot(&self) -> Option<i64> {
+        Some((self.exported? / MILLISECOND).saturating_sub(self.uptime?.into()))
+    }
+
+    fn times(&self) -> Option<Times> {
+        Some(Times {
+            uptime: self.uptime?,
+            exported: self.exported.map(|exported| exported / MILLISECOND),
+            received: self.received / MILLISECOND,
+        })
+    }
+}
+
 impl Track {
     /// What one takes in memory, at most.
     pub(super) const BYTES: usize = size_of::<Track>() + Sequence::BYTES;
 
     /// Takes up a message.
     pub(super) fn take(&mut self, seen: Seen) -> Account {
-        let exported = seen.exported.map(|exported| exported / MILLISECOND);
-        let account =
-            self.sequence.account_exported(seen.number, seen.advance, seen.uptime, exported, seen.reach);
+        let account = self.sequence.account(seen.number, seen.advance, seen.times(), seen.reach);
+        if self.messages == 0 {
+            self.first_seen = seen.received;
+        }
         self.messages += 1;
         self.records += seen.records;
         self.skipped += account.skipped;
@@ -100,23 +122,34 @@ impl Track {
 
     /// Whether a message would be the first of another run of its exporter.
     pub(super) fn would_restart(&self, seen: &Seen) -> bool {
-        let exported = seen.exported.map(|exported| exported / MILLISECOND);
-        self.sequence.would_restart(seen.number, seen.uptime, exported, seen.reach)
+        self.sequence.would_restart(seen.number, seen.times(), seen.reach)
+    }
+
+    /// When its exporter started, in milliseconds since 1970, if its headers say.
+    pub(super) fn boot(&self) -> Option<i64> {
+        self.sequence.boot()
+    }
+
+    /// Messages came time and again.
+    pub(super) fn is_proven(&self) -> bool {
+        self.last_seen.saturating_sub(self.first_seen) >= AGAIN
     }
 
     /// What is told of it; `sampling_rate` is what its options records say.
     pub(super) fn status(
         &self,
-        exporter: &ExporterKey,
+        (sender, address): (IpAddr, IpAddr),
         port: u16,
+        version: u8,
         domain: u32,
         sampling_rate: u32,
     ) -> ExporterStatus {
         ExporterStatus {
-            address: exporter.address,
+            address,
+            sender,
             port,
             domain,
-            format: match exporter.version {
+            format: match version {
                 0 => "sflow5",
                 5 => "netflow5",
                 7 => "netflow7",
@@ -139,49 +172,77 @@ impl Track {
 /// The tracks of exporters without templates: NetFlow v5, v7 and sFlow.
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
-    of: Lru<(ExporterKey, u32), Track>,
+    of: Lru<TrackKey, Track>,
     /// sFlow numbers the samples of each source too.
-    samples: Lru<(ExporterKey, u32, SampleSource), Sequence>,
+    samples: Lru<(TrackKey, SampleSource), Samples>,
+}
+
+/// Who numbers datagrams. Whether the operator has named the sender is no part of it, since that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TrackKey {
+    pub(super) sender: IpAddr,
+    /// The sender, or whom a relay names.
+    pub(super) exporter: IpAddr,
+    pub(super) version: u8,
+    /// Sub-agent (sFlow), engine (v5).
+    pub(super) domain: u32,
 }
 
 /// A source of samples within an agent: whether it counts, its class and its index.
 pub(super) type SampleSource = (bool, u32, u32);
 
-/// Tracks kept of exporters without templates, strangers and known ones alike; one takes a kilobyte with
-/// all its gaps, and 300 octets without.
+/// The numbers of one source of samples.
+#[derive(Debug, Default)]
+struct Samples {
+    sequence: Sequence,
+    first_seen: Option<Nanos>,
+}
+
+/// Tracks kept of exporters without templates, strangers and known ones alike, of which strangers go
+/// first; one takes a kilobyte with all its gaps, and 300 octets without.
 const MAX_TRACKS: usize = 16_384;
 /// Sources of samples: interfaces of switches.
 const MAX_SAMPLE_SOURCES: usize = 16_384;
 
 impl Tracks {
-    /// Takes up a datagram.
-    pub(super) fn take(&mut self, exporter: ExporterKey, domain: u32, seen: Seen) -> Account {
-        let key = (exporter, domain);
+    /// Takes up a datagram; `known` says that the operator has named its sender.
+    pub(super) fn take(&mut self, key: TrackKey, known: bool, seen: Seen) -> Account {
         let slot = self.of.touch_slot(&key).unwrap_or_else(|| {
             while self.of.len() >= MAX_TRACKS && self.of.pop_oldest().is_some() {}
             self.of.insert_slot(key, Track::default()).0
         });
-        self.of.at(slot).map(|track| track.take(seen)).unwrap_or_default()
+        self.of.set_known(slot, known);
+        let Some(track) = self.of.at(slot) else { return Account::default() };
+        let account = track.take(seen);
+        if track.is_proven() {
+            self.of.prove(slot);
+        }
+        account
     }
 
     /// Takes up a sample of an sFlow agent; gives how many its source skipped.
     pub(super) fn sample(
         &mut self,
-        exporter: ExporterKey,
-        sub_agent: u32,
+        key: TrackKey,
+        known: bool,
         source: SampleSource,
         number: u32,
         reach: u32,
+        received: Nanos,
     ) -> u64 {
-        let key = (exporter, sub_agent, source);
-        let slot = self.samples.touch_slot(&key).unwrap_or_else(|| {
+        let of = (key, source);
+        let slot = self.samples.touch_slot(&of).unwrap_or_else(|| {
             while self.samples.len() >= MAX_SAMPLE_SOURCES && self.samples.pop_oldest().is_some() {}
-            self.samples.insert_slot(key, Sequence::default()).0
+            self.samples.insert_slot(of, Samples::default()).0
         });
-        let Some(sequence) = self.samples.at(slot) else { return 0 };
-        let account = sequence.account(number, Some(1), None, reach);
+        self.samples.set_known(slot, known);
+        let Some(samples) = self.samples.at(slot) else { return 0 };
+        let account = samples.sequence.account(number, Some(1), None, reach);
+        if received.saturating_sub(*samples.first_seen.get_or_insert(received)) >= AGAIN {
+            self.samples.prove(slot);
+        }
         if account != Account::default()
-            && let Some(track) = self.of.touch(&(exporter, sub_agent))
+            && let Some(track) = self.of.touch(&key)
         {
             track.lost_samples = (track.lost_samples + account.skipped).saturating_sub(account.late);
         }
@@ -190,8 +251,8 @@ impl Tracks {
 
     /// Calls `each` with the status of every exporter.
     pub(super) fn each(&self, each: &mut impl FnMut(ExporterStatus)) {
-        for ((exporter, domain), track) in self.of.iter() {
-            each(track.status(exporter, 0, *domain, 0));
+        for (key, track) in self.of.iter() {
+            each(track.status((key.sender, key.exporter), 0, key.version, key.domain, 0));
         }
     }
 

@@ -4,8 +4,8 @@
 //! here. What is restored holds, and is marked, until the exporter says otherwise; it went through the
 //! same limits as what comes by the network, for a file may be anything.
 
-use super::cache::{Cache, ExporterKey, Scope};
-use super::sampling;
+use super::cache::{Boot, Cache, ExporterKey, Scope, Told};
+use super::sampling::{self, Rate};
 use super::template::{Spec, Traits};
 use crate::input::Nanos;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,22 @@ struct StoredDomain {
     /// When the exporter told the last of it.
     #[serde(default)]
     told: Nanos,
+    rates: Vec<(sampling::Scope, u32)>,
+    /// When the exporter started, in milliseconds since 1970, as its headers say.
+    #[serde(default)]
+    started: Option<i64>,
+    /// Whose records these are, as a relay said.
+    #[serde(default)]
+    named: Option<IpAddr>,
+    /// What was told of exporters that a relay named.
+    #[serde(default)]
+    of_named: Vec<StoredNamed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct StoredNamed {
+    exporter: IpAddr,
+    boot: Option<Nanos>,
     rates: Vec<(sampling::Scope, u32)>,
 }
 
@@ -120,20 +136,36 @@ pub(super) fn store(cache: &Cache) -> Stored {
     });
     // The order in which they were announced, so that with less room the latest are kept.
     stored.templates.sort_by_key(|template| template.announced);
-    cache.each_domain(|scope, domain| {
-        let rates: Vec<_> = domain.sampling.rates().collect();
-        if scope.exporter.session == 0 && (domain.boot.is_some() || !rates.is_empty()) {
+    cache.each_domain(|scope, domain, started| {
+        if scope.exporter.session == 0 && domain.is_told() {
+            let of_named = domain.each_named().map(|(exporter, told)| StoredNamed {
+                exporter,
+                boot: told.boot.map(|boot| boot.at),
+                rates: rates(told),
+            });
             stored.domains.push(StoredDomain {
                 exporter: scope.exporter.address,
                 protocol: scope.exporter.version,
                 domain: scope.domain,
-                boot: domain.boot,
+                boot: domain.own.boot.map(|boot| boot.at),
                 told: domain.told,
-                rates,
+                rates: rates(&domain.own),
+                started,
+                named: domain.exporter,
+                of_named: of_named.collect(),
             });
         }
     });
     stored
+}
+
+fn rates(told: &Told) -> Vec<(sampling::Scope, u32)> {
+    told.sampling.rates().map(|(of, rate)| (of, rate.value)).collect()
+}
+
+fn put(told: &mut Told, boot: Option<Nanos>, rates: &[(sampling::Scope, u32)]) {
+    told.boot = boot.map(|at| Boot { at, restored: true });
+    rates.iter().for_each(|(of, value)| told.sampling.learn(*of, Rate { value: *value, restored: true }));
 }
 
 /// Takes up stored state; gives the number of templates that were still of use.
@@ -166,8 +198,13 @@ pub(super) fn restore(
             continue;
         }
         let Some(domain) = cache.domain(scope) else { continue };
-        (domain.boot, domain.told, domain.restored) = (one.boot, told, true);
-        let bytes = one.rates.iter().map(|(of, rate)| domain.sampling.learn(*of, *rate)).sum();
+        let before = domain.bytes();
+        (domain.told, domain.started, domain.exporter) = (told, one.started, one.named);
+        put(&mut domain.own, one.boot, &one.rates);
+        for named in &one.of_named {
+            put(domain.about(Some(named.exporter)), named.boot, &named.rates);
+        }
+        let bytes = (before, domain.bytes());
         cache.charge_sampling(exporter, bytes, 0);
     }
     restored.saturating_sub(expired)

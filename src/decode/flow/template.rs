@@ -9,7 +9,7 @@ use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
 use super::element::{self, Element, Kind};
 use super::list::List;
 use super::packet;
-use super::sampling::Stated;
+use super::sampling::{self, Asked, Stated};
 use super::{Flow, MAPPED};
 use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -66,6 +66,8 @@ pub(super) struct Template {
     hops: Box<[Step]>,
     /// None where an address may stand elsewhere in each record, or in a sampled header.
     places: Option<Box<[Place]>>,
+    /// Those that lead to what an options record may tell of its exporter; none if it tells nothing.
+    tells: Box<[Step]>,
     traits: Traits,
     /// The octets of the shortest record; all records are that long unless some length is variable.
     minimum: usize,
@@ -165,6 +167,10 @@ pub(super) enum Target {
     Interface,
     /// The template that an options record is about.
     ScopedTemplate,
+    /// The interface out that it is about.
+    ScopedOutput,
+    /// The domain that it is about.
+    ScopedDomain,
     // From here on, what only some templates have.
     DurationMilliseconds,
     DurationMicroseconds,
@@ -206,7 +212,23 @@ pub(super) enum Target {
 pub(super) struct Targets(u64);
 
 const TARGETS: usize = Target::ReverseDelay as usize + 1;
+const _: () = assert!(TARGETS <= u64::BITS as usize, "a set of targets has 64 bits");
 const WIDE: usize = Target::ExporterV6 as usize + 1;
+
+/// What one options record tells of its exporter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Statement {
+    /// The exporter that a relay speaks of.
+    pub(super) about: Option<IpAddr>,
+    /// Whose records a relay says that those of the domain are.
+    pub(super) exporter: Option<IpAddr>,
+    /// Another domain that it is about.
+    pub(super) domain: Option<u32>,
+    /// When the exporter started.
+    pub(super) boot: Option<Nanos>,
+    /// A sampling rate, and what it holds for.
+    pub(super) rate: Option<(sampling::Scope, u32)>,
+}
 
 /// One record while it is read. Values wait here as numbers until the record is whole.
 #[derive(Clone, Copy, Debug)]
@@ -249,6 +271,37 @@ impl Target {
 
     fn is_v6(self) -> bool {
         (self as usize) < WIDE
+    }
+
+    /// Whether an options record tells something by it, without more.
+    fn is_told(self) -> bool {
+        matches!(
+            self,
+            Target::Boot
+                | Target::Interval
+                | Target::Taken
+                | Target::Size
+                | Target::Probability
+                | Target::ExporterV4
+                | Target::ExporterV6
+        )
+    }
+
+    /// Whether it says what that holds for, or is a part of it.
+    fn is_telling(self) -> bool {
+        self.is_told()
+            || matches!(
+                self,
+                Target::Skipped
+                    | Target::Population
+                    | Target::Sampler
+                    | Target::Interface
+                    | Target::Input
+                    | Target::Output
+                    | Target::ScopedTemplate
+                    | Target::ScopedOutput
+                    | Target::ScopedDomain
+            )
     }
 
     /// Whether it says, where it is not zero, that a biflow has a second direction.
@@ -324,10 +377,12 @@ impl Template {
         let last = |target| fields.iter().rposition(|field| field.target == target);
         let ipv6_inside = last(Target::SourceV6) > last(Target::SourceV4);
         let units = Units::of(&fields);
+        let tells = traits.options && fields.iter().any(|field| field.target.is_told());
         Some(Template {
             steps: steps(&fields, wanted).into(),
             hops: steps(&fields, Target::is_answer).into(),
             places: places(&fields),
+            tells: if tells { steps(&fields, Target::is_telling).into() } else { Box::default() },
             fields: fields.into(),
             traits,
             minimum,
@@ -358,6 +413,7 @@ impl Template {
             + size_of_val(&*self.steps)
             + size_of_val(&*self.hops)
             + self.places.as_deref().map_or(0, size_of_val)
+            + size_of_val(&*self.tells)
     }
 
     pub(super) fn traits(&self) -> Traits {
@@ -431,7 +487,7 @@ impl Template {
         reversed: bool,
         base: &Flow,
         clock: &Clock,
-        rate: impl FnOnce(Option<u64>, Option<u32>) -> u32,
+        rate: impl FnOnce(&Template, &Draft<'_>) -> u32,
     ) -> Flow {
         let mut draft = Draft::default();
         self.read_into(record, &mut draft);
@@ -474,7 +530,7 @@ impl Template {
             self.finish_rare(draft, clock, &mut flow);
         }
         if flow.sampling == 0 {
-            flow.sampling = rate(self.sampler(draft), self.number_of(draft, Target::Input));
+            flow.sampling = rate(self, draft);
         }
         if reversed { self.reverse(draft, &flow, clock) } else { flow }
     }
@@ -604,7 +660,7 @@ impl Template {
 
     /// When the exporter started, if the record says so.
     pub(super) fn boot(&self, draft: &Draft<'_>) -> Option<Nanos> {
-        Nanos::try_from(draft.number(Target::Boot)).ok().filter(|boot| *boot > 0)?.checked_mul(MILLISECOND)
+        boot_at(draft.number(Target::Boot))
     }
 
     /// The sampler that the record names.
@@ -612,27 +668,100 @@ impl Template {
         self.has(Target::Sampler).then(|| draft.number(Target::Sampler))
     }
 
+    /// What a record names that a sampling rate may hold for, `id` being the template's.
+    pub(super) fn asked(&self, draft: &Draft<'_>, id: u16) -> Asked {
+        const INGRESS: u64 = 0;
+        const EGRESS: u64 = 1;
+        let direction = self.has(Target::Direction).then(|| draft.number(Target::Direction));
+        let side = |target, not| self.number_of(draft, target).filter(|_| direction != Some(not));
+        Asked {
+            sampler: self.sampler(draft),
+            input: side(Target::Input, EGRESS),
+            output: side(Target::Output, INGRESS),
+            template: id,
+        }
+    }
+
+    /// Whether times of its records count from a start-up time that they do not state themselves.
+    pub(super) fn counts_from_boot(&self) -> bool {
+        let Units { start, end, reverse_start, reverse_end, .. } = self.units;
+        !self.has(Target::Boot) && [start, end, reverse_start, reverse_end].contains(&Unit::Uptime)
+    }
+
+    /// Whether its records may tell something of their exporter.
+    pub(super) fn tells(&self) -> bool {
+        !self.tells.is_empty()
+    }
+
+    /// What an options record tells. Records may be short and many, so that no more is read than that.
+    pub(super) fn statement(&self, record: &[u8]) -> Statement {
+        let mut told = Statement::default();
+        let mut stated = Stated::default();
+        let (mut sampler, mut interface, mut output, mut template) = (None, None, None, None);
+        let mut exporter = None;
+        for (step, octets) in walk(&self.tells, record) {
+            let number = unsigned(octets).unwrap_or(0);
+            match step.target {
+                Target::Boot => told.boot = boot_at(number),
+                Target::Interval => stated.interval = number,
+                Target::Taken => stated.taken = number,
+                Target::Skipped => stated.skipped = Some(number),
+                Target::Size => stated.size = number,
+                Target::Population => stated.population = number,
+                Target::Probability => stated.probability = float(octets).unwrap_or(0.0),
+                Target::Sampler => sampler = Some(number),
+                Target::Interface => interface = Some(number as u32),
+                Target::Input => interface = interface.or(Some(number as u32)),
+                Target::ScopedOutput => output = Some(number as u32),
+                Target::Output => output = output.or(Some(number as u32)),
+                Target::ScopedTemplate => template = Some(number as u16),
+                Target::ScopedDomain => told.domain = u32::try_from(number).ok(),
+                Target::ExporterV4 if number > 0 => exporter = Some(v4(number)),
+                Target::ExporterV6 => {
+                    exporter = exporter.or(Some(wide(octets)).filter(|bits| *bits > 0).map(v6))
+                }
+                _ => {}
+            }
+        }
+        let all = self.is_of_domain();
+        let scope = match (sampler, interface, output, template) {
+            (Some(sampler), ..) => Some(sampling::Scope::Sampler(sampler)),
+            (None, Some(interface), ..) => Some(sampling::Scope::Interface(interface)),
+            (None, None, Some(output), _) => Some(sampling::Scope::Output(output)),
+            (None, None, None, Some(template)) => Some(sampling::Scope::Template(template)),
+            // Else a part of the device that records do not name: what holds for it is not known of any of
+            // them.
+            _ => all.then_some(sampling::Scope::Domain),
+        };
+        told.rate = scope.zip(Some(stated.rate()).filter(|rate| *rate > 0));
+        if self.is_about_exporter() {
+            told.about = exporter;
+        } else if all {
+            told.exporter = exporter;
+        }
+        told
+    }
+
     /// Whether an options record is about all that its domain exports: its scope is the system, a process
     /// or the exporter, or there is none. Line cards, caches, ports are parts of it.
-    pub(super) fn is_of_domain(&self) -> bool {
+    fn is_of_domain(&self) -> bool {
         /// The scope of NetFlow v9 (RFC 3954, section 6.1).
         const SYSTEM: u16 = 1;
-        self.fields.iter().filter(|field| field.spec.scope).all(|field| match field.element {
+        self.scopes().all(|field| match field.element {
             None => self.traits.netflow9 && field.spec.enterprise == 0 && field.spec.id == SYSTEM,
             // exporter's addresses; metering process, exporting process, observation domain
             Some(element) => element.enterprise == 0 && matches!(element.id, 130 | 131 | 143 | 144 | 149),
         })
     }
 
-    /// The observation domain that an options record is about, if it names one.
-    pub(super) fn scoped_domain(&self, record: &[u8]) -> Option<u32> {
-        const OBSERVATION_DOMAIN: u16 = 149;
-        let is = |field: &Field| {
-            field.spec.scope
-                && field.element.is_some_and(|one| (one.enterprise, one.id) == (0, OBSERVATION_DOMAIN))
-        };
-        let (_, octets) = self.values(record).find(|(field, _)| is(field))?;
-        u32::try_from(unsigned(octets)?).ok()
+    /// Whether an options record is about the exporter that it names.
+    fn is_about_exporter(&self) -> bool {
+        self.scopes().any(|field| matches!(field.target, Target::ExporterV4 | Target::ExporterV6))
+    }
+
+    /// The fields that say what an options record is about; they stand first.
+    fn scopes(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().take_while(|field| field.spec.scope)
     }
 
     /// A number of 32 bits, if the record has it.
@@ -837,6 +966,8 @@ fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
         (0, 21) => (Target::End, Unit::Uptime, 5),
         (0, 145) if scope => (Target::ScopedTemplate, Unit::None, 0),
         (0, 10) if scope => (Target::Interface, Unit::None, 0),
+        (0, 14) if scope => (Target::ScopedOutput, Unit::None, 0),
+        (0, 149) if scope => (Target::ScopedDomain, Unit::None, 0),
         (0, 10) => (Target::Input, Unit::None, 0),
         (0, 252) => (Target::Input, Unit::None, 1),
         (0, 14) => (Target::Output, Unit::None, 0),
@@ -1054,6 +1185,11 @@ impl<'a> Draft<'a> {
     fn wide(&self, target: Target) -> u128 {
         self.wide.get(target as usize).copied().unwrap_or(0)
     }
+}
+
+/// A start-up time, in milliseconds since 1970.
+fn boot_at(milliseconds: u64) -> Option<Nanos> {
+    Nanos::try_from(milliseconds).ok().filter(|boot| *boot > 0)?.checked_mul(MILLISECOND)
 }
 
 fn v4(number: u64) -> IpAddr {
