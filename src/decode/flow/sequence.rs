@@ -225,9 +225,13 @@ impl Times {
 impl Run {
     /// An uptime that falls is another run, but where its 32 bits wrap. So is one that rises by less than
     /// the time that went by, after a silence; there the exporter's clock and ours must agree on that time:
-    /// the one alone was set, and the other alone is that of a capture, or was set itself.
+    /// the one alone was set, and the other alone is that of a capture, or was set itself. One that stands
+    /// still is none: some exporters leave it zero.
     fn of(before: Times, now: Times) -> Run {
         let back = before.uptime.wrapping_sub(now.uptime);
+        if back == 0 {
+            return Run::Unknown;
+        }
         if (UPTIME_SLACK..1 << 31).contains(&back) {
             return Run::Another;
         }
@@ -263,13 +267,14 @@ mod tests {
         type Case = (&'static str, (u32, u32), (u32, u32), (i64, i64), u64, bool);
         let both = |between: i64| (between, between);
         let day = i64::from(DAY);
-        let cases: [Case; 14] = [
+        let cases: [Case; 15] = [
             ("a long loss", (9 * DAY, 100), (9 * DAY + 60_000, 1_000_100), both(60_000), 999_999, false),
             ("a restart", (9 * DAY, 100), (1000, 0), both(200_000), 0, true),
             ("a restart whose number is ahead", (9 * DAY, 100), (1000, 200), both(200_000), 0, true),
             ("a restart after thirty days", (30 * DAY, 100), (1000, 200), both(200_000), 0, true),
             ("a restart after thirty days in a file", (30 * DAY, 100), (1000, 200), (200_000, 0), 0, true),
             ("a restart that sets the clock back", (9 * DAY, 100), (1000, 0), (-20 * day, 200_000), 0, true),
+            ("an uptime that nobody fills in", (0, 100), (0, 102), both(day), 1, false),
             ("a wrap", (u32::MAX - 500, 100), (499, 102), both(1000), 1, false),
             ("a silence", (DAY, 100), (2 * DAY, 101), both(day), 0, false),
             ("a restart in a silence", (DAY, 100), (2 * DAY, 101), both(3 * day), 0, true),

@@ -497,8 +497,9 @@ impl Template {
         let (destination, tunnel_destination) =
             self.address(draft, Target::DestinationV4, Target::DestinationV6);
         let (start, end) = (number(Target::Start), number(Target::End));
-        let (start, end) =
-            interval(&self.clock(draft, clock), (self.units.start, start), (self.units.end, end));
+        let own = self.clock(draft, clock);
+        let clock = own.as_ref().unwrap_or(clock);
+        let (start, end) = interval(clock, (self.units.start, start), (self.units.end, end));
         let mut flow = Flow {
             source,
             destination,
@@ -632,8 +633,7 @@ impl Template {
         let number = |target| draft.number(target);
         let (start, end) = (number(Target::ReverseStart), number(Target::ReverseEnd));
         let units = &self.units;
-        let (start, end) =
-            interval(&self.clock(draft, clock), (units.reverse_start, start), (units.reverse_end, end));
+        let (start, end) = interval(clock, (units.reverse_start, start), (units.reverse_end, end));
         let delayed = || {
             let delay = Nanos::try_from(number(Target::ReverseDelay)).ok()?.checked_mul(MILLISECOND)?;
             forward.start?.checked_add(delay)
@@ -781,12 +781,10 @@ impl Template {
         }
     }
 
-    fn clock(&self, draft: &Draft<'_>, clock: &Clock) -> Clock {
-        if self.has(Target::Boot) {
-            Clock { boot: self.boot(draft).or(clock.boot), ..*clock }
-        } else {
-            *clock
-        }
+    /// The clock of a record that states when its exporter started; none if that of its message holds.
+    fn clock(&self, draft: &Draft<'_>, clock: &Clock) -> Option<Clock> {
+        let boot = if self.has(Target::Boot) { self.boot(draft) } else { None };
+        boot.map(|boot| Clock { boot: Some(boot), ..*clock })
     }
 
     /// An address, and that of the tunnel around it. A template may have both families, one of them
