@@ -235,7 +235,8 @@ impl Worker {
             return;
         }
         *sequence += 1;
-        let seen = Seen { rules, message, identity, input: policy.index, sequence: *sequence };
+        let seen =
+            Seen { rules, message, identity, exporter: None, input: policy.index, sequence: *sequence };
         let validity = Validity::At(message.received);
         reference.now = message.received;
         match policy.format {
@@ -422,6 +423,8 @@ struct Seen<'a> {
     rules: &'a Arc<RuleSet>,
     message: &'a Message<'a>,
     identity: Option<&'a Arc<Identity>>,
+    /// Of a flow record, whom a relay may have named.
+    exporter: Option<IpAddr>,
     input: u16,
     /// With the worker's number the identity of the message beside its receive time.
     sequence: u64,
@@ -429,7 +432,7 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     fn sender(&self) -> Option<IpAddr> {
-        self.message.peer.map(|peer| peer.ip())
+        self.exporter.or(self.message.peer.map(|peer| peer.ip()))
     }
 }
 
@@ -501,6 +504,8 @@ struct Hits {
     overflow: Overflow,
     /// Flows whose times were put within reason: those that were looked at, which is for a match.
     implausible: u64,
+    /// The record of which that was counted last, which may have several matches.
+    judged: u64,
 }
 
 impl Hits {
@@ -576,7 +581,11 @@ impl Hits {
 
     fn flow(&mut self, seen: Seen<'_>, record: &Record<'_>, matched: Match, found: &mut Found) {
         let flow = record.flow();
-        self.implausible += u64::from(flow.clamped);
+        if std::mem::replace(&mut self.judged, seen.sequence) != seen.sequence {
+            self.implausible += u64::from(flow.clamped);
+        }
+        let seen =
+            Seen { exporter: Some(flow.exporter).filter(|exporter| !exporter.is_unspecified()), ..seen };
         let same = self.hasher.hash_one((flow.source, flow.destination, flow.denied));
         self.add(seen, same, Some(&flow), matched, found, || {
             let mut fields = Fields::default();
@@ -594,7 +603,7 @@ impl Hits {
         found: &mut Found,
         evidence: impl FnOnce() -> Evidence,
     ) {
-        let Seen { rules, message, identity, input, sequence } = seen;
+        let Seen { rules, message, identity, input, sequence, .. } = seen;
         let Some(&first) = matched.contributors.first() else { return };
         found.matched(first.set, rules.contributor(first).meta.severity, matched.suppressed);
         // What has status test is logged by the alert thread; the rest is only counted.
@@ -656,7 +665,7 @@ impl Hits {
         let mut given: HashMap<Option<IpAddr>, usize> = HashMap::new();
         let (waiting, overflow) = (&mut self.waiting, &mut self.overflow);
         waiting.retain(|hit| {
-            let given = given.entry(hit.peer.map(|peer| peer.ip())).or_default();
+            let given = given.entry(hit.sender()).or_default();
             *given += 1;
             if *given > SHARE {
                 overflow.fold(hit);
@@ -821,6 +830,57 @@ mod tests {
         assert!(report.stored.load().is_none(), "once a minute");
         worker.finish();
         assert!(report.stored.load().is_some(), "and at the end");
+    }
+
+    /// A sample of sFlow by some agent, of a packet to the address that is listed.
+    fn sampled(agent: u8) -> Vec<u8> {
+        let packet = [100, 6, 0x0a01_0101, 0xc000_0242, 50_000, 443, 0, 0];
+        let sample = [1, 5, 1, 0, 0, 5, 6, 1, 3, 4 * packet.len() as u32];
+        let header = [
+            5,
+            1,
+            0x0a00_0000 + u32::from(agent),
+            0,
+            1,
+            1000,
+            1,
+            1,
+            4 * (packet.len() + sample.len()) as u32,
+        ];
+        let words = [&header[..], &sample, &packet].concat();
+        words.into_iter().flat_map(u32::to_be_bytes).collect()
+    }
+
+    #[test]
+    fn hits_of_the_agents_behind_a_relay_are_told_apart() {
+        for (relays, expected) in
+            [(true, vec![("10.0.0.1", 2), ("10.0.0.2", 1)]), (false, vec![("192.0.2.1", 3)])]
+        {
+            let (mut worker, hits) = worker(10);
+            let sender = crate::decode::flow::Sender { known: true, relays, sampling_rate: None };
+            let policy = InputPolicy {
+                index: 0,
+                format: Format::Flow,
+                allow: Vec::new(),
+                timezone: TimeZone::UTC,
+                senders: Arc::new(Senders::new([("192.0.2.1/32".parse().unwrap(), sender)])),
+            };
+            worker.policy = Cache::new(Arc::new(ArcSwap::from_pointee(policy)));
+            worker.begin();
+            for agent in [1, 2, 1] {
+                let peer = Some(SocketAddr::from(([192, 0, 2, 1], 6343)));
+                let bytes = &sampled(agent)[..];
+                worker.messages(&[Message { bytes, peer, received: NOON, truncated: false }]);
+            }
+            worker.end();
+            let told = hits.try_iter().map(|raised| match raised {
+                Raised::Hit(hit) => (hit.sender().unwrap().to_string(), hit.count),
+                Raised::Summary(_) => panic!("there was room"),
+            });
+            let expected: Vec<_> =
+                expected.into_iter().map(|(agent, count)| (agent.to_string(), count)).collect();
+            assert_eq!(told.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -136,10 +136,18 @@ impl Composer {
         self.alert(hit, resolved, &facts, facts.touched.first().copied())
     }
 
-    /// The number of the source that a hit comes from.
+    /// The number of the source that a hit comes from. Where a relay names the exporter, that one's; the
+    /// relay's own stands for exporters of which the configuration says nothing.
     pub(super) fn source(&self, hit: &Hit) -> Option<u16> {
-        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
-        self.directory.source_of(sender, hit.identity.as_deref())
+        let (sender, directory) = (hit.sender(), &self.directory);
+        let Some(relay) = hit.relay() else {
+            return directory.source_of(sender, hit.identity.as_deref());
+        };
+        let named = directory.source_of(sender, None);
+        if named.is_some() || sender.is_some_and(|sender| directory.network_of(sender).is_some()) {
+            return named;
+        }
+        directory.source_of(Some(relay), hit.identity.as_deref())
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -152,14 +160,14 @@ impl Composer {
 
     /// Decodes the evidence and says whom the match touches.
     pub(super) fn read(&mut self, hit: &Hit, resolved: &Resolved) -> Facts {
-        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
+        let source = self.source(hit);
         if let Evidence::Syslog { bytes } = &hit.evidence {
             self.fields.clear();
-            let reference = self.directory.reference(hit.input, self.source(hit), hit.received);
+            let reference = self.directory.reference(hit.input, source, hit.received);
             // Undecodable messages are matched raw; whatever was read before the error stays.
             let _ = decode::syslog::decode(bytes, &reference, &mut self.fields);
         }
-        facts(&self.directory, &self.evidence(hit), hit, resolved, sender)
+        facts(&self.directory, &self.evidence(hit), hit, resolved, source)
     }
 
     /// An alert for each touched constituent, or one for nobody; [`Composer::read`] came before.
@@ -315,11 +323,16 @@ impl Composer {
             || (network.is_none() && other(source.and_then(|source| self.directory.owner_of(source))))
     }
 
-    /// Whether the sender of a hit is another constituent's.
+    /// Whether the sender of a hit is another constituent's, or the exporter that a relay names.
     fn comes_from_another(&self, hit: &Hit, index: u16) -> bool {
-        match hit.identity.as_ref().and(self.source(hit)).and_then(|source| self.directory.owner_of(source)) {
-            Some(owner) => owner != index,
-            None => hit.peer.is_some_and(|peer| self.belongs_to_another(peer.ip().to_canonical(), index)),
+        let peer = hit.peer.map(|peer| peer.ip().to_canonical());
+        let another =
+            |address: Option<IpAddr>| address.is_some_and(|address| self.belongs_to_another(address, index));
+        let identity = hit.identity.as_deref();
+        let certified = identity.and_then(|identity| self.directory.source_of(peer, Some(identity)));
+        match certified.and_then(|source| self.directory.owner_of(source)) {
+            Some(owner) => owner != index || (hit.relay().is_some() && another(hit.sender())),
+            None => another(peer) || another(hit.sender()),
         }
     }
 
@@ -424,8 +437,9 @@ fn facts(
     evidence: &Decoding<'_>,
     hit: &Hit,
     resolved: &Resolved,
-    sender: Option<IpAddr>,
+    source: Option<u16>,
 ) -> Facts {
+    let sender = hit.sender();
     let observed = observed(hit, evidence.bytes, resolved);
     let mut decoded: Vec<IpAddr> = ENDPOINTS.iter().flat_map(|id| evidence.addresses(*id)).collect();
     if let Evidence::Flow { flow, .. } = &hit.evidence {
@@ -441,7 +455,6 @@ fn facts(
             touched.push(index);
         }
     };
-    let source = directory.source_of(sender, hit.identity.as_deref());
     touch(source.and_then(|source| directory.owner_of(source)));
     decoded.iter().for_each(|address| touch(directory.network_of(*address)));
     // Text that no decoder takes apart has addresses too.
@@ -698,6 +711,28 @@ pub(super) mod tests {
             indicator.kind = kind;
             indicator.offset = Some(7);
             assert_eq!(Alert::from_line(&alert.to_line()).unwrap(), alert, "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn what_is_relayed_concerns_the_exporter_that_is_named() {
+        let mut composer = composer();
+        for (name, relay, exporter, expected) in [
+            ("its own source", "10.9.0.1", "10.1.2.3", vec!["Distribution operator"]),
+            ("its own source without constituent", "10.1.2.3", "10.9.0.1", vec![]),
+            ("its network", "10.1.2.3", "203.0.113.9", vec!["Central bank"]),
+            ("nothing: the relay's", "10.1.2.3", "10.66.0.9", vec!["Distribution operator"]),
+            ("the sender itself", "10.1.2.3", "10.1.2.3", vec!["Distribution operator"]),
+            ("mapped", "::ffff:10.1.2.3", "::ffff:10.1.2.3", vec!["Distribution operator"]),
+        ] {
+            let mut hit = flow_hit("10.66.0.1", "198.51.100.7", relay);
+            if let Evidence::Flow { flow, .. } = &mut hit.evidence {
+                flow.exporter = exporter.parse().unwrap();
+            }
+            assert_eq!(hit.relay().is_some(), relay != exporter, "{name}");
+            let facts = composer.read(&hit, &resolved("198.51.100.7"));
+            let touched = facts.touched.iter().filter_map(|index| composer.directory.by_index(*index));
+            assert_eq!(touched.map(|one| one.name.as_str()).collect::<Vec<_>>(), expected, "{name}");
         }
     }
 

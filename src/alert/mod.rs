@@ -35,7 +35,7 @@ use crate::detect::{Match, RuleSet, Side};
 use crate::input::Nanos;
 use crate::input::tls::Identity;
 use serde_json::{Map, Value};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What was received, copied once out of the worker's buffer; matches of one message share it.
@@ -92,6 +92,23 @@ pub struct Hit {
     pub worker: u16,
     /// See `worker`.
     pub sequence: u64,
+}
+
+impl Hit {
+    /// Who tells it: the exporter of a flow record, whom a relay may have named, else whoever sent it.
+    pub fn sender(&self) -> Option<IpAddr> {
+        let exporter = match &self.evidence {
+            Evidence::Flow { flow, .. } => Some(flow.exporter).filter(|exporter| !exporter.is_unspecified()),
+            Evidence::Syslog { .. } => None,
+        };
+        exporter.or(self.peer.map(|peer| peer.ip())).map(|sender| sender.to_canonical())
+    }
+
+    /// The address of the relay that sent it for another.
+    pub fn relay(&self) -> Option<IpAddr> {
+        let peer = self.peer.map(|peer| peer.ip().to_canonical());
+        peer.filter(|peer| self.sender() != Some(*peer))
+    }
 }
 
 /// What a worker hands to the alert thread.

@@ -103,13 +103,14 @@ impl SetSummary {
     }
 }
 
-/// The endpoint that did not match, else the sender.
+/// The endpoint that did not match, else the exporter or whoever sent it.
 pub fn client(matched: &Match, flow: Option<&Flow>, peer: Option<SocketAddr>) -> Option<IpAddr> {
     let endpoint = flow.and_then(|flow| match matched.side {
         Side::Source => flow.destination,
         _ => flow.source,
     });
-    endpoint.or(peer.map(|peer| peer.ip())).map(|address| address.to_canonical())
+    let exporter = flow.map(|flow| flow.exporter).filter(|exporter| !exporter.is_unspecified());
+    endpoint.or(exporter).or(peer.map(|peer| peer.ip())).map(|address| address.to_canonical())
 }
 
 /// What a worker folds while the channel is full, and offers once there is room.
@@ -295,7 +296,7 @@ impl Alerter {
             }
             return;
         }
-        let sender = hit.peer.map(|peer| peer.ip().to_canonical());
+        let sender = hit.sender();
         let source = self.composer.source(hit);
         let set = resolved.contributors.first().map_or("", |one| one.set.as_str());
         if !self.budget.admit(sender, source, set, now.steady) {
