@@ -1,8 +1,8 @@
 //! Compares decoded flows with what other projects expect of the same captures.
 //!
 //! The captures and expected results lie under `ROJE_DATA`; the section "Flows" of
-//! `docs/conformance.md` is the report. `ROJE_BLESS=1` writes it anew; without, the test fails where a
-//! number is lower than there.
+//! `docs/conformance.md` is the report. `ROJE_BLESS=1` writes it anew; without, the test fails where it is
+//! not as written there, and in any case where a deviation has no reason in [`KNOWN`].
 #![cfg(feature = "real-data")]
 
 mod conformance;
@@ -13,57 +13,60 @@ use roje::decode::flow::{Decoder, Flow, Record};
 use roje::decode::{Fields, Group, Value};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 #[test]
 fn flows_are_as_others_expect() {
-    let report = flow_report();
-    let committed = numbers(&conformance::committed("flows", &report));
-    assert_eq!(committed.len(), SOURCES.len(), "sources in docs/conformance.md");
-    for (source, known) in committed {
-        let now = numbers(&report).get(&source).copied().unwrap_or_default();
-        assert!(
-            now.0 >= known.0 && now.1 >= known.1,
-            "{source}: {known:?} records were compared and equal, now {now:?}\n{report}"
-        );
-    }
+    let (report, open) = flow_report();
+    assert!(open.is_empty(), "deviations without a reason, or not as many as known:\n{}", open.join("\n"));
+    // Records that nobody expects, and ones that are no longer equal, change the numbers.
+    let committed = conformance::committed("flows", &report);
+    assert_eq!(committed.trim(), report.trim(), "docs/conformance.md; ROJE_BLESS=1 writes it anew");
 }
 
-/// Compared and equal records of each source in a report.
-fn numbers(report: &str) -> BTreeMap<String, (usize, usize)> {
-    let rows = report.lines().filter(|line| line.starts_with("| "));
-    let row = |line: &str| {
-        let cells: Vec<_> = line.split('|').map(str::trim).collect();
-        Some((cells.get(1)?.to_string(), (cells.get(2)?.parse().ok()?, cells.get(3)?.parse().ok()?)))
-    };
-    rows.filter_map(row).collect()
-}
-
-/// Compares every source; the report is a section in Markdown.
-fn flow_report() -> String {
+/// Compares every source: a section in Markdown, and what is left to be looked into.
+fn flow_report() -> (String, Vec<String>) {
     let mut report = String::from(
         "## Flows\n\n\
          Records that other projects decoded from the same captures, compared in count, addresses, ports,\n\
-         protocol, bytes, packets, times and sampling as far as the expected result has them.\n\n\
-         | source | records compared | equal | deviations, and why |\n|---|---|---|---|\n",
+         protocol, bytes, packets, times and sampling as far as the expected result has them. \"Compared\"\n\
+         counts records that only one side has too. Every deviation is named below with its number; the test\n\
+         fails where there is another one, or another number.\n\n\
+         | source | decoded | compared | equal | deviations |\n|---|---|---|---|---|\n",
     );
-    for (name, source) in SOURCES {
-        let comparison = source();
+    let mut open = Vec::new();
+    let mut reasons: Vec<(&str, &str, usize, &str)> = Vec::new();
+    for (source, compare) in SOURCES {
+        let comparison = compare();
+        let known: Vec<&Known> = KNOWN.iter().filter(|known| known.source == *source).collect();
+        let mut counts = vec![0; known.len()];
         for deviation in &comparison.deviations {
-            println!("{name}: {deviation}");
+            let is = |known: &&Known| deviation.case.contains(known.case) && (known.is)(deviation);
+            match known.iter().position(is) {
+                Some(at) => counts[at] += 1,
+                None => open.push(format!("{source}: {deviation}")),
+            }
         }
-        let mut reasons: Vec<_> =
-            comparison.reasons.iter().map(|(reason, n)| format!("{n}: {reason}")).collect();
-        if comparison.deviations.len() > comparison.reasons.values().sum() {
-            reasons.push("unexplained".to_string());
+        for (known, count) in known.iter().zip(counts) {
+            if count != known.count {
+                open.push(format!(
+                    "{source}: {} {:?}, not {}: {}",
+                    count, known.case, known.count, known.reason
+                ));
+            }
+            reasons.push((source, known.case, count, known.reason));
         }
-        let reasons = if reasons.is_empty() { "none".to_string() } else { reasons.join("; ") };
-        let equal = comparison.compared - comparison.deviations.len();
-        writeln!(report, "| {name} | {} | {equal} | {reasons} |", comparison.compared).unwrap();
+        let Comparison { decoded, compared, deviations } = comparison;
+        let equal = compared - deviations.len();
+        writeln!(report, "| {source} | {decoded} | {compared} | {equal} | {} |", deviations.len()).unwrap();
     }
-    report
+    report.push_str("\nThe deviations:\n\n");
+    for (source, case, count, reason) in reasons {
+        writeln!(report, "- {source}, \"{case}\", {count}: {reason}").unwrap();
+    }
+    (report, open)
 }
 
 type Source = (&'static str, fn() -> Comparison);
@@ -77,46 +80,216 @@ const SOURCES: &[Source] = &[
     ("akvorado", akvorado),
     ("netflow_parser", netflow_parser),
     ("tcpdump", tcpdump),
+    ("nDPI", ndpi),
 ];
 
-/// Deviations that were looked into: what their description contains, and the reason.
-const REASONS: &[(&[&str], &str)] = &[
-    (
-        &["Netflow 5 valid 01", "start"],
-        "expected times are a second late where a second is borrowed, and wrong where the uptime wrapped",
-    ),
-    (&["end ", "start ", "expected"], "expected times are a second late where a second is borrowed"),
-    (&["IPFIX: 0 records expected, 6 decoded"], "the datagram holds a second message, not expected there"),
-    (&["Netflow 9 invalid 01: not expected"], "the records are sound; refused there as a whole"),
-    (
-        &["ipfix_cisco", "bytes", "packets"],
-        "client and server are known, so their counters are not exchanged",
-    ),
-    (&["sflow_issue_15918", "flow.input"], "expected input of a packet sampled on its way out is its output"),
-    (&["TestDecodeNFv5", "sampling 1 expected, 0 decoded"], "the header tells no rate; none is assumed"),
-    (&["TestJuniperCPIDDrop"], "the packet inside the tunnel is reported, with the tunnel beside it"),
-    (&["it_parses_0_length_fields_ipfix"], "a field without length is read as nothing; refused there"),
-    (
-        &["it_parses_ipfix_with_v9_options_template_packet"],
-        "v9 options template in IPFIX is read; refused there",
-    ),
-    (&["it_parses_ipfix_multiple_flow_records"], "the templates are not among the files"),
+/// A deviation that was looked into.
+struct Known {
+    source: &'static str,
+    /// Part of the name of the case.
+    case: &'static str,
+    /// Records that deviate so.
+    count: usize,
+    /// Whether a deviation is this one, judged by its values.
+    is: fn(&Deviation) -> bool,
+    reason: &'static str,
+}
+
+const KNOWN: &[Known] = &[
+    Known {
+        source: "logstash-codec-netflow",
+        case: "Netflow 5 valid 01",
+        count: 2,
+        is: |it| {
+            it.only(&["end", "start"])
+                && it.excess("end") == Some(SECOND)
+                && it.excess("start") == Some(1 << 32)
+        },
+        reason: "an instant is the export time less how much later than it the uptime was (header of v5: \
+                 SysUptime, unix_secs, unix_nsecs). There one second is not borrowed where the milliseconds \
+                 are less, and a start before the uptime wrapped at 32 bits (RFC 3954, section 5.1) is 2^32 ms late",
+    },
+    Known {
+        source: "logstash-codec-netflow",
+        case: "Netflow 9",
+        count: 4,
+        is: |it| {
+            it.only(&["end", "start"])
+                && it.excess("end") == Some(SECOND)
+                && it.excess("start") == Some(SECOND)
+        },
+        reason: "both times are one second late there, as above; beats expects ours of the same datagrams",
+    },
+    Known {
+        source: "logstash-codec-netflow",
+        case: "IPFIX",
+        count: 6,
+        is: |it| it.case == "IPFIX" && it.is_unexpected(),
+        reason: "a second message follows the first, whose length says where it ends (RFC 7011, section 3.1); it \
+                 is not read there. beats expects its records, and they are equal",
+    },
+    Known {
+        source: "logstash-codec-netflow",
+        case: "IPFIX Netscaler with variable length fields",
+        count: 3,
+        is: |it| it.is_unexpected() && it.decoded("replayed") == Some("true"),
+        reason: "the first datagram comes before its templates; its records are read when they come, and given up \
+                 there (RFC 7011, section 9.1, leaves it to the collector to keep them)",
+    },
+    Known {
+        source: "beats, the captures of logstash",
+        case: "Netflow 9 invalid 01",
+        count: 3,
+        is: Deviation::is_unexpected,
+        reason: "nothing is read there, though the sets are whole and fill the datagram (RFC 3954, sections 5 and \
+                 6): two templates, an options template whose set is not filled up to a multiple of four octets, as \
+                 it only should be, and a data set of each",
+    },
+    Known {
+        source: "beats, captures of its own",
+        case: "ipfix_cisco",
+        count: 8,
+        is: |it| {
+            it.only(&["bytes", "packets"])
+                && it.expected("bytes") == it.decoded("responder bytes")
+                && it.expected("packets") == it.decoded("responder packets")
+                && it.expected("source.ip").is_none()
+        },
+        reason: "biflowDirection 2 says that the destination began (RFC 5103, section 6.3); there the ends are not \
+                 read, which Cisco names as client and server (9/12236, 9/12237), and the counters are exchanged. \
+                 The source is the client here, and initiatorOctets (IE 231) are the client's",
+    },
+    Known {
+        source: "telegraf",
+        case: "sflow_issue_15918",
+        count: 3,
+        is: |it| it.only(&["flow.input"]) && it.expected("flow.input") == it.decoded("sourceIdIndex"),
+        reason: "the input is the one that the sample names (sFlow v5, flow_sample.input); there it is the source \
+                 of the sample, which for a packet sampled on its way out is its output",
+    },
+    Known {
+        source: "telegraf",
+        case: "sflow_issue_15918",
+        count: 1,
+        is: |it| {
+            it.only(&["flow.input", "protocol"])
+                && it.expected("flow.input") == it.decoded("sourceIdIndex")
+                && (it.expected("protocol"), it.decoded("protocol")) == (Some("hopopt"), Some("58"))
+        },
+        reason: "the input as above; the protocol is that behind the hop-by-hop options (RFC 8200, section 4), \
+                 there these options themselves",
+    },
+    Known {
+        source: "akvorado",
+        case: "TestDecodeNFv5",
+        count: 1,
+        is: |it| it.only(&["sampling"]) && it.decoded("sampling") == Some("0"),
+        reason: "the sampling field of the header is zero, which tells no rate: unknown here, taken for 1 there",
+    },
+    Known {
+        source: "akvorado",
+        case: "TestJuniperCPIDDrop",
+        count: 1,
+        is: |it| {
+            it.only(&["bytes", "destination.ip", "protocol", "source.ip"])
+                && it.expected("source.ip") == it.decoded("tunnel source")
+                && it.expected("destination.ip") == it.decoded("tunnel destination")
+        },
+        reason: "IPv4 in IPv6 (protocol 4, RFC 2473): the packet inside is the flow here, and what is expected is \
+                 its tunnel",
+    },
+    Known {
+        source: "netflow_parser",
+        case: "it_parses_0_length_fields_ipfix",
+        count: 1,
+        is: Deviation::is_unexpected,
+        reason: "the template has a field of length zero behind two addresses; it takes no octets (RFC 7011, \
+                 section 3.2), and the addresses are read. There the template is refused",
+    },
+    Known {
+        source: "netflow_parser",
+        case: "it_parses_ipfix_with_v9_options_template_packet",
+        count: 2,
+        is: Deviation::is_unexpected,
+        reason: "set 1, an options template in the manner of NetFlow v9, has no meaning in IPFIX (RFC 7011, section \
+                 3.3.2); exporters that convert the header alone send it, and it is read as they mean it. There the \
+                 whole message gives nothing",
+    },
 ];
+
+/// One second in milliseconds.
+const SECOND: i64 = 1000;
 
 #[derive(Default)]
 struct Comparison {
+    /// Records that were decoded.
+    decoded: usize,
     compared: usize,
-    deviations: Vec<String>,
-    reasons: BTreeMap<&'static str, usize>,
+    deviations: Vec<Deviation>,
 }
 
 /// The values of a record that are compared, by name.
 type Row = BTreeMap<&'static str, String>;
 
+/// A record that differs, is missing, or is one too many.
+struct Deviation {
+    case: String,
+    expected: Option<Row>,
+    decoded: Option<Row>,
+}
+
+impl Deviation {
+    /// The names of the values that differ.
+    fn fields(&self) -> Vec<&'static str> {
+        let (Some(expected), Some(decoded)) = (&self.expected, &self.decoded) else { return Vec::new() };
+        expected
+            .iter()
+            .filter(|(name, value)| decoded.get(*name) != Some(value))
+            .map(|(name, _)| *name)
+            .collect()
+    }
+
+    /// Whether only these values differ.
+    fn only(&self, names: &[&str]) -> bool {
+        self.fields() == names
+    }
+
+    fn is_unexpected(&self) -> bool {
+        self.expected.is_none()
+    }
+
+    fn expected(&self, name: &str) -> Option<&str> {
+        self.expected.as_ref()?.get(name).map(String::as_str)
+    }
+
+    fn decoded(&self, name: &str) -> Option<&str> {
+        self.decoded.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// By how much the expected number is greater.
+    fn excess(&self, name: &str) -> Option<i64> {
+        Some(self.expected(name)?.parse::<i64>().ok()? - self.decoded(name)?.parse::<i64>().ok()?)
+    }
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.expected, &self.decoded) {
+            (Some(expected), Some(decoded)) => {
+                write!(out, "{}: {}; of {decoded:?}", self.case, differences(expected, decoded).join(", "))
+            }
+            (Some(expected), None) => write!(out, "{}: not decoded: {expected:?}", self.case),
+            (None, decoded) => write!(out, "{}: not expected: {decoded:?}", self.case),
+        }
+    }
+}
+
 impl Comparison {
-    /// Matches expected rows with decoded ones, each of which counts once.
-    fn rows(&mut self, case: &str, expected: &[Row], decoded: &[Row]) {
-        self.compared += expected.len();
+    /// Matches expected rows with decoded ones, each of which counts once. `unlisted` are records that are
+    /// expected without being spelled out.
+    fn rows(&mut self, case: &str, expected: &[Row], unlisted: usize, decoded: &[Row]) {
+        self.decoded += decoded.len();
+        self.compared += expected.len() + unlisted;
         let mut free: Vec<&Row> = decoded.iter().collect();
         let mut unmatched = Vec::new();
         for row in expected {
@@ -128,39 +301,24 @@ impl Comparison {
         for row in unmatched {
             let nearest =
                 free.iter().enumerate().min_by_key(|(_, candidate)| differences(row, candidate).len());
-            let text = match nearest {
-                Some((at, candidate)) => {
-                    let text = differences(row, candidate).join(", ");
-                    free.remove(at);
-                    text
-                }
-                None => format!("not decoded: {row:?}"),
-            };
-            self.deviate(format!("{case}: {text}"));
+            let nearest = nearest.map(|(at, _)| at).map(|at| free.remove(at).clone());
+            self.deviate(case, Some(row.clone()), nearest);
         }
-        // The second record of a biflow is one that nobody else counts, and what came before its template
-        // others give up.
-        free.retain(|row| !row.contains_key("reversed") && !row.contains_key("replayed"));
-        for row in free {
+        // The second record of a biflow was added to the first, as others count.
+        free.retain(|row| !row.contains_key("reversed"));
+        // What is not spelled out is expected of the records that came behind their template.
+        free.sort_by_key(|row| row.contains_key("replayed"));
+        for _ in free.len()..unlisted {
+            self.deviate(case, Some(Row::new()), None);
+        }
+        for row in free.iter().skip(unlisted) {
             self.compared += 1;
-            self.deviate(format!("{case}: not expected: {row:?}"));
+            self.deviate(case, None, Some((*row).clone()));
         }
     }
 
-    fn count(&mut self, case: &str, expected: usize, decoded: usize) {
-        self.compared += expected;
-        for _ in 0..expected.abs_diff(decoded) {
-            self.deviate(format!("{case}: {expected} records expected, {decoded} decoded"));
-        }
-    }
-
-    fn deviate(&mut self, text: String) {
-        if let Some((_, reason)) =
-            REASONS.iter().find(|(parts, _)| parts.iter().all(|part| text.contains(part)))
-        {
-            *self.reasons.entry(reason).or_default() += 1;
-        }
-        self.deviations.push(text);
+    fn deviate(&mut self, case: &str, expected: Option<Row>, decoded: Option<Row>) {
+        self.deviations.push(Deviation { case: case.to_string(), expected, decoded });
     }
 }
 
@@ -237,6 +395,15 @@ fn row(record: &Record<'_>) -> Row {
     row.insert("total bytes", (bytes + flow.reverse_bytes).to_string());
     row.insert("total packets", (packets + flow.reverse_packets).to_string());
     row.insert("sampling", flow.sampling.to_string());
+    row.insert("responder bytes", flow.reverse_bytes.to_string());
+    row.insert("responder packets", flow.reverse_packets.to_string());
+    for (name, end) in
+        [("tunnel source", flow.tunnel_source), ("tunnel destination", flow.tunnel_destination)]
+    {
+        if let Some(address) = end {
+            row.insert(name, address.to_string());
+        }
+    }
     row.insert("tcp flags", flow.tcp_flags.to_string());
     if let Some(start) = flow.start {
         row.insert("start", milliseconds(start));
@@ -334,25 +501,17 @@ fn logstash() -> Comparison {
         let name = case["name"].as_str().unwrap();
         let files = case["files"].as_array().unwrap().iter();
         let paths = files.map(|file| data("netflow-dat/dat").join(file.as_str().unwrap()));
-        let mut rows = decode(&payloads(paths));
-        rows.retain(|row| !row.contains_key("reversed") && !row.contains_key("replayed"));
+        let rows = decode(&payloads(paths));
         let events = case["events"].as_array().unwrap();
         let expected: Vec<Row> =
             events.iter().map(|event| logstash_row(&event["event"]["netflow"])).collect();
-        let unlisted = case["decode_size"].as_u64().map_or(events.len(), |size| size as usize);
-        if case["decode_size"].is_u64() {
-            comparison.count(
-                name,
-                unlisted.saturating_sub(events.len()),
-                rows.len().saturating_sub(events.len()),
-            );
+        if events.is_empty() && case["decode_size"].is_null() {
+            // Nothing but that no exception is raised; beats expects records of the same captures.
+            continue;
         }
-        // Only some of the records are spelled out: the others are counted above.
-        let mut alone = Comparison::default();
-        alone.rows(name, &expected, &rows);
-        alone.deviations.retain(|text| !text.contains("not expected"));
-        comparison.compared += expected.len();
-        alone.deviations.into_iter().for_each(|text| comparison.deviate(text));
+        // Only some of the records are spelled out.
+        let all = case["decode_size"].as_u64().map_or(events.len(), |size| size as usize);
+        comparison.rows(name, &expected, all - events.len(), &rows);
     }
     comparison
 }
@@ -395,7 +554,7 @@ fn beats_dat() -> Comparison {
         let files = case["files"].as_array().unwrap().iter();
         let paths = files.map(|file| data("netflow-dat/dat").join(file.as_str().unwrap()));
         let golden = json(&data("netflow-dat").join(case["golden"].as_str().unwrap()));
-        comparison.rows(name, &beats_rows(&golden), &decode(&payloads(paths)));
+        comparison.rows(name, &beats_rows(&golden), 0, &decode(&payloads(paths)));
     }
     comparison
 }
@@ -405,7 +564,7 @@ fn beats_pcap() -> Comparison {
     for name in ["ipfix_cisco.pcap", "netflow9_ubiquiti_edgerouter.pcap"] {
         let golden = json(&data("beats-pcap").join(format!("{name}.golden.json")));
         let rows = decode(&capture(&data("beats-pcap").join(name)));
-        comparison.rows(name, &beats_rows(&golden), &rows);
+        comparison.rows(name, &beats_rows(&golden), 0, &rows);
     }
     comparison
 }
@@ -457,7 +616,7 @@ fn telegraf() -> Comparison {
         let folder = data("telegraf").join(case);
         let expected = std::fs::read_to_string(folder.join("expected.out")).unwrap();
         let expected: Vec<Row> = expected.lines().filter(|line| !line.is_empty()).map(telegraf_row).collect();
-        comparison.rows(case, &expected, &decode(&capture(&folder.join(format!("{case}.pcap")))));
+        comparison.rows(case, &expected, 0, &decode(&capture(&folder.join(format!("{case}.pcap")))));
     }
     comparison
 }
@@ -572,7 +731,7 @@ fn pmacct() -> Comparison {
             }
         }
         let flows = rows.into_iter().filter(|row| row["kind"] == "flow");
-        comparison.rows(case, &expected, &aggregate(flows));
+        comparison.rows(case, &expected, 0, &aggregate(flows));
     }
     comparison
 }
@@ -632,16 +791,36 @@ fn akvorado() -> Comparison {
                 files.flat_map(|file| capture(&data(folder).join(file.as_str().unwrap()))).collect();
             let expected: Vec<Row> =
                 case["expected_flows"].as_array().unwrap().iter().map(akvorado_row).collect();
-            if expected.is_empty() {
-                continue;
-            }
             let rows = decode(&datagrams).into_iter().filter(|row| row["kind"] == "flow");
+            // Their tests look at templates, or at one flow of ten.
+            let (expected, unlisted) = match name {
+                "TestTemplatesMixedWithData" => continue,
+                "TestDecodeEVPN" => (vec![flow_of_evpn()], 9),
+                _ => (expected, 0),
+            };
+            assert!(!expected.is_empty(), "{name} expects nothing");
             let first = case["compare_first"].as_u64().unwrap_or(u64::MAX);
             let rows: Vec<Row> = rows.take(first as usize).collect();
-            comparison.rows(name, &expected, &rows);
+            comparison.rows(name, &expected, unlisted, &rows);
         }
     }
     comparison
+}
+
+/// The flow that the test of Ethernet over MPLS looks at: inside a pseudowire with a control word.
+fn flow_of_evpn() -> Row {
+    let values = [
+        ("source.ip", "198.51.100.1"),
+        ("destination.ip", "198.51.100.2"),
+        ("source.port", "443"),
+        ("destination.port", "55427"),
+        ("protocol", "6"),
+        ("tcp flags", "16"),
+        ("bytes", "1492"),
+        ("packets", "1"),
+        ("flow.input", "1022"),
+    ];
+    values.into_iter().map(|(name, value)| (name, value.to_string())).collect()
 }
 
 fn akvorado_row(flow: &Json) -> Row {
@@ -687,6 +866,14 @@ fn netflow_parser() -> Comparison {
             std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "bin"));
         files.sort();
+        if name == "it_parses_ipfix_multiple_flow_records" {
+            // The two messages that come before it there, which the folder lacks.
+            let templates = |number| {
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join(format!("tests/data/flows/netflow_parser_netscaler_tpl{number}.dat"))
+            };
+            files.splice(0..0, [templates(0), templates(1)]);
+        }
         let expected = snapshot_rows(&std::fs::read_to_string(&snapshot).unwrap());
         let mut rows = decode(&payloads(files.iter().cloned()));
         if files.len() > 1 && !expected.is_empty() {
@@ -696,7 +883,7 @@ fn netflow_parser() -> Comparison {
                 rows.drain(..before);
             }
         }
-        comparison.rows(&name, &expected, &rows);
+        comparison.rows(&name, &expected, 0, &rows);
     }
     comparison
 }
@@ -782,6 +969,41 @@ fn tcpdump() -> Comparison {
     let mut rows = decode(&capture(&data("tcpdump").join(format!("{name}.pcap"))));
     // The capture has NetFlow on the same port, which tcpdump does not print.
     rows.retain(|row| row["sflow"] == "true");
-    comparison.rows(name, &expected, &rows);
+    comparison.rows(name, &expected, 0, &rows);
+    let name = "sflow_print-segv";
+    let text = std::fs::read_to_string(data("tcpdump").join(format!("{name}.out"))).unwrap();
+    let expected: Vec<Row> = text
+        .lines()
+        .filter(|line| line.contains("sFlowv5"))
+        .map(|line| verdict(!line.contains("(invalid)")))
+        .collect();
+    comparison.rows(name, &expected, 0, &verdicts(&capture(&data("tcpdump").join(format!("{name}.pcap")))));
     comparison
+}
+
+/// nDPI tells protocols apart, and what their packets hold is not its business: each is one record here.
+fn ndpi() -> Comparison {
+    let mut comparison = Comparison::default();
+    let text = std::fs::read_to_string(data("ndpi/sflow.pcap.out")).unwrap();
+    let packets = text.lines().find_map(|line| line.strip_prefix("sFlow\t")).unwrap();
+    let packets: usize = packets.split('\t').next().unwrap().parse().unwrap();
+    let rows = verdicts(&capture(&data("ndpi/sflow.pcap")));
+    comparison.rows("sflow.pcap, by datagram", &vec![verdict(true); packets], 0, &rows);
+    comparison
+}
+
+/// Whether a datagram is whole.
+fn verdict(whole: bool) -> Row {
+    Row::from([("whole sFlow", whole.to_string())])
+}
+
+fn verdicts(datagrams: &[(SocketAddr, Vec<u8>)]) -> Vec<Row> {
+    let mut decoder = Decoder::default();
+    let mut one = |(exporter, bytes): &(SocketAddr, Vec<u8>)| {
+        let decoded = decoder.decode(bytes, *exporter, RECEIVED, &mut |_| {});
+        verdict(
+            decoded.is_ok_and(|told| told.format == "sflow5" && told.records > 0 && told.losses.is_none()),
+        )
+    };
+    datagrams.iter().map(&mut one).collect()
 }
