@@ -133,10 +133,11 @@ fn a_hundred_thousand_clean_messages_allocate_nothing() {
 
 #[test]
 fn a_million_clean_flow_records_allocate_nothing() {
-    let datagrams = vec![netflow5(30), netflow9(24), ipfix_variable(24)];
+    let datagrams =
+        vec![netflow5(30), netflow9(24), ipfix_variable(24), ipfix_named(22, "www.clean.example")];
     let (mut worker, hits) = worker(Format::Flow);
     feed(&mut worker, &datagrams, 3);
-    let rounds = 1_000_000usize.div_ceil(30 + 24 + 24);
+    let rounds = 1_000_000usize.div_ceil(30 + 24 + 24 + 22);
     assert_eq!(allocations(|| feed(&mut worker, &datagrams, rounds)), 0);
     assert!(hits.is_empty(), "{:?}", hits.try_iter().collect::<Vec<_>>());
 }
@@ -150,6 +151,8 @@ fn the_same_worker_does_find_what_is_planted() {
     let mut planted = netflow5(1);
     planted[24 + 4..24 + 8].copy_from_slice(&[198, 51, 100, 7]);
     feed(&mut flows, &[planted], 1);
+    assert_eq!(hits.try_iter().count(), 1);
+    feed(&mut flows, &[ipfix_named(1, "c2.evil.example")], 1);
     assert_eq!(hits.try_iter().count(), 1);
 }
 
@@ -208,24 +211,42 @@ fn netflow9(records: u16) -> Vec<u8> {
 
 /// IPFIX whose records have a variable-length field (interfaceName, 82).
 fn ipfix_variable(records: u16) -> Vec<u8> {
-    let fields: [(u16, u16); 5] = [(27, 16), (28, 16), (4, 1), (1, 8), (82, 0xffff)];
+    let fields = [(27, 16), (28, 16), (4, 1), (1, 8), (82, 0xffff)];
+    ipfix(257, &fields, records, |record, data| {
+        data.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, record as u8]);
+        data.extend([0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        data.push(6);
+        data.extend(900u64.to_be_bytes());
+        text(&"GigabitEthernet0/0/1"[..8 + (record as usize % 12)], data);
+    })
+}
+
+/// IPFIX whose records name a host (httpRequestHost, 460) and a path there (httpRequestTarget, 461).
+fn ipfix_named(records: u16, host: &str) -> Vec<u8> {
+    ipfix(258, &[(8, 4), (12, 4), (460, 0xffff), (461, 0xffff)], records, |record, data| {
+        data.extend([10, 0, 0, record as u8, 192, 0, 2, 1]);
+        text(host, data);
+        text("/index.html?page=7", data);
+    })
+}
+
+/// A text behind its length.
+fn text(text: &str, data: &mut Vec<u8>) {
+    data.push(text.len() as u8);
+    data.extend(text.as_bytes());
+}
+
+/// A message with a template of elements and lengths, and records of it.
+fn ipfix(id: u16, fields: &[(u16, u16)], records: u16, each: impl Fn(u16, &mut Vec<u8>)) -> Vec<u8> {
     let mut template = Vec::new();
-    template.extend(257u16.to_be_bytes());
+    template.extend(id.to_be_bytes());
     template.extend((fields.len() as u16).to_be_bytes());
     for (element, length) in fields {
         template.extend(element.to_be_bytes());
         template.extend(length.to_be_bytes());
     }
     let mut data = Vec::new();
-    for record in 0..records {
-        data.extend([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, record as u8]);
-        data.extend([0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        data.push(6);
-        data.extend(900u64.to_be_bytes());
-        let name = &b"GigabitEthernet0/0/1"[..8 + (record as usize % 12)];
-        data.push(name.len() as u8);
-        data.extend(name);
-    }
+    (0..records).for_each(|record| each(record, &mut data));
     let length = 16 + 4 + template.len() + 4 + data.len();
     let mut datagram = Vec::new();
     datagram.extend(10u16.to_be_bytes());
@@ -236,7 +257,7 @@ fn ipfix_variable(records: u16) -> Vec<u8> {
     datagram.extend(2u16.to_be_bytes());
     datagram.extend((4 + template.len() as u16).to_be_bytes());
     datagram.extend(template);
-    datagram.extend(257u16.to_be_bytes());
+    datagram.extend(id.to_be_bytes());
     datagram.extend((4 + data.len() as u16).to_be_bytes());
     datagram.extend(data);
     datagram

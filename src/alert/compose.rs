@@ -443,8 +443,8 @@ fn facts(
     let observed = observed(hit, evidence.bytes, resolved);
     let mut decoded: Vec<IpAddr> = ENDPOINTS.iter().flat_map(|id| evidence.addresses(*id)).collect();
     if let Evidence::Flow { flow, .. } = &hit.evidence {
-        let ends = [flow.source, flow.destination, flow.translated_source, flow.translated_destination];
-        decoded.extend(ends.into_iter().flatten().map(|address| address.to_canonical()));
+        // Whoever has an end of a tunnel is concerned as well.
+        decoded.extend(flow.addresses().map(|address| address.to_canonical()));
     }
     let mut touched: Vec<u16> = Vec::new();
     let mut touch = |index: Option<u16>| {
@@ -501,8 +501,8 @@ fn observed(hit: &Hit, bytes: &[u8], resolved: &Resolved) -> Option<IpAddr> {
         .or_else(|_| resolved.value.parse::<IpAddr>().map(IpNet::from))
         .ok()?;
     if let Evidence::Flow { flow, .. } = &hit.evidence {
-        let (source, destination) =
-            ([flow.source, flow.translated_source], [flow.destination, flow.translated_destination]);
+        let source = [flow.source, flow.translated_source, flow.tunnel_source];
+        let destination = [flow.destination, flow.translated_destination, flow.tunnel_destination];
         let ends = match hit.matched.side {
             Side::Destination => [destination, source],
             Side::Source | Side::Unknown => [source, destination],
@@ -526,8 +526,8 @@ fn spanned<'a>(hit: &Hit, bytes: &'a [u8]) -> &'a [u8] {
 }
 
 fn indicator(hit: &Hit, bytes: &[u8], resolved: &Resolved, facts: &Facts) -> Indicator {
-    let start = match hit.matched.kind {
-        Kind::Domain => name_start(bytes, hit.matched.span.start as usize),
+    let start = match (hit.matched.kind, &hit.evidence) {
+        (Kind::Domain, Evidence::Syslog { .. }) => name_start(bytes, hit.matched.span.start as usize),
         _ => hit.matched.span.start as usize,
     };
     let text = bytes.get(start..hit.matched.span.end as usize).unwrap_or_default();
@@ -1010,6 +1010,55 @@ pub(super) mod tests {
         assert!(alerts[0].reason().contains("contacted 203.0.113.9 port 443/tcp"), "{}", alerts[0].reason());
         assert!(!String::from_utf8(alerts[1].to_line()).unwrap().contains("192.0.2.5"));
         assert!(alerts[1].clients.is_empty());
+    }
+
+    /// A listed end of a tunnel is told as such: not as who talks inside, whom the record names too.
+    #[test]
+    fn an_end_of_a_tunnel_has_a_name_of_its_own() {
+        let mut composer = composer();
+        let mut hit = flow_hit("10.0.0.1", "10.0.0.2", "10.9.0.1");
+        (hit.matched.field, hit.matched.side) = (Flow::TUNNEL_DESTINATION, Side::Destination);
+        let (from, to): (IpAddr, IpAddr) = ("192.0.2.5".parse().unwrap(), "198.51.100.7".parse().unwrap());
+        if let Evidence::Flow { flow, fields, .. } = &mut hit.evidence {
+            (flow.tunnel_source, flow.tunnel_destination) = (Some(from), Some(to));
+            let fields = Arc::make_mut(fields);
+            for (key, address) in [("tunnelSourceAddress", from), ("tunnelDestinationAddress", to)] {
+                fields.push_extra(decode::Extra {
+                    group: decode::Group::Flow,
+                    parent: None,
+                    key: Decoded::Static(key),
+                    value: Decoded::Ip(address),
+                });
+            }
+        }
+        let resolved = resolved("198.51.100.0/24");
+        let facts = composer.read(&hit, &resolved);
+        assert_eq!((facts.touched.as_slice(), facts.client.as_str()), ([0].as_slice(), "192.0.2.5"));
+        let alert = composer.whole(&hit, &resolved);
+        let reason = alert.reason();
+        let told = "A tunnel from internal host 192.0.2.5 to 198.51.100.7 carried traffic of 10.0.0.1 to \
+                    10.0.0.2 port 443/tcp";
+        assert!(reason.starts_with(told), "{reason}");
+        let json = alert.to_json();
+        let matched = &json["threat"]["enrichments"][0]["matched"];
+        assert_eq!(matched["field"], "flow.tunnelDestinationAddress");
+        assert_eq!(matched["atomic"], "198.51.100.7");
+        assert!(json["related"]["ip"].as_array().unwrap().contains(&json!("192.0.2.5")));
+        assert_eq!(json["source"]["ip"], "10.0.0.1");
+    }
+
+    /// A name in a record, of which the listed domain is the end, is told whole, and nothing beside it.
+    #[test]
+    fn a_name_in_a_record_is_told_whole() {
+        let mut hit = flow_hit("192.0.2.5", "198.51.100.7", "10.9.0.1");
+        (hit.matched.kind, hit.matched.field, hit.matched.side) = (Kind::Domain, "url.domain", Side::Unknown);
+        hit.matched.span = decode::Span { start: 1, end: 17 };
+        if let Evidence::Flow { bytes, .. } = &mut hit.evidence {
+            *bytes = b"0www.evil.example"[..].into();
+        }
+        let alert = composer().whole(&hit, &resolved("evil.example"));
+        assert_eq!(alert.indicator.as_ref().unwrap().atomic, "www.evil.example");
+        assert!(alert.reason().contains("reported the domain www.evil.example"), "{}", alert.reason());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::{Alert, Contribution, Indicator, Inform, Organization, Scope, Sector, heartbeat};
 use crate::decode;
+use crate::decode::flow::Flow;
 use crate::detect::Side;
 use crate::detect::indicator::{Kind, Severity, Tlp};
 use crate::input::Nanos;
@@ -320,8 +321,16 @@ impl Alert {
     }
 }
 
-const IPS: &[&str] =
-    &["source.ip", "source.nat.ip", "destination.ip", "destination.nat.ip", "host.ip", "observer.ip"];
+const IPS: &[&str] = &[
+    "source.ip",
+    "source.nat.ip",
+    "destination.ip",
+    "destination.nat.ip",
+    "host.ip",
+    "observer.ip",
+    Flow::TUNNEL_SOURCE,
+    Flow::TUNNEL_DESTINATION,
+];
 const HOSTS: &[&str] = &[
     "host.name",
     "observer.name",

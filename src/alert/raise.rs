@@ -105,8 +105,10 @@ impl SetSummary {
 
 /// The endpoint that did not match, else the exporter or whoever sent it.
 pub fn client(matched: &Match, flow: Option<&Flow>, peer: Option<SocketAddr>) -> Option<IpAddr> {
-    let endpoint = flow.and_then(|flow| match matched.side {
-        Side::Source => flow.destination,
+    let endpoint = flow.and_then(|flow| match (matched.field, matched.side) {
+        (Flow::TUNNEL_SOURCE, _) => flow.tunnel_destination,
+        (Flow::TUNNEL_DESTINATION, _) => flow.tunnel_source,
+        (_, Side::Source) => flow.destination,
         _ => flow.source,
     });
     let exporter = flow.map(|flow| flow.exporter).filter(|exporter| !exporter.is_unspecified());

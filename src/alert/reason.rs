@@ -5,6 +5,7 @@
 //! with less in it says less.
 
 use super::{Alert, Indicator, MAX_CLIENTS, Scope, ecs, terminal_safe};
+use crate::decode::flow::Flow;
 use crate::detect::Side;
 use crate::detect::indicator::Kind;
 use crate::input::Nanos;
@@ -56,6 +57,13 @@ fn act(alert: &Alert, indicator: &Indicator, out: &mut String) {
     let (source, destination) = (endpoint(alert, "source"), endpoint(alert, "destination"));
     let reporter = reporter(alert);
     let side = indicator.side;
+    if [Flow::TUNNEL_SOURCE, Flow::TUNNEL_DESTINATION].contains(&&*indicator.field)
+        && let (Some(from), Some(to)) =
+            (tunnel_end(alert, Flow::TUNNEL_SOURCE), tunnel_end(alert, Flow::TUNNEL_DESTINATION))
+    {
+        tunnel(alert, &from, &to, out);
+        return;
+    }
     if indicator.kind == Kind::Ip
         && side != Side::Unknown
         && let (Some(source), Some(destination)) = (&source, &destination)
@@ -91,6 +99,23 @@ fn act(alert: &Alert, indicator: &Indicator, out: &mut String) {
         }
         _ => {}
     }
+}
+
+/// Which tunnel led where, and who talked inside: "A tunnel from 192.0.2.5 to 198.51.100.7 carried
+/// traffic of 10.0.0.1 to 10.0.0.2 port 443/tcp".
+fn tunnel(alert: &Alert, from: &str, to: &str, out: &mut String) {
+    let _ = write!(out, "A tunnel from {from} to {to}");
+    if let (Some(source), Some(destination)) = (endpoint(alert, "source"), endpoint(alert, "destination")) {
+        let verb = if alert.is_denied() { "would have carried" } else { "carried" };
+        let _ = write!(out, " {verb} traffic of {source} to {destination}{}", port(alert));
+    }
+    if let Some(reporter) = reporter(alert) {
+        let _ = write!(out, " (reported by {reporter})");
+    }
+}
+
+fn tunnel_end(alert: &Alert, name: &str) -> Option<String> {
+    Some(host(alert, &text(alert, name)?))
 }
 
 fn repeats(alert: &Alert, out: &mut String) {

@@ -139,6 +139,7 @@ fn to_value(fields: &Fields, message: &[u8], charset: Charset, value: Value) -> 
         }
         Value::Time(instant) => Json::String(time(instant)),
         Value::Flag(truth) => truth.into(),
+        Value::Absent => Json::Null,
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Value {
     Time(Nanos),
     /// A truth value.
     Flag(bool),
+    /// No value, where its place among others tells something.
+    Absent,
 }
 
 /// Where a value lives that ECS has no name for.
@@ -186,6 +188,7 @@ fields! {
     UserId => "user.id",
     UserEmail => "user.email",
     UrlOriginal => "url.original",
+    UrlFull => "url.full",
     UrlDomain => "url.domain",
     UrlPath => "url.path",
     UrlQuery => "url.query",

@@ -60,6 +60,9 @@ enum Port {
     Is(u16),
 }
 
+/// Ends that a flow has at most: its own, those after translation, those of a tunnel.
+const ENDS: u32 = 6;
+
 impl Matcher {
     /// Calls `each` once for every indicator value found in a syslog message.
     ///
@@ -147,7 +150,8 @@ impl Matcher {
     }
 
     /// Calls `each` once for every indicator value found among the addresses of a flow record, which
-    /// is read only if some value may cover one of them.
+    /// is read only if some value may cover one of them, and among the names and URLs that it carries, if
+    /// its template has any.
     #[inline]
     pub fn record(
         &mut self,
@@ -156,7 +160,10 @@ impl Matcher {
         validity: Validity,
         each: &mut impl FnMut(Match),
     ) {
-        if record.any_address(|address| rules.may_cover(address)) {
+        let covered = record.any_address(|address| rules.may_cover(address));
+        if record.has_names() {
+            self.named_record(rules, record, covered, validity, each);
+        } else if covered {
             self.flow(rules, &record.flow(), validity, each);
         }
     }
@@ -165,6 +172,65 @@ impl Matcher {
     #[cold]
     pub fn flow(&mut self, rules: &RuleSet, flow: &Flow, validity: Validity, each: &mut impl FnMut(Match)) {
         self.found.clear();
+        self.find_ends(rules, flow);
+        if self.raises(rules) {
+            self.judge(rules, validity, each);
+        }
+    }
+
+    /// The same for a record that has names too; `covered` if some value may cover one of its addresses.
+    fn named_record(
+        &mut self,
+        rules: &RuleSet,
+        record: &Record<'_>,
+        covered: bool,
+        validity: Validity,
+        each: &mut impl FnMut(Match),
+    ) {
+        self.found.clear();
+        if covered {
+            self.find_ends(rules, &record.flow());
+        }
+        if self.find_names(rules, record) {
+            self.fields.clear();
+            record.fields(&mut self.fields);
+            self.separate_url(rules, record.bytes);
+        }
+        if self.raises(rules) {
+            self.judge(rules, validity, each);
+        }
+    }
+
+    /// Finds what the names and URLs of a record hold; true if a path among them may complete the URL of a
+    /// host that is told elsewhere in the record.
+    fn find_names(&mut self, rules: &RuleSet, record: &Record<'_>) -> bool {
+        let found = &mut self.found;
+        let (mut path, mut host) = (false, false);
+        record.names(&mut |id, offset, text| {
+            path |= text.starts_with(b"/");
+            extract_for(text, rules, &mut |observable| {
+                rules.lookup(text, &observable, &mut |value| {
+                    let occurrence = Occurrence::new(rules, &observable, value);
+                    let Span { mut start, end } = observable.span;
+                    if observable.kind == Kind::Domain {
+                        // All of the name: in a record there is no text around it to look it up in.
+                        start = name_start(text, start as usize) as u32;
+                    }
+                    let span = Span { start: offset + start, end: offset + end };
+                    // Behind the places of the ends, which are no places in the record.
+                    let place = ENDS + if observable.kind == Kind::Domain { span.end } else { span.start };
+                    found.push(Occurrence { span, place, field: Some(id.name()), ..occurrence });
+                });
+                host |= rules.is_url_host(&observable);
+            });
+        });
+        // Where no name of the host is told, its address may stand in the URL.
+        let at = |address| rules.is_url_host(&address_observable(Seed::current(), address, Span::default()));
+        path && (host || record.flow().destination.is_some_and(at))
+    }
+
+    /// Finds the values that cover an end of a flow.
+    fn find_ends(&mut self, rules: &RuleSet, flow: &Flow) {
         let port = |port: u16| match (port, flow.protocol) {
             // DCCP, SCTP, TCP, UDP, or a template without the protocol: the port was not exported.
             (0, 0 | 6 | 17 | 33 | 132) => Port::Unknown,
@@ -175,24 +241,23 @@ impl Matcher {
         let translated_source = flow.translated_source.filter(|_| flow.translated_source != flow.source);
         let translated_destination =
             flow.translated_destination.filter(|_| flow.translated_destination != flow.destination);
-        for (place, address, side, port, field) in [
-            (0, flow.source, Side::Source, source, FieldId::SourceIp),
-            (1, flow.destination, Side::Destination, destination, FieldId::DestinationIp),
-            (2, translated_source, Side::Source, source, FieldId::SourceNatIp),
-            (3, translated_destination, Side::Destination, destination, FieldId::DestinationNatIp),
-            (4, flow.tunnel_source, Side::Source, Port::Unknown, FieldId::SourceIp),
-            (5, flow.tunnel_destination, Side::Destination, Port::Unknown, FieldId::DestinationIp),
-        ] {
+        let ends: [_; ENDS as usize] = [
+            (flow.source, Side::Source, source, FieldId::SourceIp.name()),
+            (flow.destination, Side::Destination, destination, FieldId::DestinationIp.name()),
+            (translated_source, Side::Source, source, FieldId::SourceNatIp.name()),
+            (translated_destination, Side::Destination, destination, FieldId::DestinationNatIp.name()),
+            // Ports are those of the packet inside.
+            (flow.tunnel_source, Side::Source, Port::Unknown, Flow::TUNNEL_SOURCE),
+            (flow.tunnel_destination, Side::Destination, Port::Unknown, Flow::TUNNEL_DESTINATION),
+        ];
+        for (place, (address, side, port, field)) in (0..).zip(ends) {
             let Some(address) = address else { continue };
             let observable = address_observable(Seed::current(), address, Span::default());
             let found = &mut self.found;
             rules.lookup(&[], &observable, &mut |value| {
                 let occurrence = Occurrence::new(rules, &observable, value);
-                found.push(Occurrence { place, side, port, field: Some(field.name()), ..occurrence });
+                found.push(Occurrence { place, side, port, field: Some(field), ..occurrence });
             });
-        }
-        if self.raises(rules) {
-            self.judge(rules, validity, each);
         }
     }
 
@@ -345,6 +410,14 @@ fn decoder(reference: &Reference) -> impl FnMut(&[u8], &mut Fields) {
 fn has_path(message: &[u8], host: Span) -> bool {
     let rest = message.get(host.end as usize..).unwrap_or_default();
     rest.starts_with(b"/") || rest.starts_with(b"\\/")
+}
+
+/// Where the name begins whose end a listed domain is.
+fn name_start(text: &[u8], domain: usize) -> usize {
+    let before = text.get(..domain).unwrap_or_default();
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | 0x80..);
+    let name = before.len() - before.iter().rev().take_while(|byte| part(byte)).count();
+    name + before.get(name..).unwrap_or_default().iter().take_while(|byte| **byte == b'.').count()
 }
 
 impl Occurrence {
@@ -1022,6 +1095,27 @@ mod tests {
                 Some((Side::Destination, "destination.ip")),
             ),
             ("neither", tcp, "1.2.3.5", plain(), None),
+            (
+                "tunnel source",
+                Flow { tunnel_source: address("203.0.113.1"), ..tcp },
+                "203.0.113.1",
+                plain(),
+                Some((Side::Source, "flow.tunnelSourceAddress")),
+            ),
+            (
+                "tunnel destination, whose port is not that of the packet inside",
+                Flow { tunnel_destination: address("203.0.113.2"), ..tcp },
+                "203.0.113.2",
+                meta(|meta| (meta.where_destination, meta.ports) = (true, vec![53])),
+                Some((Side::Destination, "flow.tunnelDestinationAddress")),
+            ),
+            (
+                "inside and outside",
+                Flow { tunnel_destination: tcp.destination, ..tcp },
+                "1.2.3.4",
+                plain(),
+                Some((Side::Destination, "destination.ip")),
+            ),
         ] {
             let mut found = Vec::new();
             Matcher::default().flow(
@@ -1044,6 +1138,178 @@ mod tests {
         matcher.flow(&both, &tcp, Validity::At(NOW), &mut |one| found.push(one));
         let outcome: Vec<_> = found.iter().map(|one| (one.side, one.suppressed)).collect();
         assert_eq!(outcome, [(Side::Destination, None), (Side::Source, Some(Suppression::Allowed))]);
+    }
+
+    /// An IPFIX message: a template of enterprise, number and length, and one record of it.
+    fn message(fields: &[(u32, u16, u16)], record: &[&[u8]]) -> Vec<u8> {
+        let set = |id: u16, body: &[u8]| {
+            [&id.to_be_bytes()[..], &(4 + body.len() as u16).to_be_bytes(), body].concat()
+        };
+        let mut template = [256u16.to_be_bytes(), (fields.len() as u16).to_be_bytes()].concat();
+        for (enterprise, number, length) in fields {
+            let bit = if *enterprise > 0 { 0x8000 } else { 0 };
+            template.extend([(number | bit).to_be_bytes(), length.to_be_bytes()].concat());
+            if *enterprise > 0 {
+                template.extend(enterprise.to_be_bytes());
+            }
+        }
+        let sets = [set(2, &template), set(256, &record.concat())].concat();
+        let length = (16 + sets.len() as u16).to_be_bytes();
+        [&[0, 10][..], &length, &[0x65, 0x53, 0xf1, 0], &[0; 8], &sets].concat()
+    }
+
+    #[test]
+    fn names_and_urls_in_flow_records() {
+        const TEXT: u16 = 0xffff;
+        let ends = [(0, 8, 4), (0, 12, 4)];
+        let addresses: &[u8] = &[10, 0, 0, 1, 1, 2, 3, 4];
+        let text = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
+        let host = [(0, 460, TEXT)];
+        let request = [(0, 460, TEXT), (0, 461, TEXT)];
+        let none: Option<(&str, &str)> = None;
+        for (name, more, values, kind, value, expected) in [
+            // A length of "0", a letter of a name in its own right, stands before the name.
+            (
+                "domain",
+                &host[..],
+                vec![text(&format!("{}.evil.example", "a".repeat(35)))],
+                Kind::Domain,
+                "evil.example",
+                Some(("url.domain", &*format!("{}.evil.example", "a".repeat(35)))),
+            ),
+            ("domain, other", &host, vec![text("evil.example.org")], Kind::Domain, "evil.example", none),
+            (
+                "host of an address",
+                &host,
+                vec![text("198.51.100.7:8080")],
+                Kind::Ip,
+                "198.51.100.7",
+                Some(("url.domain", "198.51.100.7")),
+            ),
+            (
+                "URL",
+                &[(35632, 180, TEXT)],
+                vec![text("http://evil.example/a?b=c")],
+                Kind::Url,
+                "http://evil.example/a?b=c",
+                Some(("url.full", "http://evil.example/a?b=c")),
+            ),
+            (
+                "host and path",
+                &request,
+                vec![text("evil.example"), text("/a?b=c")],
+                Kind::Url,
+                "https://evil.example/a?b=c",
+                Some(("url.original", "")),
+            ),
+            (
+                "host and another path",
+                &request,
+                vec![text("evil.example"), text("/a")],
+                Kind::Url,
+                "https://evil.example/a?b=c",
+                none,
+            ),
+            (
+                "address and path",
+                &[(0, 461, TEXT)],
+                vec![text("/gate.php")],
+                Kind::Url,
+                "http://1.2.3.4/gate.php",
+                Some(("url.original", "")),
+            ),
+            (
+                "query",
+                &[(35632, 205, TEXT)],
+                vec![text("c2.evil.example")],
+                Kind::Domain,
+                "evil.example",
+                Some(("dns.question.name", "c2.evil.example")),
+            ),
+            (
+                "TLS",
+                &[(35632, 188, TEXT)],
+                vec![text("c2.evil.example")],
+                Kind::Domain,
+                "c2.evil.example",
+                Some(("tls.client.server_name", "c2.evil.example")),
+            ),
+            (
+                "mail",
+                &[(6871, 163, TEXT)],
+                vec![text("<x@evil.example>")],
+                Kind::Email,
+                "x@evil.example",
+                Some(("email.from.address", "x@evil.example")),
+            ),
+            (
+                "NetScaler",
+                &[(5951, 142, TEXT), (5951, 130, TEXT)],
+                vec![text("evil.example"), text("/x")],
+                Kind::Url,
+                "http://evil.example/x",
+                Some(("url.original", "")),
+            ),
+            (
+                "address",
+                &host,
+                vec![text("other.example")],
+                Kind::Ip,
+                "1.2.3.4",
+                Some(("destination.ip", "")),
+            ),
+            (
+                "no name of a host",
+                &[(0, 82, TEXT)],
+                vec![text("evil.example")],
+                Kind::Domain,
+                "evil.example",
+                none,
+            ),
+        ] {
+            let rules = rules(&[(kind, value, plain())]);
+            let values: Vec<&[u8]> =
+                std::iter::once(addresses).chain(values.iter().map(Vec::as_slice)).collect();
+            let datagram = message(&[&ends[..], more].concat(), &values);
+            let mut found = Vec::new();
+            let mut matcher = Matcher::default();
+            let exporter = "192.0.2.1:4739".parse().unwrap();
+            let mut each = |record: Record<'_>| {
+                matcher.record(&rules, &record, Validity::At(NOW), &mut |one| {
+                    let there = &record.bytes[one.span.start as usize..one.span.end as usize];
+                    found.push((one.field, String::from_utf8_lossy(there).into_owned()));
+                });
+            };
+            Decoder::default().decode(&datagram, exporter, NOW, &mut each).unwrap();
+            let expected: Vec<_> =
+                expected.iter().map(|(field, text)| (*field, (*text).to_owned())).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    /// What an allow set knows of a name holds for it in a record too, and not for the addresses beside.
+    #[test]
+    fn allowed_names_in_flow_records() {
+        let rules = RuleSet::new(vec![
+            set("allow", Mode::Block, &[(Kind::Domain, "good.evil.example", plain())]),
+            set(
+                "s",
+                Mode::Indicators,
+                &[(Kind::Domain, "evil.example", plain()), (Kind::Ip, "1.2.3.4", plain())],
+            ),
+        ]);
+        let name = [&[17][..], b"good.evil.example"].concat();
+        let datagram =
+            message(&[(0, 8, 4), (0, 12, 4), (0, 460, 0xffff)], &[&[10, 0, 0, 1, 1, 2, 3, 4], &name]);
+        let mut found = Vec::new();
+        let mut matcher = Matcher::default();
+        let mut each = |record: Record<'_>| {
+            matcher.record(&rules, &record, Validity::At(NOW), &mut |one| {
+                found.push((one.field, one.suppressed));
+            });
+        };
+        Decoder::default().decode(&datagram, "192.0.2.1:4739".parse().unwrap(), NOW, &mut each).unwrap();
+        assert_eq!(found, [("destination.ip", None), ("url.domain", Some(Suppression::Allowed))]);
     }
 
     /// Records of real exporters, matched as records and as the flows that they are.

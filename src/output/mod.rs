@@ -6,10 +6,10 @@
 
 pub mod delivery;
 mod file;
+pub mod heartbeat;
 mod http;
 mod kafka;
 pub mod nats;
-pub mod heartbeat;
 pub mod release;
 pub mod remote;
 pub mod spool;

@@ -8,6 +8,7 @@
 
 use super::Limits;
 use super::clock::SECOND;
+use super::labels::Labels;
 use super::lru::Lru;
 use super::sampling::{Rate, Sampling};
 use super::sequence::{Account, is_another_boot};
@@ -120,6 +121,8 @@ pub(super) struct Domain {
     named: Lru<IpAddr, Told>,
     /// Whose records these are, as a relay said of all of them.
     pub(super) exporter: Option<IpAddr>,
+    /// What it calls its applications and interfaces.
+    pub(super) labels: Labels,
     /// When an options record told the last of this.
     pub(super) told: Nanos,
     /// When its exporter started, in milliseconds since 1970, as the headers of an earlier run of the
@@ -227,16 +230,21 @@ impl Domain {
         self.named.at(slot).unwrap_or(&mut self.own)
     }
 
-    /// The memory that it takes beside its own place.
-    pub(super) fn bytes(&self) -> usize {
+    /// The memory that it takes beside its own place, without its names.
+    fn told_bytes(&self) -> usize {
         let named = self.named.iter().map(|(_, told)| TOLD_BYTES + told.sampling.bytes());
         self.own.sampling.bytes() + named.sum::<usize>()
+    }
+
+    /// The same with its names.
+    pub(super) fn bytes(&self) -> usize {
+        self.told_bytes() + self.labels.bytes()
     }
 
     /// Forgets what there is too much of; gives how many exporters that was told of.
     pub(super) fn limit(&mut self) -> u64 {
         let mut forgotten = 0;
-        while self.bytes() > MAX_TOLD && self.named.pop_oldest().is_some() {
+        while self.told_bytes() > MAX_TOLD && self.named.pop_oldest().is_some() {
             forgotten += 1;
         }
         forgotten

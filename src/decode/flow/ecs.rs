@@ -1,12 +1,13 @@
 //! Names the values of records: the Elastic Common Schema where it has a name, else the name of the
 //! information element under `flow`.
 
-use super::cache::Siblings;
 use super::clock::{Clock, Unit};
 use super::element::{self, Kind};
+use super::labels::{Labelled, Labels};
 use super::list;
+use super::names;
 use super::template::{FLOW_DENIED, Field, Target, Template, float, signed, unsigned};
-use super::{Flow, Record};
+use super::{Flow, Record, Set};
 use crate::decode::{Extra, FieldId, Fields, Group, Value};
 use crate::input::Nanos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -79,11 +80,10 @@ impl Shown {
         if flow.clamped {
             push_extra(out, "timeClamped", Value::Flag(true));
         }
-        for (key, address) in [
-            ("tunnelSourceAddress", flow.tunnel_source),
-            ("tunnelDestinationAddress", flow.tunnel_destination),
-        ] {
-            if let Some(address) = address {
+        for (name, address) in
+            [(Flow::TUNNEL_SOURCE, flow.tunnel_source), (Flow::TUNNEL_DESTINATION, flow.tunnel_destination)]
+        {
+            if let (Some(key), Some(address)) = (name.strip_prefix("flow."), address) {
                 push_extra(out, key, Value::Ip(address));
             }
         }
@@ -141,7 +141,7 @@ pub(super) fn template_fields(
     record: &Record<'_>,
     template: &Template,
     reversed: bool,
-    siblings: Siblings<'_>,
+    set: &Set<'_>,
     out: &mut Fields,
 ) {
     let flow = &record.flow();
@@ -172,16 +172,35 @@ pub(super) fn template_fields(
         }
         if let (Some(kind), Some(element)) = (field.list(), field.element) {
             let parent = Some(Value::Static(element.name));
-            let mut each = |inner: &Field, value: &[u8]| {
-                if !value.is_empty() {
-                    write_member(inner, value, record.clock, parent, out);
-                }
-            };
-            if list::walk(kind, octets, siblings, &mut each) {
+            let mut each =
+                |inner: &Field, value: &[u8]| write_member(inner, value, record.clock, parent, out);
+            if list::walk(kind, octets, set.siblings, &mut each) {
                 continue;
             }
         }
         write_field(field, octets, record.clock, reversed, out);
+        if !flow.state {
+            write_label(field, octets, &set.domain.labels, out);
+        }
+    }
+}
+
+/// Writes what the exporter calls an application or an interface, where the record tells its number.
+fn write_label(field: &Field, octets: &[u8], labels: &Labels, out: &mut Fields) {
+    let Some(element) = field.element.filter(|element| element.enterprise == 0 && !field.reverse) else {
+        return;
+    };
+    let (id, what) = match element.id {
+        95 => (FieldId::NetworkApplication, Labelled::application(octets)),
+        10 | 252 => (FieldId::ObserverIngressInterface, unsigned(octets).map(Labelled::Interface)),
+        14 | 253 => (FieldId::ObserverEgressInterface, unsigned(octets).map(Labelled::Interface)),
+        _ => return,
+    };
+    if out.find(id).is_none()
+        && let Some(name) = what.and_then(|what| labels.find(what))
+    {
+        let name = out.text(name);
+        out.push(id, name);
     }
 }
 
@@ -222,13 +241,18 @@ fn nat_event(event: u8) -> Option<&'static str> {
     })
 }
 
-/// Writes a value of a list under the list's name.
+/// Writes a value of a list under the list's name; one that is missing keeps its place, so that the arrays
+/// of what stands beside each other go on side by side. Names of hosts and URLs have their ECS name too.
 fn write_member(field: &Field, octets: &[u8], clock: &Clock, parent: Option<Value>, out: &mut Fields) {
     const PADDING: u16 = 210;
     if field.spec.enterprise == 0 && field.spec.id == PADDING {
         return;
     }
-    let Some(value) = value(field, octets, clock, out) else { return };
+    let some = if octets.is_empty() { None } else { value(field, octets, clock, out) };
+    if let (Some(value), Some(id)) = (some, name_of(field, octets).filter(|id| names::is_name(*id))) {
+        out.push(id, value);
+    }
+    let value = some.unwrap_or(Value::Absent);
     let key = key(field, out);
     out.push_extra(Extra { group: Group::Flow, parent, key, value });
 }
@@ -279,15 +303,19 @@ fn write_field(field: &Field, octets: &[u8], clock: &Clock, reversed: bool, out:
         _ => {}
     }
     let Some(value) = value(field, octets, clock, out) else { return };
-    let named =
-        field.element.filter(|_| !field.reverse).and_then(|element| named(element.enterprise, element.id));
-    if let Some(id) = named
+    if let Some(id) = name_of(field, octets)
         && let Some(value) = suited(id, value)
     {
         return out.push(if reversed { turned(id) } else { id }, value);
     }
     let key = key(field, out);
     out.push_extra(Extra { group: Group::Flow, parent: None, key, value });
+}
+
+/// The ECS name of a field with this value, if it has one.
+fn name_of(field: &Field, octets: &[u8]) -> Option<FieldId> {
+    let element = field.element.filter(|_| !field.reverse)?;
+    named(element.enterprise, element.id).map(|id| names::spelled(id, names::text(field, octets)))
 }
 
 /// The name of an element without an ECS name.
@@ -331,7 +359,7 @@ fn value(field: &Field, octets: &[u8], clock: &Clock, out: &mut Fields) -> Optio
         Some(Kind::Mac) => <[u8; 6]>::try_from(octets).ok().map(Value::Mac),
         Some(Kind::Ipv4 | Kind::Ipv6) => address(octets).map(Value::Ip),
         Some(Kind::Text) => {
-            let text = octets.split(|octet| *octet == 0).next().unwrap_or_default();
+            let text = names::text(field, octets);
             return if text.is_empty() { None } else { Some(out.text(text)) };
         }
         // An instant of zero is none.
@@ -347,12 +375,19 @@ fn value(field: &Field, octets: &[u8], clock: &Clock, out: &mut Fields) -> Optio
 }
 
 /// The enterprises whose elements have ECS names: their exporters see what a web server's log would tell.
-const NTOP: u32 = 35632;
+const CISCO: u32 = 9;
 const IXIA: u32 = 3054;
 const NETSCALER: u32 = 5951;
+const CERT: u32 = 6871;
+const CESNET: u32 = 8057;
+const PROCERA: u32 = 15397;
+const MASARYK: u32 = 16982;
+const GIGAMON: u32 = 26866;
+const NTOP: u32 = 35632;
+const FLOWMON: u32 = 39499;
 
 /// The ECS name of an element, beyond those that a [`Flow`] has.
-fn named(enterprise: u32, id: u16) -> Option<FieldId> {
+pub(super) fn named(enterprise: u32, id: u16) -> Option<FieldId> {
     Some(match (enterprise, id) {
         (0, 16) => FieldId::SourceAsNumber,
         (0, 17) => FieldId::DestinationAsNumber,
@@ -369,22 +404,79 @@ fn named(enterprise: u32, id: u16) -> Option<FieldId> {
         (0, 460) => FieldId::UrlDomain,
         (0, 461) => FieldId::UrlOriginal,
         (0, 468) => FieldId::UserAgentOriginal,
+        (CISCO, 12235) => FieldId::UrlDomain,
+        (IXIA, 111) => FieldId::NetworkApplication,
+        (IXIA, 182) => FieldId::UserAgentOriginal,
+        (IXIA, 183) => FieldId::UrlDomain,
+        (IXIA, 184) => FieldId::UrlOriginal,
+        (IXIA, 189 | 198 | 273) => FieldId::DnsQuestionName,
+        (IXIA, 201) => FieldId::TlsServerName,
+        (IXIA, 227) => FieldId::HttpRequestReferrer,
+        (IXIA, 232) => FieldId::EmailSubject,
+        (IXIA, 233) => FieldId::EmailToAddress,
+        (IXIA, 234) => FieldId::EmailFromAddress,
         (NETSCALER, 130) => FieldId::UrlOriginal,
         (NETSCALER, 140) => FieldId::HttpRequestReferrer,
         (NETSCALER, 141) => FieldId::HttpRequestMethod,
         (NETSCALER, 142) => FieldId::UrlDomain,
         (NETSCALER, 143) => FieldId::UserAgentOriginal,
+        (NETSCALER, 144) => FieldId::HttpResponseStatusCode,
+        (CERT, 111) => FieldId::UserAgentOriginal,
+        (CERT, 115) => FieldId::HttpRequestReferrer,
+        (CERT, 117) => FieldId::UrlDomain,
+        (CERT, 143) => FieldId::UrlOriginal,
+        (CERT, 163) => FieldId::EmailFromAddress,
+        (CERT, 164) => FieldId::EmailToAddress,
+        (CERT, 166) => FieldId::EmailSubject,
+        (CERT, 179) => FieldId::DnsQuestionName,
+        (CERT, 294) => FieldId::TlsServerName,
+        (CESNET, 2) => FieldId::DnsQuestionName,
+        (CESNET, 200) => FieldId::HttpRequestMethod,
+        (CESNET, 808 | 890) => FieldId::TlsServerName,
+        (CESNET, 813) => FieldId::EmailFromAddress,
+        (CESNET, 814) => FieldId::EmailToAddress,
+        (PROCERA, 18) => FieldId::UrlDomain,
+        (PROCERA, 19) => FieldId::HttpRequestMethod,
+        (PROCERA, 20) => FieldId::UserAgentOriginal,
+        (PROCERA, 22) => FieldId::UrlOriginal,
+        (PROCERA, 23) => FieldId::HttpRequestReferrer,
+        (PROCERA, 24) => FieldId::HttpResponseStatusCode,
+        (MASARYK, 102 | 501) => FieldId::UrlDomain,
+        (MASARYK, 103 | 505) => FieldId::HttpRequestReferrer,
+        (MASARYK, 105 | 502) => FieldId::UrlOriginal,
+        (MASARYK, 106 | 506) => FieldId::HttpResponseStatusCode,
+        (MASARYK, 504) => FieldId::UserAgentOriginal,
+        (MASARYK, 811) => FieldId::TlsServerName,
+        (GIGAMON, 1 | 4681 | 4721 | 4745) => FieldId::UrlOriginal,
+        (GIGAMON, 2) => FieldId::HttpResponseStatusCode,
+        (GIGAMON, 3 | 2250) => FieldId::UserAgentOriginal,
+        (GIGAMON, 112 | 2539 | 2548) => FieldId::TlsServerName,
+        (GIGAMON, 204 | 1958) => FieldId::DnsQuestionName,
+        (GIGAMON, 2237) => FieldId::HttpRequestMethod,
+        (GIGAMON, 4676) => FieldId::UrlDomain,
+        (NTOP, 119) => FieldId::NetworkApplication,
         (NTOP, 180) => FieldId::UrlOriginal,
         (NTOP, 181) => FieldId::HttpResponseStatusCode,
         (NTOP, 182) => FieldId::HttpRequestReferrer,
         (NTOP, 183) => FieldId::UserAgentOriginal,
+        (NTOP, 185) => FieldId::EmailFromAddress,
+        (NTOP, 186) => FieldId::EmailToAddress,
+        (NTOP, 187) => FieldId::UrlDomain,
         (NTOP, 188) => FieldId::TlsServerName,
         (NTOP, 205) => FieldId::DnsQuestionName,
         (NTOP, 360) => FieldId::HttpRequestMethod,
-        (NTOP, 361) => FieldId::UrlDomain,
-        (IXIA, 182) => FieldId::UserAgentOriginal,
-        (IXIA, 183) => FieldId::UrlDomain,
-        (IXIA, 189) => FieldId::DnsQuestionName,
+        // The site that the host belongs to.
+        (NTOP, 361 | 492 | 591) => FieldId::DestinationDomain,
+        (NTOP, 489) => FieldId::TlsJa3,
+        (NTOP, 491) => FieldId::SourceDomain,
+        (FLOWMON, 1) => FieldId::UrlDomain,
+        (FLOWMON, 2) => FieldId::UrlOriginal,
+        (FLOWMON, 3) => FieldId::HttpRequestReferrer,
+        (FLOWMON, 12) => FieldId::HttpResponseStatusCode,
+        (FLOWMON, 20) => FieldId::UserAgentOriginal,
+        (FLOWMON, 121) => FieldId::DnsQuestionName,
+        (FLOWMON, 251) => FieldId::EmailFromAddress,
+        (FLOWMON, 338) => FieldId::TlsServerName,
         (element::NETFLOW9, 8256) => FieldId::UrlDomain,
         (element::NETFLOW9, 8257) => FieldId::UrlPath,
         (element::NETFLOW9, 56701) => FieldId::NetworkApplication,
@@ -453,7 +545,8 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn hexadecimal(octets: &[u8], out: &mut Fields) -> Value {
+/// Octets as hexadecimal digits.
+pub(super) fn hexadecimal(octets: &[u8], out: &mut Fields) -> Value {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let value = out.text(&[]);
     let scratch = out.scratch();

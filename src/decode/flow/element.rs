@@ -83,6 +83,7 @@ mod tests {
             ("v9 of a vendor below Cisco's", find_netflow9(24632), Some("natInternalAddress")),
             ("v9 of ntop", find_netflow9(57472 + 205), Some("ntopDnsQuery")),
             ("ntop", find(35632, 180), Some("ntopHttpUrl")),
+            ("ntop host", find(35632, 187), Some("ntopHttpHost")),
             ("v9 unknown", find_netflow9(65535), None),
         ];
         for (name, found, expected) in cases {

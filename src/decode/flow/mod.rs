@@ -10,8 +10,10 @@ mod clock;
 mod ecs;
 mod element;
 mod ipfix;
+mod labels;
 mod list;
 mod lru;
+mod names;
 mod netflow5;
 mod netflow9;
 mod packet;
@@ -25,6 +27,8 @@ mod store;
 mod template;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vendor_tests;
 mod waiting;
 
 pub use cache::Counts;
@@ -33,7 +37,7 @@ pub use status::ExporterStatus;
 pub use store::{StoreError, Stored};
 pub use waiting::Counts as WaitingCounts;
 
-use super::Fields;
+use super::{FieldId, Fields};
 use crate::input::Nanos;
 use cache::{Boot, Cache, Domain, ExporterKey, Siblings, Told};
 use clock::Clock;
@@ -135,6 +139,11 @@ impl Default for Flow {
 }
 
 impl Flow {
+    /// The name of a tunnel's source in events and matches.
+    pub const TUNNEL_SOURCE: &str = "flow.tunnelSourceAddress";
+    /// The name of a tunnel's destination in events and matches.
+    pub const TUNNEL_DESTINATION: &str = "flow.tunnelDestinationAddress";
+
     /// Every address in it.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let translated = [self.translated_source, self.translated_destination];
@@ -278,7 +287,7 @@ impl Datagram {
 pub trait Reader {
     /// Whether an address may matter: a number of IPv6, or of IPv4 mapped into it. Best without branches.
     fn may_matter(&mut self, address: u128) -> bool;
-    /// Takes a record; `suspect` is false if it is known that none of its addresses may matter.
+    /// Takes a record; `suspect` is false if none of its addresses may matter and it has no names.
     fn record(&mut self, record: Record<'_>, suspect: bool);
 }
 
@@ -473,13 +482,35 @@ impl Record<'_> {
         flow
     }
 
+    /// Whether its template has names or URLs, which the record then may carry.
+    #[inline]
+    pub fn has_names(&self) -> bool {
+        match self.detail {
+            Detail::Netflow5 | Detail::Sflow(_) => false,
+            // The second record of a biflow repeats what the first one told.
+            Detail::Template { template, reversed, .. } => !reversed && template.names().is_some(),
+        }
+    }
+
+    /// Calls `each` with the names and URLs of the record: what they are, and where in its bytes they begin.
+    pub fn names(&self, each: &mut impl FnMut(FieldId, u32, &[u8])) {
+        match self.detail {
+            Detail::Template { template, set, reversed: false } => {
+                if let Some(names) = template.names() {
+                    names.each(self.bytes, set.siblings, each);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Writes every field of the record, named and unnamed, into `out`.
     pub fn fields(&self, out: &mut Fields) {
         match self.detail {
             Detail::Netflow5 => netflow5::fields(self, out),
             Detail::Template { template, set, reversed } => {
                 let (rate_restored, boot_restored) = set.restored(self, template);
-                ecs::template_fields(self, template, reversed, set.siblings, out);
+                ecs::template_fields(self, template, reversed, set, out);
                 for (name, holds) in [
                     ("templateRestored", set.restored),
                     ("samplingRestored", rate_restored),

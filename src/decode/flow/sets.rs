@@ -6,6 +6,7 @@
 
 use super::cache::{Boot, Domain, Found, Scope};
 use super::clock::Clock;
+use super::labels;
 use super::sampling::Rate;
 use super::template::{Spec, Statement, Template, Traits};
 use super::waiting::Set;
@@ -385,11 +386,18 @@ fn records(
     }
     // Zeros fill sets up to a multiple of some octets.
     let whole = !is_more_than_padding(rest);
-    if template.tells() {
+    let (tells, names) = (template.tells(), labels::has_names(template));
+    if tells || names {
         let (bytes, evicted) = (domain.bytes(), domain.evicted());
         let mut options = set;
         while let Some((record, next)) = split(template, options) {
             options = next;
+            if names {
+                domain.labels.learn(template, record);
+            }
+            if !tells {
+                continue;
+            }
             let told = template.statement(record);
             match told.domain.filter(|domain| *domain != scope.domain) {
                 Some(other) if others.last() != Some(&(other, told)) => others.push((other, told)),
@@ -409,9 +417,12 @@ fn records(
 }
 
 /// Which records of the group that a set begins with may matter; all, where their addresses do not stand
-/// at the same places.
+/// at the same places, or they have names.
 fn suspects(template: &Template, set: &[u8], each: &mut impl Reader) -> u64 {
-    let (Some(places), Some(length)) = (template.places(), template.fixed_length()) else { return u64::MAX };
+    let (Some(places), Some(length), None) = (template.places(), template.fixed_length(), template.names())
+    else {
+        return u64::MAX;
+    };
     let records = set.chunks_exact(length.get()).take(Group::RECORDS);
     records.enumerate().fold(0, |suspects, (number, record)| {
         let addresses = places.iter().filter_map(|place| place.address(record));

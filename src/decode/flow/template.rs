@@ -8,6 +8,7 @@
 use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
 use super::element::{self, Element, Kind};
 use super::list::List;
+use super::names::Names;
 use super::packet;
 use super::sampling::{self, Asked, Stated};
 use super::{Flow, MAPPED};
@@ -76,6 +77,8 @@ pub(super) struct Template {
     units: Units,
     /// Where a record has addresses of both families, those of IPv6 come last.
     ipv6_inside: bool,
+    /// The way to names and URLs, if it has any.
+    names: Option<Box<Names>>,
 }
 
 /// How a template writes its instants.
@@ -383,6 +386,7 @@ impl Template {
             hops: steps(&fields, Target::is_answer).into(),
             places: places(&fields),
             tells: if tells { steps(&fields, Target::is_telling).into() } else { Box::default() },
+            names: Names::of(&fields, traits).map(Box::new),
             fields: fields.into(),
             traits,
             minimum,
@@ -414,6 +418,7 @@ impl Template {
             + size_of_val(&*self.hops)
             + self.places.as_deref().map_or(0, size_of_val)
             + size_of_val(&*self.tells)
+            + self.names.as_deref().map_or(0, Names::bytes)
     }
 
     pub(super) fn traits(&self) -> Traits {
@@ -429,6 +434,12 @@ impl Template {
         self.has.contains(target)
     }
 
+    /// Whether records have an element of IANA's table.
+    pub(super) fn has_element(&self, id: u16) -> bool {
+        let mut elements = self.fields.iter().filter_map(|field| field.element);
+        elements.any(|element| element.enterprise == 0 && element.id == id)
+    }
+
     /// Where every address stands that a flow can have; none if that depends on the record.
     #[inline]
     pub(super) fn places(&self) -> Option<&[Place]> {
@@ -439,6 +450,12 @@ impl Template {
     #[inline]
     pub(super) fn fixed_length(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(self.minimum).filter(|_| !self.variable)
+    }
+
+    /// The way to the names and URLs of a record; none if no record has any.
+    #[inline]
+    pub(super) fn names(&self) -> Option<&Names> {
+        self.names.as_deref()
     }
 
     /// The length of the record that `input` begins with, at least one octet; none if no whole record
@@ -1009,6 +1026,8 @@ fn wish(enterprise: u32, id: u16, scope: bool) -> (Target, Unit, u8) {
         (NTOP, 115) => (Target::InnerSourcePort, Unit::None, 1),
         (NTOP, 116) => (Target::InnerDestinationV4, Unit::None, 1),
         (NTOP, 117) => (Target::InnerDestinationPort, Unit::None, 1),
+        (NTOP, 396) => (Target::InnerSourceV6, Unit::None, 1),
+        (NTOP, 397) => (Target::InnerDestinationV6, Unit::None, 1),
         // Ericsson's log of translations.
         (element::NETFLOW9, 24632) => (Target::SourceV4, Unit::None, 2),
         (element::NETFLOW9, 24633) => (Target::TranslatedSourceV4, Unit::None, 3),
@@ -1114,7 +1133,7 @@ fn walk<'s, 'r>(steps: &'s [Step], record: &'r [u8]) -> impl Iterator<Item = (&'
 
 /// Where the value of a field stands that begins at `at`.
 #[inline]
-fn extent(record: &[u8], at: usize, length: u16) -> Option<Range<usize>> {
+pub(super) fn extent(record: &[u8], at: usize, length: u16) -> Option<Range<usize>> {
     let (start, length) = match length {
         VARIABLE => stated_length(record, at)?,
         length => (at, length),
