@@ -114,6 +114,7 @@ metrics! {
     flow_restarts: IntCounterVec = "roje_flow_exporter_restarts_total" ["input"] "Exporters that started anew, as their uptime or their numbers tell.";
     flow_untrusted: IntGaugeVec = "roje_flow_exporters_untrusted" ["input"] "Exporters whose sequence numbers make no sense, so that their losses are not told.";
     flow_sample_gaps: IntCounterVec = "roje_flow_sample_gaps_total" ["input"] "Samples that sFlow agents numbered and did not send, or that were lost.";
+    flow_sample_late: IntCounterVec = "roje_flow_samples_late_total" ["input"] "Samples counted as skipped that came late.";
     flow_templates_restored: IntGaugeVec = "roje_flow_templates_restored" ["input"] "Templates of an earlier run that no exporter has repeated yet.";
     flow_templates_dropped: IntCounterVec = "roje_flow_templates_dropped_total" ["input", "reason"] "Templates refused or forgotten.";
     flow_waiting_sets: IntCounterVec = "roje_flow_waiting_sets_total" ["input", "outcome"] "Sets that came before their template: kept, then replayed, or lost for want of room (full) or time (expired).";
@@ -121,6 +122,7 @@ metrics! {
     flow_implausible_times: IntCounterVec = "roje_flow_implausible_times_total" ["input"] "Export times for which the receive time stands, and times of matched flows put within reason.";
     flow_damaged: IntCounterVec = "roje_flow_damaged_total" ["input", "reason"] "Parts of datagrams that could not be read, the rest of which was: cut short, sets, templates and records that contradict their lengths, trailing octets, withdrawals that are not allowed.";
     flow_unknown_samples: IntCounterVec = "roje_flow_unknown_samples_total" ["input"] "Samples of sFlow agents whose kind is not known.";
+    flow_unknown_records: IntCounterVec = "roje_flow_unknown_sample_records_total" ["input"] "Records in samples of sFlow agents whose kind is not decoded.";
     flow_domains_evicted: IntCounterVec = "roje_flow_domains_evicted_total" ["input"] "Domains of exporters, their sampling rates and sequences, forgotten to make room for others.";
     flow_missing_template: IntCounterVec = "roje_flow_missing_template_total" ["input"] "Sets whose template had not been seen.";
     source_messages: IntCounterVec = "roje_source_messages_total" ["source"] "Messages of a declared source.";
@@ -260,6 +262,10 @@ pub struct Tally {
     pub damaged: [u64; flow::Losses::REASONS.len()],
     /// Samples of sFlow of unknown kinds.
     pub unknown_samples: u64,
+    /// Records in samples of sFlow, of unknown kinds.
+    pub unknown_records: u64,
+    /// Samples that came late.
+    pub samples_late: u64,
 }
 
 /// Formats that are counted: the syslog shapes, then the flow protocols.
@@ -299,10 +305,12 @@ impl Tally {
         self.missing += datagram.missing_templates;
         self.late += datagram.sequence_late;
         self.restarts += u64::from(datagram.restarted);
-        self.sample_gaps += datagram.sample_gap;
+        self.sample_gaps += u64::from(datagram.sample_gap);
         self.replayed += datagram.replayed;
         self.implausible += u64::from(datagram.clock_unset);
         self.unknown_samples += u64::from(datagram.unknown_samples);
+        self.unknown_records += u64::from(datagram.unknown_records);
+        self.samples_late += u64::from(datagram.sample_late);
         for (sum, count) in self.damaged.iter_mut().zip(datagram.losses.counts()) {
             *sum += u64::from(count);
         }
@@ -334,6 +342,8 @@ struct FlowMetrics {
     replayed: IntCounter,
     implausible: IntCounter,
     unknown_samples: IntCounter,
+    unknown_records: IntCounter,
+    samples_late: IntCounter,
     domains: IntCounter,
     restored: IntGauge,
     untrusted: IntGauge,
@@ -361,6 +371,8 @@ impl InputMetrics {
             replayed: metrics.flow_replayed.with_label_values(&[input]),
             implausible: metrics.flow_implausible_times.with_label_values(&[input]),
             unknown_samples: metrics.flow_unknown_samples.with_label_values(&[input]),
+            unknown_records: metrics.flow_unknown_records.with_label_values(&[input]),
+            samples_late: metrics.flow_sample_late.with_label_values(&[input]),
             domains: metrics.flow_domains_evicted.with_label_values(&[input]),
             damaged: flow::Losses::REASONS
                 .map(|reason| metrics.flow_damaged.with_label_values(&[input, reason])),
@@ -437,6 +449,8 @@ impl InputMetrics {
                 (&flows.replayed, tally.replayed),
                 (&flows.implausible, tally.implausible),
                 (&flows.unknown_samples, tally.unknown_samples),
+                (&flows.unknown_records, tally.unknown_records),
+                (&flows.samples_late, tally.samples_late),
             ]
             .into_iter()
             .chain(flows.damaged.iter().zip(tally.damaged))

@@ -7,6 +7,7 @@
 
 mod cache;
 mod clock;
+mod counters;
 mod ecs;
 mod element;
 mod ipfix;
@@ -171,9 +172,13 @@ pub struct Datagram {
     /// The exporter started anew, as its uptime or its numbers tell.
     pub restarted: bool,
     /// Samples that the sources of an sFlow agent skipped before those of this datagram.
-    pub sample_gap: u64,
+    pub sample_gap: u32,
+    /// Samples once counted as skipped that this datagram brings after all.
+    pub sample_late: u32,
     /// Samples of sFlow whose kind is not known; they are stepped over.
     pub unknown_samples: u32,
+    /// Records in samples of sFlow whose kind is not decoded; they are stepped over.
+    pub unknown_records: u32,
     /// Records of earlier datagrams, whose template came with this one; they are among `records`.
     pub replayed: u64,
     /// The export time was implausible, and the receive time stands for it.
@@ -266,7 +271,9 @@ impl Datagram {
         self.sequence_late += other.sequence_late;
         self.restarted |= other.restarted;
         self.sample_gap += other.sample_gap;
+        self.sample_late += other.sample_late;
         self.unknown_samples += other.unknown_samples;
+        self.unknown_records += other.unknown_records;
         self.replayed += other.replayed;
         self.clock_unset |= other.clock_unset;
         self.losses.add(&other.losses);
@@ -486,9 +493,10 @@ impl Record<'_> {
     #[inline]
     pub fn has_names(&self) -> bool {
         match self.detail {
-            Detail::Netflow5 | Detail::Sflow(_) => false,
+            Detail::Netflow5 => false,
             // The second record of a biflow repeats what the first one told.
             Detail::Template { template, reversed, .. } => !reversed && template.names().is_some(),
+            Detail::Sflow(sample) => sample.is_named(),
         }
     }
 
@@ -500,6 +508,7 @@ impl Record<'_> {
                     names.each(self.bytes, set.siblings, each);
                 }
             }
+            Detail::Sflow(sample) => sample.names(self.bytes, each),
             _ => {}
         }
     }

@@ -4,13 +4,16 @@
 //! they say. Records and samples have a length each, so one that is not known is stepped over.
 
 use super::clock::Clock;
+use super::counters;
 use super::ecs::{Shown, push_extra, push_some};
+use super::names;
 use super::packet::{self, Packet};
 use super::{
     Arrival, Datagram, DecodeError, Detail, Flow, Losses, Reader, Record, Seen, Tracks, Undecoded,
     is_more_than_padding,
 };
 use crate::decode::{FieldId, Fields, Value};
+use crate::input::Nanos;
 use nom::bytes::complete::take;
 use nom::combinator::{map, verify};
 use nom::multi::length_data;
@@ -30,6 +33,8 @@ pub(super) struct Sample {
     agent: Option<IpAddr>,
     /// Enterprise and format of the sample.
     format: u32,
+    /// Some record of it has names or URLs.
+    named: bool,
 }
 
 /// Samples of the standard, enterprise 0.
@@ -55,6 +60,7 @@ pub(super) fn decode(
     let clock = Clock { exported: arrival.received, latest: arrival.received, ..Clock::default() };
     let mut records = 0;
     let mut sample_gap = 0;
+    let (mut sample_late, mut unknown_records) = (0, 0);
     let (mut losses, mut unknown_samples) = (Losses::default(), 0);
     let mut rate = 0;
     // The count is the sender's word; each turn takes at least a header's octets off the input.
@@ -65,19 +71,25 @@ pub(super) fn decode(
             break;
         };
         rest = after;
-        let sample = Sample { agent: header.agent, format };
+        let mut sample = Sample { agent: header.agent, format, named: false };
         if !sample.is_known() {
             unknown_samples += 1;
             continue;
         }
-        if let Some((head, mut flow)) = sample.flow(bytes, &base) {
+        if let Some((head, mut flow, found)) = sample.flow(bytes, &base) {
             records += 1;
+            unknown_records += found.unknown;
+            losses.records += u32::from(found.damaged);
+            sample.named = found.named;
             if let Some(operators) = operators.filter(|_| !flow.state) {
                 flow.sampling = operators.get();
             }
             rate = if flow.sampling > 0 { flow.sampling } else { rate };
-            let source = (flow.state, head.source_class, head.source_index);
-            sample_gap += tracks.sample(key, known, source, head.sequence, REACH, arrival.received);
+            let source = (sample.series(), head.source_class, head.source_index);
+            let account = tracks.sample(key, known, source, head.sequence, REACH, arrival.received);
+            // Each is less than the reach, and a datagram holds a few thousand at most.
+            sample_gap += account.skipped as u32;
+            sample_late += account.late as u32;
             each.record(Record { bytes, clock: &clock, base: &flow, detail: Detail::Sflow(sample) }, true);
         } else {
             losses.records += 1;
@@ -100,7 +112,9 @@ pub(super) fn decode(
         records,
         sets: records,
         sample_gap,
+        sample_late,
         unknown_samples,
+        unknown_records,
         losses,
         ..Datagram::default()
     };
@@ -140,14 +154,24 @@ fn block(input: &[u8]) -> IResult<&[u8], (u32, &[u8])> {
     (be_u32, length_data(be_u32)).parse(input)
 }
 
-/// The blocks of an input, up to the first that is not whole.
-fn blocks(input: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    let mut rest = input;
-    std::iter::from_fn(move || {
-        let (after, found) = block(rest).ok()?;
-        rest = after;
-        Some(found)
-    })
+/// Calls `each` with the blocks of an input, up to the first that is not whole; gives what is left.
+fn blocks<'a>(mut input: &'a [u8], mut each: impl FnMut(u32, &'a [u8])) -> &'a [u8] {
+    while let Ok((after, (format, found))) = block(input) {
+        each(format, found);
+        input = after;
+    }
+    input
+}
+
+/// What of the records in a sample is counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// Records of kinds that are not decoded.
+    unknown: u32,
+    /// Some record is not whole, or shorter than its kind.
+    damaged: bool,
+    /// Some record has names or URLs.
+    named: bool,
 }
 
 /// The head of a sample, the shapes of which differ, and its records.
@@ -188,19 +212,51 @@ struct FlowSample {
     next_hop: Option<IpAddr>,
     masks: Option<(u32, u32)>,
     systems: Option<(u32, u32)>,
+    /// When the packet was seen, of an agent that says so.
+    seen: Option<Nanos>,
 }
+
+/// Records of a flow sample that say something of no [`Flow`]: read for an event, and for names, only.
+const USER: u32 = 1004;
+const URL: u32 = 1005;
+const HTTP: u32 = 2206;
+/// Numbers of four octets, by the format of the record that holds nothing else.
+const NUMBERS: &[(u32, &str)] = &[
+    (1029, "egressVni"),
+    (1030, "ingressVni"),
+    (1036, "egressQueueId"),
+    (1039, "transitDelayNanoseconds"),
+    (1040, "queueDepth"),
+];
+/// Texts, by the format of the record that holds nothing else, in their order.
+const TEXTS: &[(u32, &[&str])] = &[
+    (1038, &["functionSymbol"]),
+    (1041, &["hardwareTrapGroup", "hardwareTrap"]),
+    (1042, &["linuxDropReason"]),
+];
 
 impl Sample {
     fn is_known(self) -> bool {
         matches!(self.format, FLOW | EXPANDED_FLOW | COUNTERS | EXPANDED_COUNTERS | DISCARDED)
     }
 
-    /// The head of a sample and its flow; none if its kind is not known or its head not whole.
-    fn flow<'a>(self, bytes: &'a [u8], base: &Flow) -> Option<(Head<'a>, Flow)> {
+    /// Samples are numbered by their source and by what they are: of packets, of counters, of packets that
+    /// were discarded (sflow.org/sflow_drops.txt).
+    fn series(self) -> u32 {
+        match self.format {
+            FLOW | EXPANDED_FLOW => FLOW,
+            COUNTERS | EXPANDED_COUNTERS => COUNTERS,
+            other => other,
+        }
+    }
+
+    /// The head of a sample, its flow, and what is counted of its records; none if its kind is not known or
+    /// its head not whole.
+    fn flow<'a>(self, bytes: &'a [u8], base: &Flow) -> Option<(Head<'a>, Flow, Found)> {
         match self.format {
             FLOW | EXPANDED_FLOW | DISCARDED => {
                 let (_, head) = self.head(bytes).ok()?;
-                let sample = FlowSample::of(head.records);
+                let (sample, found) = FlowSample::of(head.records);
                 let packet = &sample.packet;
                 let flow = Flow {
                     source: packet.source,
@@ -222,13 +278,20 @@ impl Sample {
                     packets: 1,
                     sampling: head.rate,
                     denied: head.reason.is_some() || head.output.format == DISCARDED_OUTPUT,
+                    start: sample.seen,
+                    end: sample.seen,
                     ..*base
                 };
-                Some((head, flow))
+                Some((head, flow, found))
             }
             COUNTERS | EXPANDED_COUNTERS => {
                 let (_, head) = self.head(bytes).ok()?;
-                Some((head, Flow { state: true, ..*base }))
+                let mut found = Found::default();
+                let rest = blocks(head.records, |format, _| {
+                    found.unknown += u32::from(!counters::is_known(format));
+                });
+                found.damaged = is_more_than_padding(rest);
+                Some((head, Flow { state: true, ..*base }, found))
             }
             _ => None,
         }
@@ -276,18 +339,39 @@ impl Sample {
         }
     }
 
+    /// Whether some record of it has names or URLs.
+    #[inline]
+    pub(super) fn is_named(self) -> bool {
+        self.named
+    }
+
+    /// Calls `each` with the names and URLs in the records of a sample, and where they begin.
+    pub(super) fn names(self, bytes: &[u8], each: &mut impl FnMut(FieldId, u32, &[u8])) {
+        let Ok((_, head)) = self.head(bytes) else { return };
+        blocks(head.records, |format, record| {
+            each_name(format, record, &mut |id, text| {
+                if names::is_name(id) {
+                    each(id, names::offset(text, bytes), text);
+                }
+            });
+        });
+    }
+
     /// Writes the fields of a sample.
     pub(super) fn fields(self, record: &Record<'_>, out: &mut Fields) {
         let Ok((_, head)) = self.head(record.bytes) else { return };
         let traffic = !record.base.state;
         if traffic {
-            let sample = FlowSample::of(head.records);
+            let (sample, _) = FlowSample::of(head.records);
             let ip = sample.packet.source.is_some();
             let shown =
                 Shown { ports: ip, protocol: ip, tcp_flags: sample.packet.protocol == 6, ..Shown::ALL };
             shown.write(record.base, record.exported(), out);
             head.write_interfaces(out);
             sample.write(out);
+            blocks(head.records, |format, record| {
+                write_record(format, record, out);
+            });
         } else {
             Shown::NONE.write(record.base, record.exported(), out);
         }
@@ -296,7 +380,8 @@ impl Sample {
         push_extra(out, "sourceIdClass", Value::Unsigned(head.source_class.into()));
         push_extra(out, "sourceIdIndex", Value::Unsigned(head.source_index.into()));
         if !traffic {
-            return blocks(head.records).for_each(|(format, counters)| write_counters(format, counters, out));
+            blocks(head.records, |format, record| counters::write(format, record, out));
+            return;
         }
         push_extra(out, "drops", Value::Unsigned(head.drops.into()));
         match head.reason {
@@ -329,13 +414,16 @@ impl Head<'_> {
 }
 
 impl FlowSample {
-    fn of(records: &[u8]) -> FlowSample {
-        let mut sample = FlowSample::default();
-        for (format, record) in blocks(records) {
+    fn of(records: &[u8]) -> (FlowSample, Found) {
+        let (mut sample, mut found) = (FlowSample::default(), Found::default());
+        let rest = blocks(records, |format, record| {
+            found.unknown += u32::from(!is_known_record(format));
+            found.named |= matches!(format, URL | HTTP);
             // A record that is cut short contributes nothing; the others do.
-            let _ = sample.read(format, record);
-        }
-        sample
+            found.damaged |= sample.read(format, record).is_err();
+        });
+        found.damaged |= is_more_than_padding(rest);
+        (sample, found)
     }
 
     fn read<'a>(&mut self, format: u32, input: &'a [u8]) -> IResult<&'a [u8], ()> {
@@ -375,8 +463,43 @@ impl FlowSample {
                 self.translated_ports = Some((source, destination));
                 Ok((rest, ()))
             }
+            // the header around the packet, of a tunnel that it leaves or comes by: as in sampled IPv4 and IPv6
+            1023 | 1024 => self.read_tunnel(input, false),
+            1025 | 1026 => self.read_tunnel(input, true),
+            // precise time: nanoseconds since 1970
+            1043 => {
+                let (rest, nanoseconds) = be_u64(input)?;
+                self.seen = Nanos::try_from(nanoseconds).ok().filter(|seen| *seen > 0);
+                Ok((rest, ()))
+            }
+            // the socket of a transaction: of the server, and of whom it serves
+            2100 | 2101 => self.read_socket(input, format == 2101),
             _ => Ok((input, ())),
         }
+    }
+
+    fn read_tunnel<'a>(&mut self, input: &'a [u8], six: bool) -> IResult<&'a [u8], ()> {
+        let (rest, (_length, _protocol)) = (be_u32, be_u32).parse(input)?;
+        let (rest, ends) = ends(rest, six)?;
+        self.packet.tunnel.get_or_insert(ends);
+        Ok((rest, ()))
+    }
+
+    fn read_socket<'a>(&mut self, input: &'a [u8], six: bool) -> IResult<&'a [u8], ()> {
+        let (rest, protocol) = be_u32(input)?;
+        let (rest, (local, remote)) = ends(rest, six)?;
+        let (rest, (local_port, remote_port)) = (be_u32, be_u32).parse(rest)?;
+        if self.packet.source.is_none() {
+            self.packet = Packet {
+                source: Some(remote),
+                destination: Some(local),
+                protocol: protocol as u8,
+                source_port: remote_port as u16,
+                destination_port: local_port as u16,
+                ..self.packet
+            };
+        }
+        Ok((rest, ()))
     }
 
     /// The beginning of the packet itself.
@@ -494,6 +617,102 @@ impl FlowSample {
     }
 }
 
+/// Two addresses of one family.
+fn ends(input: &[u8], six: bool) -> IResult<&[u8], (IpAddr, IpAddr)> {
+    let one = |input| match six {
+        true => map(be_u128, |bits| Ipv6Addr::from_bits(bits).into()).parse(input),
+        false => map(be_u32, |bits| Ipv4Addr::from_bits(bits).into()).parse(input),
+    };
+    let (rest, first) = one(input)?;
+    let (rest, second) = one(rest)?;
+    Ok((rest, (first, second)))
+}
+
+/// Whether records of a flow sample of this format are decoded.
+fn is_known_record(format: u32) -> bool {
+    matches!(format, 1..=4 | 1001..=1005 | 1007 | 1020 | 1023..=1026 | 1043 | 2100 | 2101 | HTTP)
+        || NUMBERS.iter().any(|(known, _)| *known == format)
+        || TEXTS.iter().any(|(known, _)| *known == format)
+}
+
+/// Writes what a record of a flow sample says that is of no [`Flow`].
+fn write_record<'a>(format: u32, mut input: &'a [u8], out: &mut Fields) -> Option<()> {
+    let text = |input: &mut &'a [u8]| {
+        let (text, rest) = counters::text(input)?;
+        *input = rest;
+        Some(text)
+    };
+    match format {
+        // character set and name, of the source and of the destination
+        USER => {
+            for id in [FieldId::SourceUserName, FieldId::DestinationUserName] {
+                input = input.get(4..)?;
+                push_text(out, id, text(&mut input)?);
+            }
+        }
+        URL | HTTP => each_name(format, input, &mut |id, name| push_text(out, id, name))?,
+        _ => {
+            if let Some((_, name)) = NUMBERS.iter().find(|(known, _)| *known == format) {
+                push_extra(out, name, Value::Unsigned(u32::from_be_bytes(*input.first_chunk()?).into()));
+            }
+            let names = TEXTS.iter().find(|(known, _)| *known == format);
+            for name in names.map_or(&[][..], |(_, names)| *names) {
+                let value = out.text(text(&mut input)?);
+                push_extra(out, name, value);
+            }
+        }
+    }
+    if format == HTTP {
+        let mut rest = input.get(8..)?;
+        for _ in 0..7 {
+            text(&mut rest)?;
+        }
+        let status = u32::from_be_bytes(*rest.get(20..)?.first_chunk()?);
+        out.push(FieldId::HttpResponseStatusCode, Value::Unsigned(status.into()));
+    }
+    Some(())
+}
+
+fn push_text(out: &mut Fields, id: FieldId, text: &[u8]) {
+    if !text.is_empty() {
+        let value = out.text(text);
+        out.push(id, value);
+    }
+}
+
+/// Calls `each` with the names in a record of a URL, or of a request to a web server
+/// (sflow.org/sflow_http.txt), as far as it goes.
+fn each_name<'a>(format: u32, input: &'a [u8], each: &mut impl FnMut(FieldId, &'a [u8])) -> Option<()> {
+    // Direction; method and version of the protocol.
+    let (skip, kinds): (usize, &[Option<FieldId>]) = match format {
+        URL => (4, &[Some(FieldId::UrlOriginal), Some(FieldId::UrlDomain)]),
+        HTTP => (
+            8,
+            &[
+                Some(FieldId::UrlOriginal),
+                Some(FieldId::UrlDomain),
+                Some(FieldId::HttpRequestReferrer),
+                Some(FieldId::UserAgentOriginal),
+                // X-Forwarded-For
+                None,
+                Some(FieldId::UserName),
+            ],
+        ),
+        _ => return Some(()),
+    };
+    let mut rest = input.get(skip..)?;
+    for kind in kinds {
+        let (text, next) = counters::text(rest)?;
+        rest = next;
+        if let Some(id) = *kind
+            && !text.is_empty()
+        {
+            each(names::spelled(id, text), text);
+        }
+    }
+    Some(())
+}
+
 /// The last system of a path, which is the destination's.
 fn last_system(mut input: &[u8], segments: u32) -> Option<u32> {
     let mut last = None;
@@ -508,84 +727,4 @@ fn last_system(mut input: &[u8], segments: u32) -> Option<u32> {
 
 fn segment(input: &[u8]) -> IResult<&[u8], (u32, u32)> {
     (be_u32, be_u32).parse(input)
-}
-
-/// Counters by the names of the MIBs they come from; the number of octets of each.
-type Counters = &'static [(&'static str, usize)];
-
-/// Generic interface counters.
-const INTERFACE: Counters = &[
-    ("ifIndex", 4),
-    ("ifType", 4),
-    ("ifSpeed", 8),
-    ("ifDirection", 4),
-    ("ifStatus", 4),
-    ("ifInOctets", 8),
-    ("ifInUcastPkts", 4),
-    ("ifInMulticastPkts", 4),
-    ("ifInBroadcastPkts", 4),
-    ("ifInDiscards", 4),
-    ("ifInErrors", 4),
-    ("ifInUnknownProtos", 4),
-    ("ifOutOctets", 8),
-    ("ifOutUcastPkts", 4),
-    ("ifOutMulticastPkts", 4),
-    ("ifOutBroadcastPkts", 4),
-    ("ifOutDiscards", 4),
-    ("ifOutErrors", 4),
-    ("ifPromiscuousMode", 4),
-];
-/// Ethernet interface counters.
-const ETHERNET: Counters = &[
-    ("dot3StatsAlignmentErrors", 4),
-    ("dot3StatsFCSErrors", 4),
-    ("dot3StatsSingleCollisionFrames", 4),
-    ("dot3StatsMultipleCollisionFrames", 4),
-    ("dot3StatsSQETestErrors", 4),
-    ("dot3StatsDeferredTransmissions", 4),
-    ("dot3StatsLateCollisions", 4),
-    ("dot3StatsExcessiveCollisions", 4),
-    ("dot3StatsInternalMacTransmitErrors", 4),
-    ("dot3StatsCarrierSenseErrors", 4),
-    ("dot3StatsFrameTooLongs", 4),
-    ("dot3StatsInternalMacReceiveErrors", 4),
-    ("dot3StatsSymbolErrors", 4),
-];
-/// VLAN counters.
-const VLAN: Counters = &[
-    ("vlanId", 4),
-    ("vlanOctets", 8),
-    ("vlanUcastPkts", 4),
-    ("vlanMulticastPkts", 4),
-    ("vlanBroadcastPkts", 4),
-    ("vlanDiscards", 4),
-];
-/// Processor information.
-const PROCESSOR: Counters =
-    &[("cpu5s", 4), ("cpu1m", 4), ("cpu5m", 4), ("totalMemory", 8), ("freeMemory", 8)];
-
-fn write_counters(format: u32, mut input: &[u8], out: &mut Fields) {
-    let counters = match format {
-        1 => INTERFACE,
-        2 => ETHERNET,
-        5 => VLAN,
-        1001 => PROCESSOR,
-        1005 => return write_port_name(input, out),
-        _ => return,
-    };
-    for (name, length) in counters {
-        let Some((octets, rest)) = input.split_at_checked(*length) else { return };
-        if let Some(value) = super::template::unsigned(octets) {
-            push_extra(out, name, Value::Unsigned(value));
-        }
-        input = rest;
-    }
-}
-
-fn write_port_name(input: &[u8], out: &mut Fields) {
-    let name: IResult<&[u8], &[u8]> = length_data(be_u32).parse(input);
-    if let Ok((_, name)) = name {
-        let name = out.text(name);
-        push_extra(out, "portName", name);
-    }
 }

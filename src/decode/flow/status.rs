@@ -188,8 +188,8 @@ pub(super) struct TrackKey {
     pub(super) domain: u32,
 }
 
-/// A source of samples within an agent: whether it counts, its class and its index.
-pub(super) type SampleSource = (bool, u32, u32);
+/// A source of samples within an agent: what it samples, its class and its index.
+pub(super) type SampleSource = (u32, u32, u32);
 
 /// The numbers of one source of samples.
 #[derive(Debug, Default)]
@@ -220,7 +220,7 @@ impl Tracks {
         account
     }
 
-    /// Takes up a sample of an sFlow agent; gives how many its source skipped.
+    /// Takes up a sample of an sFlow agent.
     pub(super) fn sample(
         &mut self,
         key: TrackKey,
@@ -229,14 +229,14 @@ impl Tracks {
         number: u32,
         reach: u32,
         received: Nanos,
-    ) -> u64 {
+    ) -> Account {
         let of = (key, source);
         let slot = self.samples.touch_slot(&of).unwrap_or_else(|| {
             while self.samples.len() >= MAX_SAMPLE_SOURCES && self.samples.pop_oldest().is_some() {}
             self.samples.insert_slot(of, Samples::default()).0
         });
         self.samples.set_known(slot, known);
-        let Some(samples) = self.samples.at(slot) else { return 0 };
+        let Some(samples) = self.samples.at(slot) else { return Account::default() };
         let account = samples.sequence.account(number, Some(1), None, reach);
         if received.saturating_sub(*samples.first_seen.get_or_insert(received)) >= AGAIN {
             self.samples.prove(slot);
@@ -246,7 +246,7 @@ impl Tracks {
         {
             track.lost_samples = (track.lost_samples + account.skipped).saturating_sub(account.late);
         }
-        account.skipped
+        account
     }
 
     /// Calls `each` with the status of every exporter.
