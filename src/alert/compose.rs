@@ -76,13 +76,16 @@ impl Resolved {
         for entry in &matched.contributors {
             let one = rules.contributor(*entry);
             // `status: test` is counted and logged by the worker, never sent.
-            if one.meta.test || contributors.iter().any(|known| known.set == one.set.name) {
+            let producer = one.meta.producer.as_ref().or(one.set.producer.as_ref());
+            let known =
+                |known: &Contribution| known.set == one.set.name && known.producer.as_ref() == producer;
+            if one.meta.test || contributors.iter().any(known) {
                 continue;
             }
             contributors.push(Contribution {
                 set: one.set.name.clone(),
                 id: one.id.map(str::to_owned),
-                producer: one.set.producer.clone(),
+                producer: producer.cloned(),
                 feed: one.set.feed.clone(),
                 reference: one.meta.reference.clone().or_else(|| one.set.reference.clone()),
                 tlp: one.meta.tlp,

@@ -99,7 +99,7 @@ fn explain_match(rules: &RuleSet, line: &[u8], matched: &Match) -> Value {
         json!({
             "set": contributor.set.name,
             "id": contributor.id,
-            "producer": contributor.set.producer,
+            "producer": contributor.meta.producer.as_ref().or(contributor.set.producer.as_ref()),
             "mode": match contributor.set.mode {
                 Mode::Indicators => "indicators",
                 Mode::Block => "block",

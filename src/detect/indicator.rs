@@ -216,6 +216,8 @@ pub struct Meta {
     pub revoked: bool,
     /// Allow sets: why.
     pub reason: Option<String>,
+    /// Who made it, where that is not the set's producer.
+    pub producer: Option<String>,
 }
 
 impl Default for Meta {
@@ -239,6 +241,7 @@ impl Default for Meta {
             reference: None,
             revoked: false,
             reason: None,
+            producer: None,
         }
     }
 }
@@ -583,6 +586,17 @@ impl Keys {
         self.lengths.clear();
     }
 
+    /// Each of them, in the order added.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.lengths.iter().map(move |length| {
+            let end = start + *length as usize;
+            let key = self.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            key
+        })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lengths.len()
@@ -696,6 +710,11 @@ impl SetBuilder {
         self.set.push(value.kind(), &key, meta.0, id);
     }
 
+    /// Adds one entry by its key, the one of [`Normal::key`].
+    pub fn add_key(&mut self, kind: Kind, key: &[u8], meta: MetaId, id: Option<&str>) {
+        self.set.push(kind, key, meta.0, id);
+    }
+
     /// Adds the rows of a list.
     pub fn add_keys(&mut self, kind: Kind, keys: &Keys, meta: MetaId) {
         self.set.extend(kind, &keys.bytes, &keys.lengths, meta.0);
@@ -737,6 +756,7 @@ pub fn same_scope(one: &Meta, other: &Meta) -> bool {
         && one.where_destination == other.where_destination
         && one.ports == other.ports
         && one.matching == other.matching
+        && one.producer == other.producer
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl CompiledSet {
     /// Resident bytes, estimated.
     pub fn memory(&self) -> usize {
         let meta = |meta: &Meta| {
-            let texts = [&meta.rsit, &meta.description, &meta.reference, &meta.reason];
+            let texts = [&meta.rsit, &meta.description, &meta.reference, &meta.reason, &meta.producer];
             size_of::<Meta>()
                 + texts.iter().map(|text| text.as_ref().map_or(0, String::len)).sum::<usize>()
                 + meta.attack.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>()

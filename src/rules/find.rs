@@ -172,6 +172,7 @@ pub fn sniff(head: &[u8]) -> Option<&'static str> {
     match text.chars().next()? {
         '{' | '[' => match () {
             () if has(&["\"bundle\"", "\"type\""]) || has(&["\"pattern_type\""]) => Some("STIX bundle"),
+            () if has(&["\"spec_version\"", "\"type\""]) => Some("STIX bundle"),
             () if has(&["\"Event\""]) => Some("MISP event"),
             () if has(&["\"matching_attributes\""]) || has(&["\"list\"", "\"version\"", "\"name\""]) => {
                 Some("MISP warninglist")

@@ -5,6 +5,7 @@
 //! `meta.json`. It is written under another name, synced and renamed, so that a crash leaves
 //! either the old or the new version.
 
+use super::foreign::Format;
 use super::{BulkFile, LoadedSet, hexadecimal};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,10 @@ pub struct Saved {
     pub set: PathBuf,
     /// Where the copies of its lists lie, in their order.
     pub lists: Vec<PathBuf>,
+    /// The format of a set that is no native one; its files are the lists.
+    pub format: Option<Format>,
+    /// The names of the lists, for such a set.
+    pub names: Vec<String>,
     digest: String,
     folder: PathBuf,
 }
@@ -40,6 +45,10 @@ struct Record {
     path: PathBuf,
     digest: String,
     lists: usize,
+    #[serde(default)]
+    format: Option<Format>,
+    #[serde(default)]
+    names: Vec<String>,
 }
 
 impl LastGood {
@@ -111,6 +120,8 @@ impl LastGood {
             name: set.info.name.clone(),
             set: folder.join("set.yaml"),
             lists: (0..lists).map(|index| folder.join(list_name(index))).collect(),
+            format: set.foreign.as_ref().map(|foreign| foreign.format),
+            names: names(set),
             digest: set.info.digest.clone(),
             folder: folder.clone(),
         };
@@ -149,8 +160,9 @@ fn read_record(folder: &Path) -> Option<(PathBuf, Saved)> {
     let record: Record = serde_json::from_str(&text).ok()?;
     let lists = (0..record.lists.min(LARGEST as usize)).map(|index| folder.join(list_name(index))).collect();
     let set = folder.join("set.yaml");
-    let saved = Saved { name: record.set, set, lists, digest: record.digest, folder: folder.to_owned() };
-    Some((record.path, saved))
+    let Record { set: name, path, digest, format, names, .. } = record;
+    let saved = Saved { name, set, lists, format, names, digest, folder: folder.to_owned() };
+    Some((path, saved))
 }
 
 /// Writes a version and returns the number of its lists.
@@ -168,10 +180,20 @@ fn write_version(folder: &Path, set: &LoadedSet) -> io::Result<usize> {
         path: set.info.path.clone(),
         digest: set.info.digest.clone(),
         lists: set.bulk.len(),
+        format: set.foreign.as_ref().map(|foreign| foreign.format),
+        names: names(set),
     };
     write_synced(&folder.join("meta.json"), &serde_json::to_vec(&record)?)?;
     File::open(folder)?.sync_all()?;
     Ok(set.bulk.len())
+}
+
+/// The names of the files of a set that is no native one.
+fn names(set: &LoadedSet) -> Vec<String> {
+    match set.foreign {
+        Some(_) => set.bulk.iter().map(|list| list.name.clone()).collect(),
+        None => Vec::new(),
+    }
 }
 
 /// Copies a list, if it is still what was loaded.

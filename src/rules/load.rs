@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// A set is refused when more than 5 % of its rows and more than this many are bad.
-const TOLERATED: usize = 20;
+pub const TOLERATED: usize = 20;
 
 /// What a file turned out to be.
 #[derive(Debug)]
@@ -181,6 +181,7 @@ fn compile(
         tests: draft.tests.into(),
         stale: None,
         stale_at: None,
+        foreign: None,
         name_at: draft.name_at,
         source: Arc::new(source),
         counts,

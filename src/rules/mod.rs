@@ -8,14 +8,20 @@
 pub mod bulk;
 pub mod compare;
 pub mod find;
+pub mod foreign;
 pub mod guard;
+pub mod json;
 pub mod last_good;
 pub mod load;
+pub mod misp;
 pub mod native;
+pub mod pattern;
 pub mod problems;
 pub mod report;
+pub mod stix;
 pub mod store;
 pub mod taxonomy;
+pub mod warninglist;
 pub mod watch;
 pub mod yaml;
 
@@ -62,7 +68,9 @@ pub struct LoadedSet {
     pub stale: Option<String>,
     /// Where the problem is that keeps the file from being used: `file:line:column`.
     pub stale_at: Option<String>,
-    /// The text it was loaded from.
+    /// What else is known of a set that is no native one.
+    pub foreign: Option<foreign::Foreign>,
+    /// The text it was loaded from; empty for one that is no native one.
     pub source: Arc<Source>,
     name_at: Range<usize>,
     /// Entries by kind, of any set.

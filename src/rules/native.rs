@@ -157,6 +157,15 @@ impl Tally {
         }
     }
 
+    /// Counts several rows of one reason.
+    pub fn add_many(&mut self, reason: &str, count: usize, first: impl FnOnce() -> String) {
+        self.total += count;
+        match self.list.iter_mut().find(|refused| refused.reason == reason) {
+            Some(refused) => refused.count += count,
+            None => self.list.push(Refused { reason: reason.to_owned(), count, first: first() }),
+        }
+    }
+
     /// Takes over what was counted of the rows behind.
     pub fn absorb(&mut self, other: Tally) {
         self.total += other.total;
@@ -996,6 +1005,16 @@ impl Fault {
         Fault { reason, code: "bad-value", message: reason.to_owned(), help: None }
     }
 
+    /// Is the value well formed, but would match far too much?
+    pub fn is_guard(&self) -> bool {
+        self.code == "guard"
+    }
+
+    /// What is wrong, and what to write instead.
+    pub fn words(&self) -> (String, Option<String>) {
+        (self.message.clone(), self.help.clone())
+    }
+
     /// A value that is none of its kind.
     fn of(kind: Kind, written: &str, error: &ValueError) -> Fault {
         let reason = match error {
@@ -1081,7 +1100,7 @@ fn guarded(kind: Kind, key: &[u8], forced: bool) -> Result<(), Fault> {
 }
 
 /// The kind that a value has by its shape.
-fn meant(written: &str) -> Option<Kind> {
+pub fn meant(written: &str) -> Option<Kind> {
     let hashes = [Kind::Md5, Kind::Sha1, Kind::Sha256, Kind::Sha512];
     let shapes = hashes.into_iter().chain([Kind::Ip, Kind::Email]);
     let url =
@@ -1135,7 +1154,8 @@ fn alternatives(names: &[&str]) -> String {
     }
 }
 
-fn is_technique(text: &str) -> bool {
+/// Is this the id of an ATT&CK technique?
+pub fn is_technique(text: &str) -> bool {
     let digits =
         |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(rest) = text.strip_prefix('T') else { return false };

@@ -76,6 +76,31 @@ impl Problems {
         self.push(diagnostic, source);
     }
 
+    /// Adds a problem of a file that is not at hand.
+    pub fn push_whole(&mut self, diagnostic: Diagnostic) {
+        self.push_problem(Problem::whole(diagnostic));
+    }
+
+    /// Adds a problem that knows its line.
+    pub fn push_problem(&mut self, problem: Problem) {
+        if self.admit(&problem.diagnostic) {
+            self.list.push(problem);
+        }
+    }
+
+    /// What the first error says, and where.
+    pub fn first_error(&self) -> Option<(String, String)> {
+        let error = self.list.iter().find(|problem| problem.diagnostic.level == Level::Error)?;
+        Some((printable(&error.diagnostic.message).into_owned(), error.diagnostic.place()))
+    }
+
+    /// Counts problems of a kind that are not listed.
+    pub fn count_more(&mut self, code: &'static str, count: usize) {
+        if count > 0 {
+            *self.counts.entry(code).or_default() += count;
+        }
+    }
+
     /// Why the whole set is refused, if it is.
     pub fn cause(&self) -> Option<&Cause> {
         self.cause.as_ref()

@@ -2,7 +2,8 @@
 
 use super::compare::{InForce, changes, never_firing};
 use super::find::{self, Files, Found};
-use super::last_good::LastGood;
+use super::foreign::{self, Feed, Format, Part};
+use super::last_good::{LastGood, Saved};
 use super::load::{self, Lists, Loaded};
 use super::problems::Problems;
 use super::{Generation, LoadedSet, Problem, Refused, RefusedFile, SetChanges, bulk};
@@ -64,12 +65,17 @@ impl Store {
         if let (None, Some(dir)) = (&self.last_good, &self.data_dir) {
             self.last_good = Some(LastGood::open(dir));
         }
-        let files = find::find(&self.paths);
+        let mut files = find::find(&self.paths);
+        let mut wanted = files.files.clone();
+        let feeds = foreign::feeds(&mut wanted, &mut files.notes);
         let mut loading = Loading { notes: files.notes.clone(), ..Loading::default() };
         loading.problems.extend(files.problems.iter().cloned().map(Problem::whole));
         self.read_embedded(&mut loading);
-        for file in &files.files {
+        for file in &wanted {
             self.read(file, &mut loading);
+        }
+        for feed in &feeds {
+            self.read_feed(feed, &mut loading);
         }
         loading.refuse_second_names(&self.previous);
         self.fall_back(&files, &mut loading);
@@ -115,6 +121,9 @@ impl Store {
     }
 
     fn read(&self, file: &Found, loading: &mut Loading) {
+        if foreign::looks_like_json(&file.path) && self.read_foreign(file, loading) {
+            return;
+        }
         let extension = file.path.extension().and_then(|extension| extension.to_str());
         if !file.named && !matches!(extension, Some("yaml" | "yml")) {
             return pass_over(file, loading);
@@ -136,18 +145,74 @@ impl Store {
         };
         drop(bytes);
         if let Some(set) = self.previous.sets.get(&file.path)
+            && set.foreign.is_none()
             && set.source.text == source.text
             && lists_unchanged(set, file)
         {
-            let fresh = LoadedSet { stale: None, stale_at: None, ..LoadedSet::clone(set) };
-            return loading.sets.push(if set.stale.is_none() { set.clone() } else { Arc::new(fresh) });
+            return loading.keep(set);
         }
         self.load_text(file, source, &Lists::Tree(&file.tree), loading);
     }
 
+    /// Reads a file that begins as JSON does; false if it is of no format that is known.
+    fn read_foreign(&self, file: &Found, loading: &mut Loading) -> bool {
+        if let Some(set) = self.previous.sets.get(&file.path)
+            && set.foreign.is_some()
+            && foreign::unchanged(set, std::slice::from_ref(&file.path))
+        {
+            loading.keep(set);
+            return true;
+        }
+        let Ok(text) = foreign::read_text(&file.path) else { return false };
+        let format = match foreign::identify(&text) {
+            Ok(Some(format)) => format,
+            Ok(None) => return false,
+            Err(malformed) => match foreign::meant(&text) {
+                // A native set may be written in braces too.
+                None => return false,
+                Some(format) => {
+                    loading.fail(file, None, foreign::syntax(&text, &file.path, format, &malformed));
+                    return true;
+                }
+            },
+        };
+        drop(text);
+        self.load_foreign(format, file, &[Part::own(&file.path)], loading);
+        true
+    }
+
+    fn read_feed(&self, feed: &Feed, loading: &mut Loading) {
+        let file = &feed.manifest;
+        if let Some(reason) = &feed.broken {
+            let problem = Diagnostic::whole(Level::Error, "feed", &file.path, reason.clone());
+            return loading.fail(file, Some(foreign::set_name(file, true)), Problem::whole(problem));
+        }
+        let paths: Vec<PathBuf> = std::iter::once(&file.path).chain(&feed.events).cloned().collect();
+        match self.previous.sets.get(&file.path) {
+            Some(set) if set.foreign.is_some() && foreign::unchanged(set, &paths) => loading.keep(set),
+            _ => {
+                let parts: Vec<Part> = paths.iter().map(|path| Part::own(path)).collect();
+                self.load_foreign(Format::MispManifest, file, &parts, loading);
+            }
+        }
+    }
+
+    fn load_foreign(&self, format: Format, file: &Found, parts: &[Part], loading: &mut Loading) {
+        let name = foreign::set_name(file, format == Format::MispManifest);
+        let mut problems = Problems::default();
+        let loaded = foreign::load(format, &name, parts, self.memory_limit, &mut problems);
+        self.settle(file, loaded, problems, format.holds_nothing(), loading);
+    }
+
     fn load_text(&self, file: &Found, source: Source, lists: &Lists<'_>, loading: &mut Loading) {
         let mut problems = Problems::default();
-        match load::load(source, lists, self.memory_limit, &mut problems) {
+        let loaded = load::load(source, lists, self.memory_limit, &mut problems);
+        self.settle(file, loaded, problems, "no `schema`", loading);
+    }
+
+    /// Takes over what a file turned out to be.
+    fn settle(&self, file: &Found, loaded: Loaded, problems: Problems, nothing: &str, loading: &mut Loading) {
+        match loaded {
             Loaded::Set(mut set) => {
                 set.problems = Arc::new(problems.finish());
                 loading.sets.push(Arc::from(set));
@@ -167,7 +232,7 @@ impl Store {
                 let problem = Diagnostic::whole(Level::Error, "not-a-set", &file.path, message);
                 loading.fail(file, None, Problem::whole(problem.help("remove the file to remove its set")));
             }
-            Loaded::Other => loading.notes.push(format!("{}: no `schema`, ignored", file.path.display())),
+            Loaded::Other => loading.notes.push(format!("{}: {nothing}, ignored", file.path.display())),
         }
     }
 
@@ -215,10 +280,24 @@ impl Store {
             return Some(set.clone());
         }
         let saved = self.last_good.as_ref()?.of(path)?;
+        if let Some(format) = saved.format {
+            return self.last_foreign(format, path, saved);
+        }
         let bytes = load::read_file(&saved.set).ok()?;
         let source = load::text_of(path, &bytes).ok()?;
         let mut problems = Problems::default();
         match load::load(source, &Lists::Copies(&saved.lists), self.memory_limit, &mut problems) {
+            Loaded::Set(set) => Some(Arc::from(set)),
+            _ => None,
+        }
+    }
+
+    fn last_foreign(&self, format: Format, path: &Path, saved: &Saved) -> Option<Arc<LoadedSet>> {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let part = |(name, copy): (&String, &PathBuf)| Part { shown: dir.join(name), read: copy.clone() };
+        let parts: Vec<Part> = saved.names.iter().zip(&saved.lists).map(part).collect();
+        let mut problems = Problems::default();
+        match foreign::load(format, &saved.name, &parts, self.memory_limit, &mut problems) {
             Loaded::Set(set) => Some(Arc::from(set)),
             _ => None,
         }
@@ -341,6 +420,12 @@ impl Failure {
 impl Loading {
     fn has(&self, name: &str) -> bool {
         self.sets.iter().any(|set| set.info.name == name)
+    }
+
+    /// Takes over a set whose files did not change, or are again what they were.
+    fn keep(&mut self, set: &Arc<LoadedSet>) {
+        let fresh = LoadedSet { stale: None, stale_at: None, ..LoadedSet::clone(set) };
+        self.sets.push(if set.stale.is_none() { set.clone() } else { Arc::new(fresh) });
     }
 
     fn fail(&mut self, file: &Found, name: Option<String>, problem: Problem) {
