@@ -183,6 +183,62 @@ impl Diagnostic {
     }
 }
 
+/// Problems as SARIF 2.1.0, which code hosts and editors show where they stand.
+pub fn sarif(problems: &[&Diagnostic]) -> serde_json::Value {
+    use serde_json::json;
+    let mut codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let results: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            let mut text = problem.message.clone();
+            for more in [&problem.label, &problem.help].into_iter().flatten() {
+                // Writing to a String cannot fail.
+                let _ = write!(text, " ({more})");
+            }
+            let mut place = json!({ "artifactLocation": { "uri": uri(&problem.path) } });
+            if problem.line > 0 {
+                place["region"] = json!({ "startLine": problem.line, "startColumn": problem.column });
+            }
+            json!({
+                "ruleId": problem.code,
+                "level": problem.level.name(),
+                "message": { "text": text },
+                "locations": [{ "physicalLocation": place }],
+            })
+        })
+        .collect();
+    let rules: Vec<_> = codes.iter().map(|code| json!({ "id": code })).collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "roje", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+/// A path as a relative URI, or an absolute one.
+fn uri(path: &Path) -> String {
+    let mut uri = String::new();
+    if path.is_absolute() {
+        uri.push_str("file://");
+    }
+    for byte in path.to_string_lossy().bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                uri.push(char::from(byte))
+            }
+            // Writing to a String cannot fail.
+            _ => drop(write!(uri, "%{byte:02X}")),
+        }
+    }
+    uri
+}
+
 /// How many problems there are of each level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

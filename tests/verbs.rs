@@ -497,8 +497,21 @@ fn send_delivers_lines_and_datagrams() {
     assert_ne!(run(&["send", "no/such/file", "--to", &udp]).code, 0);
 }
 
-const VERBS: [&str; 11] =
-    ["run", "demo", "check", "test", "rules", "scan", "decode", "explain", "send", "completions", "man"];
+const VERBS: [&str; 13] = [
+    "run",
+    "demo",
+    "check",
+    "test",
+    "rules",
+    "scan",
+    "decode",
+    "explain",
+    "import",
+    "export",
+    "send",
+    "completions",
+    "man",
+];
 
 #[test]
 fn completions_and_manual_pages_know_every_verb() {
@@ -536,13 +549,51 @@ fn help_of_every_verb_has_an_example() {
     }
 }
 
+const EVENT: &str = r#"{"Event": {"info": "C2", "Orgc": {"name": "CERT"}, "Tag": [{"name": "tlp:green"}], "Attribute": [
+  {"type": "domain", "value": "evil.example", "to_ids": true, "uuid": "d177856e-6e46-44ee-8eb5-83ef1c7452c7"},
+  {"type": "ip-dst", "value": "203.0.113.300", "to_ids": true},
+  {"type": "comment", "value": "x", "to_ids": false}]}}"#;
+
 #[test]
-fn verbs_of_later_versions_are_refused_by_name() {
-    for args in [&["import"][..], &["import", "--from", "misp", "event.json"]] {
-        let refused = run(args);
-        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{args:?}");
-        assert!(refused.stderr.contains("not supported in this version"), "{args:?}: {}", refused.stderr);
-    }
+fn what_others_share_is_read_converted_and_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let event = dir.path().join("event.json");
+    std::fs::write(&event, EVENT).unwrap();
+    let event = event.to_str().unwrap();
+    let hit = run(&["scan", "-r", event, "-"]);
+    assert_eq!(hit.code, 1, "{}", hit.stderr);
+    let imported = run(&["import", "--from", "misp", event]);
+    assert_eq!(imported.code, 0, "{}", imported.stderr);
+    assert!(
+        imported.stderr.contains("skipped: 1 × not an address or prefix (first at "),
+        "{}",
+        imported.stderr
+    );
+    assert!(imported.stderr.contains("event.json:3:"), "{}", imported.stderr);
+    assert!(imported.stderr.contains("1 indicators, 2 skipped, 0 duplicates"), "{}", imported.stderr);
+    let native = dir.path().join("native.yaml");
+    std::fs::write(&native, &imported.stdout).unwrap();
+    assert_eq!(run(&["check", native.to_str().unwrap()]).code, 0, "{}", imported.stdout);
+    let checked = run(&["check", "--format", "sarif", event]);
+    assert_eq!(checked.code, 1);
+    let sarif: Value = serde_json::from_str(&checked.stdout).unwrap();
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!((&result["ruleId"], &result["level"]), (&Value::from("bad-value"), &Value::from("error")));
+    let region = &result["locations"][0]["physicalLocation"]["region"];
+    assert_eq!((&region["startLine"], &region["startColumn"]), (&Value::from(3), &Value::from(32)));
+    let exported = run(&["export", "--tlp", "green", "--format", "stix", native.to_str().unwrap()]);
+    assert_eq!(exported.code, 0, "{}", exported.stderr);
+    assert!(
+        exported.stdout.contains("evil.example") && exported.stdout.contains("CERT"),
+        "{}",
+        exported.stdout
+    );
+    let withheld = run(&["export", "--tlp", "clear", native.to_str().unwrap()]);
+    assert!(!withheld.stdout.contains("evil.example"), "{}", withheld.stdout);
+    assert!(withheld.stderr.contains("left out: 1 × marked more strictly"), "{}", withheld.stderr);
+    let schema: Value = serde_json::from_str(&run(&["rules", "--schema"]).stdout).unwrap();
+    assert_eq!(schema["properties"]["schema"]["const"], 1);
+    assert_eq!(run(&["import", "--from", "stix", event]).code, 1);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `roje check`: everything that is wrong, before it is in force.
 
-use super::{CheckArgs, OutputFormat, loading, terminal};
+use super::{CheckArgs, CheckFormat, loading, terminal};
 use crate::config::Config;
-use crate::diagnostic::{Diagnostic, Level};
+use crate::diagnostic::{Diagnostic, Level, sarif};
 use crate::pipeline;
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,11 +25,12 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         configuration.iter().chain(rules.iter().map(|problem| &problem.diagnostic)).collect();
     let mut out = std::io::stdout().lock();
     match args.format {
-        OutputFormat::Json => {
+        CheckFormat::Json => {
             let list: Vec<_> = problems.iter().map(|problem| problem.json()).collect();
             writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
         }
-        OutputFormat::Text => {
+        CheckFormat::Sarif => writeln!(out, "{}", serde_json::to_string_pretty(&sarif(&problems))?)?,
+        CheckFormat::Text => {
             terminal::diagnostics(&mut out, &configuration, terminal::colour_out())?;
             terminal::problems(&mut out, &rules, terminal::colour_out())?;
         }

@@ -7,6 +7,8 @@ mod check;
 mod decode;
 mod demo;
 mod explain;
+mod export;
+mod import;
 mod loading;
 mod offline;
 mod rules;
@@ -42,7 +44,8 @@ pub fn main() -> ExitCode {
         Verb::Send(args) => send::run(&args),
         Verb::Sources(args) => sources::run(&args),
         Verb::Spool(args) => spool::run(&args),
-        Verb::Import(_) => Err(later("import")),
+        Verb::Import(args) => import::run(&args),
+        Verb::Export(args) => export::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Command::command(), "roje", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -103,9 +106,8 @@ enum Verb {
     Scan(ScanArgs),
     Decode(DecodeArgs),
     Explain(ExplainArgs),
-    /// Convert indicators of other formats (not supported in this version)
-    #[command(hide = true, disable_help_flag = true)]
-    Import(Later),
+    Import(ImportArgs),
+    Export(ExportArgs),
     Send(SendArgs),
     /// Print shell completions
     #[command(after_help = "Example:\n  roje completions bash > /etc/bash_completion.d/roje")]
@@ -122,17 +124,6 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
     },
-}
-
-/// Whatever follows a verb of a later version: the verb is refused, not its arguments.
-#[derive(Args, Debug)]
-struct Later {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    _arguments: Vec<std::ffi::OsString>,
-}
-
-fn later(verb: &str) -> anyhow::Error {
-    anyhow::anyhow!("`roje {verb}` is not supported in this version").context(Exit(2))
 }
 
 /// Run the sensor
@@ -186,9 +177,9 @@ pub struct CheckArgs {
     /// Rule files or directories, instead of those of the configuration
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// How problems are printed: text or json
+    /// How problems are printed: text, json or sarif
     #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
-    pub format: OutputFormat,
+    pub format: CheckFormat,
 }
 
 /// Run the tests written inside rule sets
@@ -213,6 +204,7 @@ pub struct TestArgs {
   roje rules         of the running sensor, with hits; else what it would load
   roje rules rules/
   roje rules --format json | jq .totals
+  roje rules --schema > roje-set.schema.json
 
 Exit: 0, also with refused files; 2 if no rule set loads.")]
 pub struct RulesArgs {
@@ -225,6 +217,9 @@ pub struct RulesArgs {
     /// How they are printed: text or json
     #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: OutputFormat,
+    /// Print the JSON Schema of native sets instead, for editors
+    #[arg(long, conflicts_with_all = ["paths", "config"])]
+    pub schema: bool,
 }
 
 /// Show who sends to the running sensor: rate, last seen, decode errors, drops, clock skew
@@ -319,6 +314,54 @@ pub struct ExplainArgs {
     pub time: TimeArgs,
 }
 
+/// Convert indicators of other formats to a native rule set
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje import --from misp event.json > rules/event.yaml
+  roje import --from misp feeds/circl/ > rules/circl.yaml
+  roje import --from stix bundle.json other.json --name partner > rules/partner.yaml
+  roje import --from plain report.txt
+
+What is skipped is counted on standard error, with the reason. The sensor reads
+MISP and STIX files as they are; convert to edit, or to keep a part.
+
+Exit: 0, or 1 if nothing could be read.")]
+pub struct ImportArgs {
+    /// What the files are: misp, stix, csv (tables) or plain (lists, hosts files, reports)
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub from: ImportFormat,
+    /// The name of the set [default: that of the first file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The files; for a MISP feed its directory
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Write indicators that may be shared, as STIX, MISP or CSV
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  roje export --tlp green --format stix rules/ > share.json
+  roje export --tlp clear --format misp rules/weekly.yaml
+  roje export --format csv rules/
+
+Only what the marking allows is written, each with its producer; what is left
+out is counted on standard error. Revoked and tested indicators and allow sets
+stay here.
+
+Exit: 0, or 2 if no rule set loads.")]
+pub struct ExportArgs {
+    /// The strictest marking that may leave: clear, green, amber, amber+strict or red
+    #[arg(long, value_name = "TLP", default_value = "clear", value_parser = export::marking)]
+    pub tlp: crate::detect::indicator::Tlp,
+    /// The format: stix, misp or csv
+    #[arg(long, value_enum, default_value = "stix", hide_possible_values = true)]
+    pub format: ExportFormat,
+    /// Rule files or directories
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
 /// Send log lines or captured datagrams to a sensor, at a rate
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -403,6 +446,42 @@ pub enum OutputFormat {
     Text,
     /// For programs
     Json,
+}
+
+/// How `check` prints problems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For code hosts and editors: SARIF 2.1.0
+    Sarif,
+}
+
+/// What `import` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// Events, feeds, warninglists
+    Misp,
+    /// Bundles
+    Stix,
+    /// Tables
+    Csv,
+    /// Lists and reports
+    Plain,
+}
+
+/// What `export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A bundle
+    Stix,
+    /// Events
+    Misp,
+    /// A table
+    Csv,
 }
 
 /// What datagrams of a capture are.

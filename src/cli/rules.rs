@@ -10,6 +10,11 @@ use std::process::ExitCode;
 
 /// Shows rule sets: those named, or those of the running sensor, or those it would load.
 pub fn run(args: &RulesArgs) -> anyhow::Result<ExitCode> {
+    if args.schema {
+        let schema = serde_json::to_string_pretty(&rules::schema::schema())?;
+        writeln!(std::io::stdout().lock(), "{schema}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let running = match args.paths.is_empty() {
         true => loading::ask(loading::configuration(args.config.as_deref())?.metrics.listen, "/rules")
             .filter(|report| report["sets"].is_array()),

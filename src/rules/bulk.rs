@@ -1,11 +1,15 @@
-//! Bulk lists: one value a line, or one column of a CSV file, streamed.
+//! Bulk lists, streamed: one value a line, a column of a CSV file, a hosts file, JSON objects, free text.
 //!
-//! Blank lines and lines that begin with `#` are skipped; there is no header row. Without `column`
-//! a line is one value, commas included. Quoted CSV fields end on their line.
+//! Blank lines and lines that begin with `#` are skipped. A [`Layout`] says where in a line the values
+//! stand; [`Layout::resolve`] finds a column by its name, in the header row or in the comment above the
+//! rows where abuse.ch writes it. Quoted CSV fields end on their line.
 //!
 //! A file is read once, by a [`Reader`], in [`Piece`]s of whole lines that know their number, so that
 //! any thread may work on them in any order.
 
+use super::json::Json;
+use super::plain;
+use crate::detect::indicator::Kind;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::File;
@@ -19,6 +23,101 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// One read; large enough that neither system calls nor handing it to a thread count, small enough
 /// to stay in a cache.
 const PIECE: usize = 256 * 1024;
+
+/// Where the values of a list stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Each line is one value, commas included.
+    Lines,
+    /// One column of a CSV file.
+    Csv {
+        /// Which.
+        column: Column,
+        /// What stands between columns.
+        separator: u8,
+    },
+    /// An address and names that it stands for: the names are the values.
+    Hosts,
+    /// A JSON object a line.
+    Json {
+        /// The key of the value, through the objects that it stands in.
+        path: Vec<String>,
+    },
+    /// Free text that names values of the type.
+    Free(Kind),
+}
+
+/// A column of a CSV file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// By its number, from 1.
+    Number(u32),
+    /// By its name.
+    Name(String),
+}
+
+/// Names stand at the beginning, behind comments.
+const HEAD: u64 = 64 * 1024;
+
+impl Layout {
+    /// Finds what the head of a file tells: the number of a named column and the line that names it, or
+    /// else the first row, which may be a header. The error lists the names that there are.
+    pub fn resolve(&self, file: impl Read) -> io::Result<Result<(Layout, Header), Vec<String>>> {
+        let mut head = Vec::new();
+        file.take(HEAD).read_to_end(&mut head)?;
+        let head = String::from_utf8_lossy(head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head)).into_owned();
+        let numbered = || head.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+        let first = numbered().find(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let first_row = first.map_or(0, |(line, _)| line);
+        let Layout::Csv { column: Column::Name(name), separator } = self else {
+            return Ok(Ok((self.clone(), Header { first_row, named: false })));
+        };
+        let mut known = Vec::new();
+        for (line, text) in numbered().take_while(|(line, _)| first_row == 0 || *line <= first_row) {
+            let row = text.trim_start_matches(['#', ';', '/']).trim();
+            let names = fields(row, *separator);
+            if let Some(index) = names.iter().position(|known| known.eq_ignore_ascii_case(name)) {
+                let column = Column::Number(u32::try_from(index + 1).unwrap_or(u32::MAX));
+                let layout = Layout::Csv { column, separator: *separator };
+                return Ok(Ok((layout, Header { first_row, named: line == first_row })));
+            }
+            if names.len() > 1 || line == first_row {
+                known = names;
+            }
+        }
+        Ok(Err(known))
+    }
+}
+
+/// What is known of the head of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// The first line that is no comment; 0 if there is none.
+    pub first_row: usize,
+    /// It names the columns.
+    pub named: bool,
+}
+
+impl Header {
+    /// Is a row that holds no value of its type the names of columns?
+    pub fn is_names(&self, row: &ListRow<'_>) -> bool {
+        let word = row.value.as_deref().unwrap_or_default();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_- ".contains(&byte);
+        row.line == self.first_row
+            && (self.named
+                || !word.is_empty()
+                    && word.bytes().all(plain)
+                    && !word.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+}
+
+/// The fields of a CSV line.
+pub fn fields(line: &str, separator: u8) -> Vec<String> {
+    /// A line of separators would be a list of empty names.
+    const MOST: u32 = 1024;
+    let field = |column| field(line, column, separator).1.map(Cow::into_owned).ok();
+    (1..=MOST).map_while(field).collect()
+}
 
 /// One row of a list.
 #[derive(Debug)]
@@ -173,15 +272,13 @@ impl Piece {
     }
 
     /// Calls `each` for every row.
-    pub fn rows(&self, column: Option<u32>, each: &mut impl FnMut(ListRow<'_>)) {
+    pub fn rows(&self, layout: &Layout, each: &mut impl FnMut(ListRow<'_>)) {
         let mut at = self.lines.start;
         let mut line = self.first;
         while at < self.lines.end {
             let rest = self.bytes.get(at..self.lines.end).unwrap_or_default();
             let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            if let Some(row) = row(rest.get(..length).unwrap_or_default(), column, line, self.offset + at) {
-                each(row);
-            }
+            rows_of(rest.get(..length).unwrap_or_default(), layout, line, self.offset + at, each);
             at += length + 1;
             line += 1;
         }
@@ -202,32 +299,87 @@ fn uninterrupted(file: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn row(bytes: &[u8], column: Option<u32>, line: usize, offset: usize) -> Option<ListRow<'_>> {
-    let refused = |reason| Some(ListRow { line, offset, text: "", span: 0..0, value: Err(reason) });
+/// Calls `each` for every row of a line; a line has one, but for hosts files and free text.
+fn rows_of(bytes: &[u8], layout: &Layout, line: usize, offset: usize, each: &mut impl FnMut(ListRow<'_>)) {
+    let refused = |reason| ListRow { line, offset, text: "", span: 0..0, value: Err(reason) };
     if bytes.len() > LONGEST_LINE {
-        return refused("line too long");
+        return each(refused("line too long"));
     }
-    let Ok(text) = std::str::from_utf8(bytes) else { return refused("not UTF-8") };
+    let Ok(text) = std::str::from_utf8(bytes) else { return each(refused("not UTF-8")) };
     let text = text.strip_suffix('\r').unwrap_or(text);
     // Editors begin files with a byte order mark.
     let skipped = if line == 1 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let content = text.get(skipped..).unwrap_or_default();
     let trimmed = trim(content);
     if trimmed.is_empty() || trimmed.starts_with('#') {
-        return None;
+        return;
     }
-    let (span, value) = match column {
-        None => {
-            let start = skipped + content.len() - trim_start(content).len();
-            (start..start + trimmed.len(), Ok(Cow::Borrowed(trimmed)))
-        }
-        Some(column) => {
-            let (span, value) = field(content, column);
-            (span.start + skipped..span.end + skipped, value)
-        }
+    let nul = memchr::memchr(0, bytes).is_some();
+    let mut give = |span: Range<usize>, value| {
+        let value = if nul { Err("NUL byte in a text file") } else { value };
+        each(ListRow { line, offset, text, span, value });
     };
-    let value = if memchr::memchr(0, bytes).is_some() { Err("NUL byte in a text file") } else { value };
-    Some(ListRow { line, offset, text, span, value })
+    match layout {
+        Layout::Lines => {
+            let start = skipped + content.len() - trim_start(content).len();
+            give(start..start + trimmed.len(), Ok(Cow::Borrowed(trimmed)));
+        }
+        Layout::Csv { column: Column::Number(column), separator } => {
+            let (span, value) = field(content, *column, *separator);
+            give(span.start + skipped..span.end + skipped, value);
+        }
+        Layout::Csv { .. } => give(skipped..text.len(), Err("the file does not name the column")),
+        Layout::Hosts => hosts(content, &mut |at, name| {
+            give(skipped + at..skipped + at + name.len(), Ok(Cow::Borrowed(name)));
+        }),
+        Layout::Json { path } => match member(content, path) {
+            Ok((span, value)) => give(span.start + skipped..span.end + skipped, Ok(value)),
+            Err(reason) => give(skipped..text.len(), Err(reason)),
+        },
+        Layout::Free(kind) => plain::values(content, &mut |found| {
+            if found.kind == *kind {
+                let span = found.span.start + skipped..found.span.end + skipped;
+                give(span, Ok(Cow::Borrowed(found.text)));
+            }
+        }),
+    }
+}
+
+/// The names of a line of a hosts file, but for those that every such file has for the machine itself.
+fn hosts<'a>(line: &'a str, each: &mut impl FnMut(usize, &'a str)) {
+    let line = line.split('#').next().unwrap_or_default();
+    let mut words = line.split_ascii_whitespace();
+    let address = words.next().unwrap_or_default();
+    let alone = address.parse::<std::net::IpAddr>().is_err();
+    for name in std::iter::once(address).filter(|_| alone).chain(words) {
+        if name.contains('.') && name != "localhost.localdomain" && name.parse::<std::net::IpAddr>().is_err()
+        {
+            each(name.as_ptr() as usize - line.as_ptr() as usize, name);
+        }
+    }
+}
+
+/// A member of a JSON object, and where it stands.
+fn member<'a>(line: &'a str, path: &[String]) -> Result<(Range<usize>, Cow<'a, str>), &'static str> {
+    let mut json = Json::new(line);
+    for name in path {
+        let mut found = None;
+        let read = json.clone().object(|key, json| {
+            if key.text == name.as_str() {
+                found = Some(json.place());
+            }
+            Ok(())
+        });
+        match (read, found) {
+            (Err(_) | Ok(false), _) => return Err("not a JSON object"),
+            (_, None) => return Err("the object has no such key"),
+            (_, Some(place)) => json = Json::at(line, place),
+        }
+    }
+    match json.text() {
+        Ok(Some(text)) => Ok((text.span, text.text)),
+        _ => Err("the key holds no text"),
+    }
 }
 
 /// Nearly every text has no space around it, which its first and last byte tell.
@@ -246,7 +398,7 @@ fn trim_start(text: &str) -> &str {
 }
 
 /// One field of a CSV line, RFC 4180, spaces around it dropped.
-fn field(line: &str, column: u32) -> (Range<usize>, Result<Cow<'_, str>, &'static str>) {
+fn field(line: &str, column: u32, separator: u8) -> (Range<usize>, Result<Cow<'_, str>, &'static str>) {
     let mut at = 0;
     for current in 1..=column {
         let rest = line.get(at..).unwrap_or_default();
@@ -259,7 +411,7 @@ fn field(line: &str, column: u32) -> (Range<usize>, Result<Cow<'_, str>, &'stati
                     let inside = quoted.get(..end).unwrap_or_default();
                     let after = start + 1 + end + 1;
                     let tail = line.get(after..).unwrap_or_default();
-                    let comma = memchr::memchr(b',', tail.as_bytes());
+                    let comma = memchr::memchr(separator, tail.as_bytes());
                     if !tail.get(..comma.unwrap_or(tail.len())).unwrap_or_default().trim().is_empty() {
                         return (start..line.len(), Err("text behind a closing quote"));
                     }
@@ -271,7 +423,7 @@ fn field(line: &str, column: u32) -> (Range<usize>, Result<Cow<'_, str>, &'stati
                 }
             },
             None => {
-                let comma = memchr::memchr(b',', rest.as_bytes());
+                let comma = memchr::memchr(separator, rest.as_bytes());
                 let text = trim(rest.get(..comma.unwrap_or(rest.len())).unwrap_or_default());
                 (
                     start.min(at + comma.unwrap_or(rest.len()))..start + text.len(),
@@ -308,11 +460,86 @@ fn quoted_end(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn layout(column: Option<u32>) -> Layout {
+        column.map_or(Layout::Lines, |column| Layout::Csv { column: Column::Number(column), separator: b',' })
+    }
+
+    /// The values of a list, with what its head tells.
+    fn listed(content: &str, layout: &Layout) -> (Vec<String>, Header) {
+        let (layout, header) = layout.resolve(content.as_bytes()).unwrap().expect("the column is there");
+        let (mut reader, mut piece, mut all) =
+            (Reader::new(content.as_bytes()), Piece::default(), Vec::new());
+        while reader.read(&mut piece).unwrap() {
+            piece.rows(&layout, &mut |row| {
+                let at = &row.text[row.span.clone()];
+                let value = row.value.unwrap_or_else(|reason| panic!("{reason}")).into_owned();
+                assert!(at.contains(&value) || value.contains('\"'), "{at} {value}");
+                all.push(value);
+            });
+        }
+        (all, header)
+    }
+
+    #[test]
+    fn layouts() {
+        let named = |name: &str, separator| Layout::Csv { column: Column::Name(name.to_owned()), separator };
+        let json = |path: &[&str]| Layout::Json { path: path.iter().map(|key| key.to_string()).collect() };
+        for (name, content, layout, expected, header) in [
+            (
+                "abuse.ch",
+                "# c\n# \"id\",\"url\",\"tags\"\n\"1\",\"http://a.example/,\",\"x\"\n",
+                named("url", b','),
+                &["http://a.example/,"][..],
+                Header { first_row: 3, named: false },
+            ),
+            (
+                "a header row",
+                "SHA256,SHA1\nab,cd\n",
+                named("sha1", b','),
+                &["SHA1", "cd"],
+                Header { first_row: 1, named: true },
+            ),
+            ("semicolons", "a;b\n1;2\n", named("b", b';'), &["b", "2"], Header { first_row: 1, named: true }),
+            (
+                "hosts",
+                "127.0.0.1 localhost\n0.0.0.0 a.example b.example # c\n::1 ip6-localhost\nc.example\n",
+                Layout::Hosts,
+                &["a.example", "b.example", "c.example"],
+                Header { first_row: 1, named: false },
+            ),
+            (
+                "NDJSON",
+                "{\"a\": {\"b\": \"x\"}}\n{\"a\": {\"b\": 7}}\n",
+                json(&["a", "b"]),
+                &["x", "7"],
+                Header { first_row: 1, named: false },
+            ),
+            (
+                "free text",
+                "Hosts:\n- a[.]evil.com and 198.51.100.1\n",
+                Layout::Free(Kind::Domain),
+                &["a[.]evil.com"],
+                Header { first_row: 1, named: false },
+            ),
+        ] {
+            let (values, found) = listed(content, &layout);
+            assert_eq!(
+                (values, found),
+                (expected.iter().map(|value| value.to_string()).collect(), header),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            named("url", b',').resolve("a,b\n1,2\n".as_bytes()).unwrap(),
+            Err(vec!["a".into(), "b".into()])
+        );
+    }
+
     /// Everything read.
     fn rows(file: impl Read, column: Option<u32>, each: &mut impl FnMut(ListRow<'_>)) -> Vec<u8> {
         let (mut reader, mut piece, mut all) = (Reader::new(file), Piece::default(), Vec::new());
         while reader.read(&mut piece).unwrap() {
-            piece.rows(column, each);
+            piece.rows(&layout(column), each);
             all.extend_from_slice(piece.bytes());
         }
         all

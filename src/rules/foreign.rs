@@ -14,7 +14,7 @@ use super::json::{Json, Malformed, Shape};
 use super::load::{Loaded, Places, TOLERATED};
 use super::native::{Metas, Tally, add_value};
 use super::problems::{Problem, Problems};
-use super::{BulkFile, LoadedSet, hexadecimal, misp, stix, warninglist};
+use super::{BulkFile, LoadedSet, csv, hexadecimal, misp, stix, warninglist};
 use crate::detect::indicator::{Keys, Kind, Meta, Mode, SetBuilder, SetInfo, Tlp};
 use crate::diagnostic::{Diagnostic, Level, Source, printable};
 use hashbrown::HashMap;
@@ -54,6 +54,10 @@ pub enum Format {
     Warninglist,
     /// A STIX bundle, a TAXII envelope, or objects of one.
     Stix,
+    /// A table, for `import`.
+    Table,
+    /// Free text, for `import`.
+    Plain,
 }
 
 impl Format {
@@ -64,6 +68,8 @@ impl Format {
             Format::MispManifest => "MISP feed manifest",
             Format::Warninglist => "MISP warninglist",
             Format::Stix => "STIX bundle",
+            Format::Table => "table",
+            Format::Plain => "text",
         }
     }
 
@@ -73,6 +79,7 @@ impl Format {
             Format::MispEvent | Format::MispManifest => "MISP event without attributes",
             Format::Warninglist => "empty MISP warninglist",
             Format::Stix => "STIX objects without an indicator",
+            Format::Table | Format::Plain => "nothing in it",
         }
     }
 }
@@ -393,6 +400,14 @@ fn take(format: Format, part: &Part) -> Result<Taken, String> {
         Format::MispManifest => Ok(()),
         Format::Warninglist => warninglist::read(&mut intake),
         Format::Stix => stix::read(&mut intake),
+        Format::Table => {
+            csv::table(&mut intake);
+            Ok(())
+        }
+        Format::Plain => {
+            csv::text(&mut intake);
+            Ok(())
+        }
     };
     let mut taken = intake.finish(&part.shown, read);
     taken.digest = Sha256::digest(text.as_bytes()).into();
@@ -835,5 +850,178 @@ mod tests {
         assert_eq!(set_name(&found("x.json", ""), false), "x");
         let long = format!("/r/{}.json", "ë".repeat(100));
         assert!(set_name(&found(&long, "/r"), false).len() <= LONGEST_NAME);
+    }
+
+    const UUID: [&str; 2] = ["d177856e-6e46-44ee-8eb5-83ef1c7452c7", "6a10e5d8-f1cd-42b0-8240-a4650efd83d6"];
+
+    fn event(producer: &str, tag: &str, attributes: &[(&str, &str)]) -> String {
+        let attributes: Vec<_> = attributes
+            .iter()
+            .map(|(kind, value)| serde_json::json!({"type": kind, "value": value, "to_ids": true}))
+            .collect();
+        serde_json::json!({"Event": {
+            "Attribute": attributes, "info": "i", "Orgc": {"name": producer}, "Tag": [{"name": tag}],
+        }})
+        .to_string()
+    }
+
+    struct Site {
+        dir: tempfile::TempDir,
+    }
+
+    impl Site {
+        fn new() -> Site {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(dir.path().join("rules/feed")).unwrap();
+            Site { dir }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.dir.path().join("rules").join(name), text).unwrap();
+        }
+
+        fn store(&self) -> crate::rules::Store {
+            let rules = vec![self.dir.path().join("rules")];
+            crate::rules::Store::new(rules, Some(self.dir.path().join("data")), None)
+        }
+    }
+
+    fn in_force(generation: &crate::rules::Generation) -> Vec<(String, usize, bool)> {
+        let sets = generation.sets.iter();
+        sets.map(|set| (set.info.name.clone(), set.entries(), set.stale.is_some())).collect()
+    }
+
+    #[test]
+    fn a_feed_is_one_set_that_survives_half_an_update_and_a_restart() {
+        let site = Site::new();
+        let manifest = |ids: &[&str]| {
+            let all: serde_json::Map<String, serde_json::Value> =
+                ids.iter().map(|id| (id.to_string(), serde_json::json!({"info": "i"}))).collect();
+            serde_json::Value::from(all).to_string()
+        };
+        let file = |index: usize| format!("feed/{}.json", UUID[index]);
+        site.write("feed/manifest.json", &manifest(&UUID));
+        site.write("feed/hashes.csv", "x,y\n");
+        site.write(&file(0), &event("A", "tlp:green", &[("domain", "a.example"), ("ip-dst", "203.0.113.1")]));
+        let mut store = site.store();
+        // The second event is still to come: nothing is loaded in its place, and it is said.
+        let generation = store.load(0);
+        assert!(generation.sets.is_empty());
+        assert!(generation.refused[0].refused.reason.contains(UUID[1]), "{:?}", generation.refused);
+        site.write(&file(1), &event("B", "tlp:amber", &[("domain", "b.example")]));
+        let generation = store.load(0);
+        assert_eq!(in_force(&generation), [("feed".to_owned(), 3, false)]);
+        assert!(generation.notes.is_empty(), "{:?}", generation.notes);
+        assert!(store.keep().is_none());
+        // Nothing changed: the same set.
+        let again = store.load(0);
+        assert!(Arc::ptr_eq(&again.sets[0], &generation.sets[0]));
+        std::fs::remove_file(site.dir.path().join("rules").join(file(1))).unwrap();
+        for mut store in [store, site.store()] {
+            assert_eq!(in_force(&store.load(0)), [("feed".to_owned(), 3, true)]);
+        }
+        // Withdrawn, it vanishes.
+        site.write("feed/manifest.json", &manifest(&UUID[..1]));
+        let mut store = site.store();
+        assert_eq!(in_force(&store.load(0)), [("feed".to_owned(), 2, false)]);
+        // Broken, the last good version stays, across a restart too.
+        store.keep();
+        site.write(&file(0), "{\"Event\": {\"Attribute\": [");
+        for mut store in [store, site.store()] {
+            let generation = store.load(0);
+            assert_eq!(in_force(&generation), [("feed".to_owned(), 2, true)]);
+            let told = generation.diagnostics[0].one_line();
+            assert!(told.contains(":1:26: no JSON: expected a value"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_several_producers_names_them_all() {
+        let site = Site::new();
+        site.write("a.json", &event("A", "tlp:green", &[("domain", "evil.example")]));
+        site.write("b.yaml", "schema: 1\nset: b\nsource: {producer: B}\nindicators: [{type: domain, value: 'EVIL[.]example'}]\n");
+        let stix = serde_json::json!({"type": "bundle", "objects": [
+            {"type": "identity", "id": format!("identity--{}", UUID[0]), "name": "C",
+             "created": "2026-01-01T00:00:00Z", "modified": "2026-01-01T00:00:00Z"},
+            {"type": "indicator", "id": format!("indicator--{}", UUID[0]),
+             "created": "2026-01-01T00:00:00Z", "modified": "2026-01-01T00:00:00Z",
+             "created_by_ref": format!("identity--{}", UUID[0]),
+             "pattern": "[domain-name:value = 'evil.example']", "valid_from": "2026-01-01T00:00:00Z"},
+        ]});
+        site.write("c.json", &stix.to_string());
+        // Of one feed, two producers too.
+        let manifest = serde_json::json!({UUID[0]: {"info": "i"}, UUID[1]: {"info": "i"}});
+        site.write("feed/manifest.json", &manifest.to_string());
+        for (id, producer) in UUID.iter().zip(["D", "E"]) {
+            site.write(
+                &format!("feed/{id}.json"),
+                &event(producer, "tlp:clear", &[("domain", "evil.example")]),
+            );
+        }
+        let generation = site.store().load(0);
+        let rules = &generation.rules;
+        assert_eq!(rules.len(), 1, "{:?}", generation.refused);
+        let value = rules.value_of(Kind::Domain, b"evil.example").unwrap();
+        let producers: Vec<String> = rules
+            .entries(value)
+            .map(|entry| {
+                let one = rules.contributor(entry);
+                one.meta.producer.clone().or(one.set.producer.clone()).unwrap_or_default()
+            })
+            .collect();
+        assert_eq!(producers, ["A", "B", "C", "D", "E"]);
+    }
+
+    #[test]
+    fn names_compare_equal_in_every_spelling_and_look_alikes_do_not() {
+        for (unicode, ascii) in [
+            ("d\u{eb}shir\u{eb}.al", "xn--dshir-nsae.al"),
+            ("\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}.\u{431}\u{433}", "xn--e1afmkfd.xn--90ae"),
+            ("D\u{cb}SHIR\u{cb}.al", "xn--dshir-nsae.al"),
+            ("de\u{308}shire\u{308}.al", "xn--dshir-nsae.al"),
+        ] {
+            let site = Site::new();
+            site.write("a.json", &event("A", "tlp:green", &[("hostname", unicode), ("hostname", ascii)]));
+            let generation = site.store().load(0);
+            assert_eq!(generation.rules.len(), 1, "{unicode} {:?}", generation.sets[0].refused);
+            assert!(generation.rules.value_of(Kind::Domain, ascii.as_bytes()).is_some(), "{unicode}");
+        }
+        let site = Site::new();
+        // The first letter is Cyrillic.
+        site.write(
+            "a.json",
+            &event("A", "tlp:green", &[("domain", "\u{430}pple.com"), ("domain", "apple.com")]),
+        );
+        assert_eq!(site.store().load(0).rules.len(), 2);
+    }
+
+    #[test]
+    fn guards_and_types_are_counted_and_do_not_refuse_an_event() {
+        let site = Site::new();
+        let private: Vec<String> = (1..=40).map(|host| format!("10.0.0.{host}")).collect();
+        let mut attributes: Vec<(&str, &str)> = private.iter().map(|one| ("ip-dst", one.as_str())).collect();
+        attributes.extend([
+            ("domain", "evil.example"),
+            ("domain|ip", "two.example|203.0.113.9"),
+            ("yara", "rule x"),
+            ("ip-dst|port", "203.0.113.8|443"),
+            ("filename|md5", "a.exe|44D88612FEA8A8F36DE82E1278ABB02F"),
+            ("nonsense", "x"),
+        ]);
+        site.write("a.json", &event("A", "TLP:WHITE", &attributes));
+        let generation = site.store().load(0);
+        let set = &generation.sets[0];
+        assert_eq!((set.entries(), set.tlp), (5, Tlp::Clear));
+        let refused: Vec<_> = set.refused.iter().map(|one| (one.reason.as_str(), one.count)).collect();
+        assert_eq!(
+            refused,
+            [
+                ("special-purpose address space", 40),
+                ("messages do not show the type `yara`", 1),
+                ("unknown attribute type", 1),
+            ]
+        );
+        let ports: Vec<u16> = set.compiled.entries().flat_map(|entry| entry.meta.ports.clone()).collect();
+        assert_eq!(ports, [443]);
     }
 }

@@ -1,12 +1,13 @@
 //! Loads one set: text, tree, draft, bulk lists, compiled set.
 
+use super::bulk::{Column, Header, Layout};
 use super::compare::token;
 use super::native::{self, Bulk, Draft, Tally, add_value};
 use super::problems::Problems;
 use super::{BulkFile, LoadedSet, bulk, hexadecimal, yaml};
 use crate::detect::CompiledSet;
 use crate::detect::indicator::{Keys, MetaId, Mode, SetBuilder, SetInfo};
-use crate::diagnostic::{Diagnostic, Level, Source};
+use crate::diagnostic::{Diagnostic, Level, Source, nearest};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -105,7 +106,7 @@ pub fn load(source: Source, lists: &Lists<'_>, memory_limit: Option<u64>, proble
         Some(_) => None,
         None => compile(draft, source, lists, memory_limit, &mut inner),
     };
-    match set {
+    match set.filter(|_| inner.cause().is_none()) {
         Some(set) => {
             problems.absorb(inner);
             Loaded::Set(Box::new(set))
@@ -323,6 +324,10 @@ impl Building {
         let nocase = draft.metas.list.get(list.meta as usize).is_none_or(|meta| meta.nocase);
         // Diagnostics name the list as the set does, also when a copy is read.
         let shown = source.path.parent().unwrap_or(Path::new("")).join(&list.file);
+        let (layout, header) = match list.layout.resolve(File::open(&file.path)?)? {
+            Ok(found) => found,
+            Err(names) => return Ok(self.no_column(list, &names, source, problems)),
+        };
         let opened = File::open(&file.path)?;
         let before = opened.metadata()?;
         let mut reader = bulk::Reader::new(&opened);
@@ -344,7 +349,7 @@ impl Building {
             }
             let check = || {
                 let parts = parts.par_iter_mut().zip(round);
-                parts.for_each(|(part, piece)| part.check(piece, list, nocase, &shown));
+                parts.for_each(|(part, piece)| part.check(piece, list, (&layout, &header), nocase, &shown));
             };
             rayon::join(check, || round.iter().for_each(|piece| hasher.update(piece.bytes())));
             for (part, piece) in parts.iter_mut().zip(round) {
@@ -358,6 +363,22 @@ impl Building {
         file.digest = hasher.finalize().into();
         let after = opened.metadata()?;
         Ok(length == after.len() && before.modified()? == after.modified()?)
+    }
+
+    /// Tells that a list has no such column. The list has not changed, but the set is refused.
+    fn no_column(&self, list: &Bulk, names: &[String], source: &Source, problems: &mut Problems) -> bool {
+        let Layout::Csv { column: Column::Name(name), .. } = &list.layout else { return true };
+        let message = format!("bulk file `{}` has no column `{name}`", list.file);
+        let at = list.column_at.clone();
+        let mut problem = Diagnostic::at(Level::Error, "bulk-file", source, at, message);
+        let known = names.iter().map(String::as_str);
+        problem = match nearest(name, known) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None if names.is_empty() => problem.help("the file is empty"),
+            None => problem.help(format!("it has {}", names.join(", "))),
+        };
+        problems.push_fatal(problem, source);
+        true
     }
 
     /// The set, and where its entries stand. Warns of rows that another row of the set replaced.
@@ -395,16 +416,29 @@ impl Building {
 
 impl Part {
     /// Checks every row and brings it into normal form.
-    fn check(&mut self, piece: &bulk::Piece, list: &Bulk, nocase: bool, shown: &Path) {
+    fn check(
+        &mut self,
+        piece: &bulk::Piece,
+        list: &Bulk,
+        (layout, header): (&Layout, &Header),
+        nocase: bool,
+        shown: &Path,
+    ) {
         let Part { keys, total, refused, problems } = self;
         keys.clear();
         *total = 0;
-        piece.rows(list.column, &mut |row| {
-            *total += 1;
+        piece.rows(layout, &mut |row| {
             let added = match &row.value {
-                Ok(value) => add_value(keys, list.kind, value, nocase, list.forced),
+                Ok(_) => match native::listed(&row, layout, list.kind, header) {
+                    Some(value) => add_value(keys, list.kind, value, nocase, list.forced),
+                    None => return,
+                },
                 Err(reason) => Err(native::Fault::unreadable(reason)),
             };
+            if added.is_err() && header.is_names(&row) {
+                return;
+            }
+            *total += 1;
             if let Err(fault) = added {
                 let problem = fault.in_list(shown, &row);
                 refused.add(fault.reason, || problem.place());

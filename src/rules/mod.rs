@@ -7,6 +7,7 @@
 
 pub mod bulk;
 pub mod compare;
+pub mod csv;
 pub mod find;
 pub mod foreign;
 pub mod guard;
@@ -16,13 +17,16 @@ pub mod load;
 pub mod misp;
 pub mod native;
 pub mod pattern;
+pub mod plain;
 pub mod problems;
 pub mod report;
+pub mod schema;
 pub mod stix;
 pub mod store;
 pub mod taxonomy;
 pub mod warninglist;
 pub mod watch;
+pub mod write;
 pub mod yaml;
 
 pub use problems::Problem;

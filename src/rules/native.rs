@@ -4,7 +4,7 @@
 //! form, nothing built yet. It reports all mistakes. An unknown key or type, or a bad value outside
 //! a row, is fatal to the set; a bad value inside a row refuses that row.
 
-use super::bulk::ListRow;
+use super::bulk::{Column, Header, Layout, ListRow};
 use super::guard;
 use super::problems::Problems;
 use super::taxonomy::RSIT;
@@ -19,12 +19,16 @@ use hashbrown::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-const TOP_KEYS: &[&str] =
+/// Keys of a set.
+pub const TOP_KEYS: &[&str] =
     &["schema", "set", "source", "mode", "reason", "defaults", "indicators", "bulk", "tests"];
-const SOURCE_KEYS: &[&str] = &["producer", "feed", "reference"];
-const TEST_KEYS: &[&str] = &["hit", "miss"];
+/// Keys of `source`.
+pub const SOURCE_KEYS: &[&str] = &["producer", "feed", "reference"];
+/// Keys of `tests`.
+pub const TEST_KEYS: &[&str] = &["hit", "miss"];
 const THROTTLE_KEYS: &[&str] = &["by", "window"];
-const POLICY_KEYS: &[&str] = &[
+/// Keys that rows, lists and `defaults` share.
+pub const POLICY_KEYS: &[&str] = &[
     "tlp",
     "severity",
     "confidence",
@@ -40,11 +44,14 @@ const POLICY_KEYS: &[&str] = &[
     "nocase",
     "description",
     "reference",
+    "producer",
     "revoked",
     "force",
 ];
-const ROW_KEYS: &[&str] = &["id", "type", "value"];
-const BULK_KEYS: &[&str] = &["file", "type", "column"];
+/// Keys of a row alone.
+pub const ROW_KEYS: &[&str] = &["id", "type", "value"];
+/// Keys of a list alone.
+pub const BULK_KEYS: &[&str] = &["file", "type", "column", "format", "delimiter"];
 
 /// A set's name is a metric label and stands in every alert.
 const LONGEST_NAME: usize = 128;
@@ -110,8 +117,10 @@ pub struct Bulk {
     pub at: Range<usize>,
     /// What its values are.
     pub kind: Kind,
-    /// The CSV column, from 1; none for a list of whole lines.
-    pub column: Option<u32>,
+    /// Where its values stand.
+    pub layout: Layout,
+    /// Where the column is named, if it is.
+    pub column_at: Range<usize>,
     /// The policy of its rows.
     pub meta: u32,
     /// Guards are off.
@@ -556,8 +565,8 @@ impl Reader<'_> {
                 None
             }
         };
-        let column =
-            find(entries, "column").and_then(|entry| self.number(&entry.value, 1..=LAST_COLUMN, "a column"));
+        let layout = self.layout(entries, kind);
+        let column_at = find(entries, "column").map_or(0..0, |entry| entry.value.range());
         let mut policy = self.defaults.clone();
         if let Some(kind) = kind {
             policy.meta = for_kind(policy.meta, kind);
@@ -568,7 +577,67 @@ impl Reader<'_> {
         self.validity(entries, &policy.meta);
         if let (Some((file, at)), Some(kind)) = (file, kind) {
             let meta = self.draft.metas.intern(policy.meta);
-            self.draft.bulk.push(Bulk { file, at, kind, column, meta, forced: policy.forced });
+            self.draft.bulk.push(Bulk { file, at, kind, layout, column_at, meta, forced: policy.forced });
+        }
+    }
+
+    /// Where the values of a list stand.
+    fn layout(&mut self, entries: &[Entry], kind: Option<Kind>) -> Layout {
+        let column = find(entries, "column");
+        let formats = ["lines", "csv", "hosts", "json", "text"].map(|name| (name, name));
+        let format = find(entries, "format").and_then(|entry| self.choice(&entry.value, &formats, "format"));
+        let separator =
+            find(entries, "delimiter").and_then(|entry| self.separator(&entry.value)).unwrap_or(b',');
+        let layout = match format.unwrap_or(if column.is_some() { "csv" } else { "lines" }) {
+            "hosts" => Layout::Hosts,
+            "text" => Layout::Free(kind.unwrap_or(Kind::Text)),
+            "lines" => Layout::Lines,
+            other => {
+                let Some(entry) = column else {
+                    self.missing(entries, "column", "say which: `column: 2`, or by its name: `column: url`");
+                    return Layout::Lines;
+                };
+                if other == "json" {
+                    let path = self.text(&entry.value, LONGEST_TEXT).unwrap_or_default();
+                    return Layout::Json { path: path.split('.').map(str::to_owned).collect() };
+                }
+                let number = match &entry.value.value {
+                    Value::Scalar { text, plain: true } => text.bytes().all(|byte| byte.is_ascii_digit()),
+                    _ => false,
+                };
+                let column = match number {
+                    true => {
+                        Column::Number(self.number(&entry.value, 1..=LAST_COLUMN, "a column").unwrap_or(1))
+                    }
+                    false => {
+                        Column::Name(self.text(&entry.value, LONGEST_TEXT).unwrap_or_default().to_owned())
+                    }
+                };
+                return Layout::Csv { column, separator };
+            }
+        };
+        if let Some(entry) = column {
+            let message = "`column` has no meaning without columns".to_owned();
+            let diagnostic = self.error("bad-value", entry.key_range(), message);
+            self.refuse(
+                "column without columns",
+                diagnostic.label("only for `format: csv` and `format: json`"),
+            );
+        }
+        layout
+    }
+
+    fn separator(&mut self, node: &Node) -> Option<u8> {
+        let text = self.text(node, LONGEST_TEXT)?;
+        match text.as_bytes() {
+            _ if text == "tab" => Some(b'\t'),
+            [byte @ (b',' | b';' | b'|' | b'\t' | b':' | b' ')] => Some(*byte),
+            _ => {
+                let diagnostic =
+                    self.error("bad-value", node.range(), format!("`{text}` is not a delimiter"));
+                self.refuse("bad delimiter", diagnostic.label("expected one of , ; | : or tab"));
+                None
+            }
         }
     }
 
@@ -654,6 +723,7 @@ impl Reader<'_> {
             "nocase" => set(&mut meta.nocase, self.flag(node)),
             "description" => meta.description = self.text(node, LONGEST_TEXT).map(str::to_owned),
             "reference" => meta.reference = self.text(node, LONGEST_TEXT).map(str::to_owned),
+            "producer" => meta.producer = self.text(node, LONGEST_TEXT).map(str::to_owned),
             "revoked" => set(&mut meta.revoked, self.flag(node)),
             "force" => policy.forced = self.text(node, LONGEST_TEXT).is_some(),
             _ => {}
@@ -1053,6 +1123,26 @@ impl Fault {
     }
 }
 
+/// The value of a line of a list; none where the line is the names of columns, or a comment of the kind
+/// that block lists have.
+pub fn listed<'r>(row: &'r ListRow<'_>, layout: &Layout, kind: Kind, header: &Header) -> Option<&'r str> {
+    let value = row.value.as_deref().ok()?;
+    if header.named && header.is_names(row) {
+        return None;
+    }
+    if *layout != Layout::Lines || kind == Kind::Text {
+        return Some(value);
+    }
+    if value.starts_with(';') || value.starts_with("//") {
+        return None;
+    }
+    // `198.51.100.0/24 ; SBL1` and `evil.example # since May`.
+    let end = value
+        .find([' ', '\t'])
+        .filter(|end| value.get(*end..).is_some_and(|rest| rest.trim_start().starts_with(['#', ';'])));
+    value.get(..end.unwrap_or(value.len()))
+}
+
 /// Brings a value into normal form and asks the guards.
 fn check_value(kind: Kind, written: &str, nocase: bool, forced: bool) -> Result<Normal, Fault> {
     let value = normalise(kind, written, nocase).map_err(|error| Fault::of(kind, written, &error))?;
@@ -1266,8 +1356,9 @@ tests:
         assert_eq!(draft.rows[5].value, Normal::Text(b"1e2030".to_vec()));
         assert_eq!((meta(5).nocase, meta(5).matching, meta(5).test), (false, MatchMode::Substring, true));
         assert!(meta(5).revoked && !meta(0).revoked);
-        assert_eq!(draft.bulk[0].column, Some(2));
-        assert_eq!((draft.bulk[1].column, draft.bulk[1].forced, draft.bulk[0].forced), (None, true, false));
+        assert_eq!(draft.bulk[0].layout, Layout::Csv { column: Column::Number(2), separator: b',' });
+        assert_eq!(draft.bulk[1].layout, Layout::Lines);
+        assert_eq!((draft.bulk[1].forced, draft.bulk[0].forced), (true, false));
         let tests: Vec<_> = draft.tests.iter().map(|test| (test.hit, test.line, test.column)).collect();
         assert_eq!(tests, [(true, 28, 10), (true, 28, 35), (false, 29, 10)]);
     }

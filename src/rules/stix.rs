@@ -380,6 +380,18 @@ fn indicator<'a>(intake: &mut Intake<'a>, context: &Context<'a>, place: usize) -
             return Ok(());
         }
     };
+    // A name and `LIKE '%.name'` are the name with its subdomains.
+    let whole: Vec<String> = sights
+        .iter()
+        .filter(|sight| sight.kind == Kind::Domain && sight.matching == MatchMode::Default)
+        .map(|sight| sight.text.to_ascii_lowercase())
+        .collect();
+    // Lists of thousands of names have no such pairs.
+    sights.retain(|sight| {
+        whole.len() > MOST_TARGETS
+            || sight.matching != MatchMode::Exact
+            || !whole.contains(&sight.text.to_ascii_lowercase())
+    });
     let mut last: Option<(u32, Sight)> = None;
     for sight in sights {
         let meta = match &last {
