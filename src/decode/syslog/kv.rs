@@ -19,6 +19,10 @@ enum Dialect {
     Separated(u8),
     /// `key: value, key: value`, `[key:"value"; key:"value"]` with this byte between the pairs.
     Colons(u8),
+    /// `-Key=value-OtherKey=value; a sentence`, as H3C and Huawei write lists.
+    Dashes,
+    /// `KEY:[5] 'value' OTHER KEY:[3] 'abc'`, as Oracle's audit does.
+    Counted,
 }
 
 /// Whether the text begins with a key and has so many pairs at least.
@@ -40,6 +44,24 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
                 text.strip_prefix(b"[").map(|text| text.strip_suffix(b"]").unwrap_or(text)).unwrap_or(text);
             separated(bare, separator, b':', &mut |key, value| pair(names, out, &mut budget, key, &value));
         }
+        Dialect::Dashes => dashes(text, &mut |key, value| pair(names, out, &mut budget, key, &value)),
+        Dialect::Counted => counted(text, &mut |key, value| {
+            // `(ADDRESS=(PROTOCOL=tcp)(HOST=10.0.0.1)(PORT=51234))`
+            if let (b"CLIENT ADDRESS", Cow::Borrowed(value)) = (key, &value) {
+                let inside = |name: &[u8]| {
+                    let rest = value.get(memchr::memmem::find(value, name)? + name.len()..)?;
+                    rest.get(..memchr(b')', rest)?)
+                };
+                if let Some(host) = inside(b"(HOST=") {
+                    names.source(out, host);
+                }
+                if let Some(port) = inside(b"(PORT=") {
+                    let key = Cow::Borrowed(b"".as_slice());
+                    names.put(out, None, FieldId::SourcePort, Form::Port, &key, &Cow::Borrowed(port));
+                }
+            }
+            pair(names, out, &mut budget, key, &value);
+        }),
     }
     budget < PAIRS_MAX
 }
@@ -77,6 +99,15 @@ fn pair<'a>(names: &mut Names<'a>, out: &mut Fields, budget: &mut usize, key: &'
 fn dialect(text: &[u8]) -> Option<Dialect> {
     let by_colons =
         || [b';', b','].into_iter().find(|separator| colons(text, *separator)).map(Dialect::Colons);
+    if let [b'-', rest @ ..] = text
+        && key_at(rest).is_some()
+        && next_dash(text, 1).is_some()
+    {
+        return Some(Dialect::Dashes);
+    }
+    if counted_at(text).is_some_and(|(_, _, end)| counted_at(text.get(end..).unwrap_or_default()).is_some()) {
+        return Some(Dialect::Counted);
+    }
     // Values in quotes may hold `name=x`; which sign comes first is the sender's.
     if memchr2(b'=', b':', text).is_some_and(|at| text.get(at) == Some(&b':'))
         && let Some(dialect) = by_colons()
@@ -279,6 +310,66 @@ fn value_at(text: &[u8], at: usize) -> (Text<'_>, usize) {
     (Cow::Borrowed(value), at + end)
 }
 
+/// Where the next `-Key=` begins, at or behind `from`.
+fn next_dash(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += memchr(b'-', text.get(at..)?)?;
+        let rest = text.get(at + 1..)?;
+        let name = rest.iter().take(KEY_MAX).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        if rest.first().is_some_and(u8::is_ascii_uppercase) && rest.get(name) == Some(&b'=') {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// Pairs with a dash before each; a semicolon ends the list.
+fn dashes<'a>(text: &'a [u8], each: &mut impl FnMut(&'a [u8], Text<'a>)) {
+    let text = text.get(..memchr(b';', text).unwrap_or(text.len())).unwrap_or_default();
+    let mut at = Some(0);
+    for _ in 0..PAIRS_MAX {
+        let Some(start) = at else { return };
+        at = next_dash(text, start + 1);
+        let pair = text.get(start + 1..at.unwrap_or(text.len())).unwrap_or_default();
+        if let Some(equals) = memchr(b'=', pair) {
+            each(&pair[..equals], Cow::Borrowed(pair[equals + 1..].trim_ascii()));
+        }
+    }
+}
+
+/// The next `KEY:[5] 'value'`: its key, its value, and where it ends.
+fn counted_at(text: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+    let colon = memchr::memmem::find(text, b":[")?;
+    let key = text.get(..colon)?.trim_ascii();
+    // What stands before the first: `LENGTH : '160' ACTION`.
+    let key = key.rsplit(|byte| *byte == b'\'').next().unwrap_or(key).trim_ascii();
+    let rest = text.get(colon + 2..)?;
+    let digits = rest.iter().take(COUNT_DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
+    let open = rest.get(digits..)?.strip_prefix(b"]")?.trim_ascii_start();
+    let inside = open.strip_prefix(b"'").filter(|_| digits > 0 && is_phrase(key))?;
+    let length = rest[..digits].iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+    // The count may be of characters, or of what a relay cut off.
+    let end = match inside.get(length) {
+        Some(b'\'') => length,
+        _ => memchr(b'\'', inside)?,
+    };
+    Some((key, inside.get(..end)?, text.len() - inside.len() + end + 1))
+}
+
+/// A statement of SQL is shorter.
+const COUNT_DIGITS: usize = 6;
+
+/// Pairs whose values have their length before them.
+fn counted<'a>(text: &'a [u8], each: &mut impl FnMut(&'a [u8], Text<'a>)) {
+    let mut rest = text;
+    for _ in 0..PAIRS_MAX {
+        let Some((key, value, end)) = counted_at(rest) else { return };
+        each(key, Cow::Borrowed(value));
+        rest = rest.get(end..).unwrap_or_default();
+    }
+}
+
 /// Pairs with a separator between them; a quoted value may hold it.
 fn separated<'a>(text: &'a [u8], separator: u8, equals: u8, each: &mut impl FnMut(&'a [u8], Text<'a>)) {
     let mut rest = text;
@@ -397,6 +488,8 @@ mod tests {
                 let bare = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]")).unwrap_or(text);
                 separated(bare, separator, b':', &mut each);
             }
+            Some(Dialect::Dashes) => dashes(text, &mut each),
+            Some(Dialect::Counted) => counted(text, &mut each),
             None => {}
         }
         found
@@ -451,6 +544,16 @@ mod tests {
                 "ftd",
                 "Priority: Low, SrcIP: 10.0.1.20, DstIP: 10.0.100.30",
                 vec![("Priority", "Low"), ("SrcIP", "10.0.1.20"), ("DstIP", "10.0.100.30")],
+            ),
+            (
+                "dashes",
+                "-AAAType=AUTHOR-Domain=a-b-UserName=admin@system; AAA succeeded.",
+                vec![("AAAType", "AUTHOR"), ("Domain", "a-b"), ("UserName", "admin@system")],
+            ),
+            (
+                "counted",
+                "LENGTH : '160' ACTION :[9] 'a'b:[1] '' DATABASE USER:[5] 'SCOTT' CLIENT USER:[9] 'bob' X",
+                vec![("ACTION", "a'b:[1] '"), ("DATABASE USER", "SCOTT"), ("CLIENT USER", "bob")],
             ),
             ("equals in the value", "url=http://a/?b=c d=1", vec![("url", "http://a/?b=c"), ("d", "1")]),
             ("typographic", "A=\u{201d}N/A\u{201d} B=\u{201c}x y\u{201d}", vec![("A", "N/A"), ("B", "x y")]),

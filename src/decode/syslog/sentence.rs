@@ -8,7 +8,7 @@
 use super::columns::is_method;
 use super::vocabulary::{Names, address, host_and_port, number};
 use crate::decode::{FieldId, Fields, Value};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memmem, memrchr};
 
 /// Which side the next endpoint is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,16 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
                 }
                 continue;
             }
+        }
+        // `joe logged in from 10.0.0.1`
+        if words.peek() == Some(&b"logged".as_slice())
+            && words.clone().nth(1).is_some_and(|word| LOGGED.contains(&word))
+            && is_user(bare)
+            && role(bare).is_none()
+            && out.find(FieldId::UserName).is_none()
+        {
+            told_user = names.user(out, FieldId::UserName, name_of(bare));
+            continue;
         }
         // `by joe on vty0 (10.0.0.1)`, `by joe on 10.0.0.1@pts/0`
         if bare == b"by"
@@ -193,13 +203,18 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             let inner = open.strip_suffix(b")").unwrap_or(open);
             match last {
                 Some(side) => brackets(open, side, names, out),
-                None if operator && address(inner).is_some() => found |= names.source(out, inner),
+                None if (operator || told_user) && address(inner).is_some() => {
+                    found |= names.source(out, inner)
+                }
                 None => {}
             }
             continue;
         }
-        let told = told.strip_prefix(b"<").and_then(|told| told.strip_suffix(b">")).unwrap_or(told);
         let told = told.strip_suffix(b".").unwrap_or(told);
+        let told = match told {
+            [b'<', told @ .., b'>'] | [b'\'', told @ .., b'\''] => told,
+            _ => told,
+        };
         // `10.0.0.1:80->10.0.0.2:443` in one word.
         if let Some(at) = memmem::find(told, b"->") {
             let (from, to) = (&told[..at], &told[at + 2..]);
@@ -261,9 +276,9 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     found | requested
 }
 
-/// A request as HTTP has it: `GET /path HTTP/1.1`, wherever it stands.
+/// A request as HTTP has it: `GET /path HTTP/1.1`, wherever it stands; or `GET` and a URL.
 pub(super) fn request<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
-    let Some(version) = memmem::find(text, b" HTTP/") else { return false };
+    let Some(version) = memmem::find(text, b" HTTP/") else { return absolute(text, names, out) };
     let before = text[..version].rsplit(|byte| matches!(byte, b'"' | b'\'')).next().unwrap_or_default();
     let mut words = before.rsplit(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let (Some(target), Some(method)) = (words.next(), words.next()) else { return false };
@@ -274,16 +289,39 @@ pub(super) fn request<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Field
     names.target(out, target)
 }
 
+/// `GET https://host/path`.
+fn absolute<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields) -> bool {
+    let Some(scheme) = memmem::find(text, b"://") else { return false };
+    let start = memrchr(b' ', &text[..scheme]).map_or(0, |at| at + 1);
+    let mut before =
+        text[..start].rsplit(|byte| matches!(byte, b' ' | b'"' | b'\'')).filter(|word| !word.is_empty());
+    let Some(method) = before.next().filter(|word| is_method(word)) else { return false };
+    let rest = &text[start..];
+    let end = rest.iter().position(|byte| matches!(byte, b' ' | b'"' | b'\'')).unwrap_or(rest.len());
+    names.word(out, FieldId::HttpRequestMethod, method);
+    names.target(out, &rest[..end])
+}
+
 /// The address with which a line about somebody begins: `10.0.0.1 - - [`, `10.0.0.1:4711 [`.
 fn client(text: &[u8]) -> Option<&[u8]> {
     let end = text.iter().position(|byte| matches!(byte, b' ' | b','))?;
     let (word, rest) = text.split_at(end);
+    if let Some(open) = memchr(b'[', word)
+        && let Some(inside) = word[open + 1..].strip_suffix(b"]")
+        && open > 0
+        && address(inside).is_some()
+    {
+        return Some(inside);
+    }
     address(host_and_port(word).0)?;
     [b" - ".as_slice(), b" [", b", "].iter().any(|next| rest.starts_with(next)).then_some(word)
 }
 
 /// The longest messages name both endpoints within their first sentences.
 const WORDS_MAX: usize = 96;
+
+/// What follows `logged`.
+const LOGGED: [&[u8]; 5] = [b"in", b"out", b"on", b"off", b"into"];
 
 /// Lines on which operators work.
 const LINES: [&[u8]; 6] = [b"vty", b"tty", b"con", b"ssh", b"web", b"http"];
@@ -366,7 +404,13 @@ fn is_user(name: &[u8]) -> bool {
 const NAME_MAX: usize = 256;
 
 /// Words that follow `user`, `login` or `account` in sentences and are no name.
-const NO_NAMES: [&[u8]; 52] = [
+const NO_NAMES: [&[u8]; 58] = [
+    b"passed",
+    b"granted",
+    b"denied",
+    b"expired",
+    b"blocked",
+    b"timeout",
     b"entry",
     b"acl",
     b"session",

@@ -278,10 +278,12 @@ fn slashed(input: &[u8]) -> Parsed<'_, Stamp> {
         },
         _ => (rest, None),
     };
-    let (rest, _) = one_byte(rest, b"- ,")?;
+    let (rest, separator) = one_byte(rest, b"- ,:")?;
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
     let (rest, (hour, minute, second)) = time_of_day(rest)?;
     let (rest, nanos) = fraction(rest)?;
+    // NetScaler: `11/21/2026:13:00:05 GMT`.
+    let (rest, zone) = if separator == b':' { zone(rest)? } else { (rest, Zone::Unsaid) };
     let (rest, hour) = match rest {
         [b' ', half @ (b'A' | b'P' | b'a' | b'p'), b'M' | b'm', after @ ..] if (1..=12).contains(&hour) => {
             (after, hour % 12 + if half.eq_ignore_ascii_case(&b'p') { 12 } else { 0 })
@@ -289,7 +291,7 @@ fn slashed(input: &[u8]) -> Parsed<'_, Stamp> {
         _ => (rest, hour),
     };
     boundary(rest)?;
-    Ok((rest, Stamp::Civil(Civil { year, month, day, hour, minute, second, nanos, zone: Zone::Unsaid })))
+    Ok((rest, Stamp::Civil(Civil { year, month, day, hour, minute, second, nanos, zone })))
 }
 
 /// Seconds, milliseconds, microseconds or nanoseconds, told apart by their number of digits.
@@ -318,7 +320,7 @@ fn month_first(input: &[u8]) -> Parsed<'_, Stamp> {
     Ok((rest, Stamp::Civil(civil)))
 }
 
-/// `Sat Oct 11 22:14:15 2003`, `Sat, 11 Oct 2003 22:14:15 GMT`.
+/// `Sat Oct 11 22:14:15 2003`, `Sat, 11 Oct 2003 22:14:15 GMT`, `Sat 2003-10-11 22:14:15 UTC` (journalctl).
 fn weekday_first(input: &[u8]) -> Parsed<'_, Stamp> {
     let Some((name, rest)) = input.split_at_checked(3) else { return fail(input) };
     if !WEEKDAYS.iter().any(|day| name.eq_ignore_ascii_case(day)) {
@@ -326,7 +328,11 @@ fn weekday_first(input: &[u8]) -> Parsed<'_, Stamp> {
     }
     let rest = rest.strip_prefix(b",").unwrap_or(rest);
     let (rest, _) = blanks(rest)?;
-    if rest.first().is_some_and(u8::is_ascii_digit) { day_month_year(rest) } else { month_first(rest) }
+    match digits(rest).1.len() {
+        0 => month_first(rest),
+        4 => year_month_day(rest),
+        _ => day_month_year(rest),
+    }
 }
 
 const WEEKDAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
@@ -633,6 +639,8 @@ mod tests {
             ("year in the middle", "Apr 15 2013 09:36:50", "2013-04-15T09:36:50Z"),
             ("year first", "2023 May  2 12:55:19 UTC", "2023-05-02T12:55:19Z"),
             ("year last", "Sun Dec 04 04:47:44 2005", "2005-12-04T04:47:44Z"),
+            ("journalctl short-full", "Sat 2026-11-21 13:00:04 UTC", "2026-11-21T13:00:04Z"),
+            ("netscaler", "11/21/2026:13:00:05 GMT", "2026-11-21T13:00:05Z"),
             ("year last, fraction", "Mon Dec 26 16:15:55.103522 2016", "2016-12-26T16:15:55.103522Z"),
             ("zone before the year", "Thu Jan 27 07:57:58 CET 2022", "2022-01-27T06:57:58Z"),
             ("zone name", "Jan 16 2022 22:11:43 AEST", "2022-01-16T12:11:43Z"),

@@ -375,6 +375,24 @@ impl<'a> Names<'a> {
                 let bare = word.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(word);
                 value(self.message, &reslice(text, bare), out)
             }
+            // `method=802.1x` is one of authentication.
+            Form::Name
+                if field == FieldId::HttpRequestMethod
+                    && !trimmed.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(byte)) =>
+            {
+                return false;
+            }
+            // Meraki tells the hardware address where the host's name would be.
+            Form::Name
+                if matches!(field, FieldId::SourceDomain | FieldId::DestinationDomain)
+                    && mac(trimmed).is_some() =>
+            {
+                let field = match field {
+                    FieldId::SourceDomain => FieldId::SourceMac,
+                    _ => FieldId::DestinationMac,
+                };
+                return self.put(out, group, field, Form::Mac, key, text);
+            }
             Form::Name if number(trimmed).is_none() => value(self.message, text, out),
             Form::Agent if is_agent(trimmed) => value(self.message, text, out),
             Form::File if !is_source_place(trimmed) => value(self.message, text, out),
@@ -466,9 +484,12 @@ impl<'a> Names<'a> {
         if let (Some(date), Some(clock)) = (told(Form::Date), told(Form::Clock)) {
             self.date_and_clock(&date.3, &clock.3, told(Form::Zone).map(|(.., zone)| zone.as_ref()));
         } else if let Some(clock) = told(Form::Clock).or(told(Form::Date)) {
-            // SonicWall's `time` and Zeek's `ts` are whole stamps.
+            // SonicWall's `time` and Zeek's `ts` are whole stamps; Stormshield's `time` has its zone beside it.
             if self.body_stamp.is_none() {
-                self.body_stamp = self.instant(clock.3.trim_ascii());
+                if let Some(zone) = told(Form::Zone) {
+                    self.date_and_clock(b"", &clock.3, Some(zone.3.as_ref()));
+                }
+                self.body_stamp = self.body_stamp.or(self.instant(clock.3.trim_ascii()));
             }
         }
         self.peers(&pending, out);
@@ -620,7 +641,9 @@ impl<'a> Names<'a> {
     fn date_and_clock(&mut self, date: &[u8], clock: &[u8], zone: Option<&[u8]>) {
         let mut text = Vec::with_capacity(48);
         text.extend_from_slice(date.trim_ascii());
-        text.push(b' ');
+        if !text.is_empty() {
+            text.push(b' ');
+        }
         text.extend_from_slice(clock.trim_ascii());
         if let Some(zone) = zone.map(<[u8]>::trim_ascii) {
             // FortiWeb writes `(GMT-5:00)Eastern Time`, FortiGate `-0500` or `"UTC+2:00"`, Sophos `CEST`.
@@ -1070,6 +1093,13 @@ fn outcome(text: &[u8]) -> Option<&'static str> {
 pub(super) fn known(key: &[u8]) -> Option<(FieldId, Form)> {
     let mut letters = [0u8; KEY_MAX];
     let mut length = 0;
+    // H3C numbers its keys: `SrcIPAddr(1003)`.
+    let key =
+        match key.strip_suffix(b")").and_then(|open| memchr::memrchr(b'(', open).map(|at| open.split_at(at)))
+        {
+            Some((name, number)) if number.len() > 1 && number[1..].iter().all(u8::is_ascii_digit) => name,
+            _ => key,
+        };
     for byte in key.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
         *letters.get_mut(length)? = byte.to_ascii_lowercase();
         length += 1;
@@ -1130,7 +1160,7 @@ const DESTINATION_NAT: Form = Form::Endpoint(FieldId::DestinationNatPort, FieldI
 const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::SourceIp, SOURCE, &[
         "src", "srcip", "sourceip", "sourceaddress", "srcaddr", "srcaddress", "saddr", "sip", "cip", "csip",
-        "clientip", "client", "clientaddr", "clientaddress", "clientipaddress", "clientipaddr", "ipclient",
+        "clientip", "oip", "client", "clientaddr", "clientaddress", "clientipaddress", "clientipaddr", "ipclient",
         "station", "cltsip", "rhost", "sourceipaddress", "srcipaddr", "srcip6",
         "srcipv6", "sourceipv6", "attackerip", "ipsrc", "ipaddrsrc", "idorigh", "originatorip", "callerip",
         "sourceipv4", "srcipv4", "ipv4src", "ipv6src", "ipv4srcaddr", "ipv6srcaddr", "userip", "useraddr",
@@ -1228,13 +1258,13 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::SourcePackets, Form::Count, &["sentpkt", "sentpkts", "packetssent", "srcpackets", "origpkts", "pktstoserver", "packetsfromclient", "initiatorpackets", "sentpackets"]),
     (FieldId::DestinationPackets, Form::Count, &["rcvdpkt", "rcvdpkts", "packetsreceived", "dstpackets", "resppkts", "pktstoclient", "packetsfromserver", "responderpackets", "recvpkts"]),
     (FieldId::NetworkVlanId, Form::Count, &["vlan", "vlanid", "vlantag"]),
-    (FieldId::ObserverIngressInterface, Form::Interface, &["in", "inintf", "srcintf", "ininterface", "srcint", "ingressinterface", "inboundinterface", "srczoneinterface", "iniface", "indev", "sourceinterface"]),
-    (FieldId::ObserverEgressInterface, Form::Interface, &["out", "outintf", "dstintf", "outinterface", "dstint", "egressinterface", "outboundinterface", "outiface", "outdev", "destinationinterface"]),
+    (FieldId::ObserverIngressInterface, Form::Interface, &["in", "inintf", "srcintf", "ininterface", "srcint", "ingressinterface", "inboundinterface", "srczoneinterface", "iniface", "indev", "sourceinterface", "srcifname"]),
+    (FieldId::ObserverEgressInterface, Form::Interface, &["out", "outintf", "dstintf", "outinterface", "dstint", "egressinterface", "outboundinterface", "outiface", "outdev", "destinationinterface", "dstifname"]),
     (FieldId::UserName, Form::User(FieldId::UserDomain), &[
         "user", "username", "usrname", "account", "accountname", "acct", "login", "loginname", "usr", "uname", "xauthuser", "userid",
         "csusername", "unauthuser", "usernameoriginal", "logonname", "perpetrator", "adminname", "administrator",
         "principal", "users", "userprincipalname", "actor", "actorname", "loginuser", "authuser", "remoteuser", "accountid", "loginid",
-        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator", "actoralternateid", "actoremail", "principalemail", "actoruseremail", "auditrecordissuer", "logonaccount",
+        "useraccount", "logonuser", "accountused", "actoruser", "subscriber", "admin", "operator", "actoralternateid", "actoremail", "principalemail", "actoruseremail", "auditrecordissuer", "databaseuser", "logonaccount",
     ]),
     (FieldId::SourceUserName, Form::User(FieldId::UserDomain), &["suser", "srcuser", "sourceuser", "sourceusername", "srcusername", "fromuser", "subjectusername"]),
     (FieldId::DestinationUserName, Form::User(FieldId::UserDomain), &["duser", "dstuser", "destuser", "destinationuser", "destinationusername", "dstusername", "targetusername", "targetuser"]),
@@ -1261,7 +1291,7 @@ const KEYS: &[(FieldId, Form, &[&str])] = &[
     (FieldId::UrlOriginal, Form::Target, &[
         "url", "requesturl", "uri", "requesturi", "csuri", "csuristem", "csuripath", "urlpath", "httpurl",
         "httpuri", "fullurl", "eurl", "requestpath", "uristem", "path2url", "href", "targeturl", "requestedurl",
-        "websiteurl", "urloriginal", "resource", "clientrequesturi", "clientrequestpath", "fullrequesturl", "destinationurl", "desturl",
+        "websiteurl", "urloriginal", "objecturi", "resource", "clientrequesturi", "clientrequestpath", "fullrequesturl", "destinationurl", "desturl",
         "linkurl", "clickedurl", "threaturl", "malwareurl", "downloadurl", "urlfull", "accessedurl", "weburl", "requestedurlpath",
     ]),
     (FieldId::UrlQuery, Form::Query, &["csuriquery", "uriquery", "querystring", "urlquery"]),
