@@ -1,5 +1,5 @@
-//! Programs that nobody here wrote, sending to a sensor: logger, rsyslog, syslog-ng, softflowd, nfreplay,
-//! pmacctd; nfcapd, which counts the same flows; and promtool, reading its metrics. A program that is missing fails its test; `.ci/run` installs all.
+//! Programs that nobody here wrote, sending to a sensor: logger, rsyslog, syslog-ng, systemd's journal,
+//! softflowd, nfreplay, pmacctd; nfcapd, which counts the same flows; and promtool, reading its metrics. A program that is missing fails its test; `.ci/run` installs all.
 #![cfg(feature = "real-tools")]
 
 mod pki;
@@ -501,6 +501,92 @@ fn logger_writes_to_a_socket_like_dev_log() {
 }
 
 /// A sensor whose sockets systemd opens: by their names they find inputs that say other addresses.
+/// An entry as a sender writes it for systemd-journal-remote; a body of several lines is a binary field.
+fn entry(number: usize, body: &str) -> Vec<u8> {
+    let microseconds = 1_795_266_005_000_000 + number;
+    let mut entry = format!(
+        "__REALTIME_TIMESTAMP={microseconds}\n__MONOTONIC_TIMESTAMP={}\n\
+         _BOOT_ID=0123456789abcdef0123456789abcdef\n_MACHINE_ID=fedcba98765432100123456789abcdef\n\
+         _TRANSPORT=syslog\nPRIORITY=4\nSYSLOG_FACILITY=4\nSYSLOG_IDENTIFIER=ns1d\n_PID=78\n_UID=0\n\
+         _COMM=ns1d\n_HOSTNAME=srv1\n_SYSTEMD_UNIT=ns1d.service\n",
+        1000 + number
+    )
+    .into_bytes();
+    match body.contains('\n') {
+        true => {
+            entry.extend(b"MESSAGE\n");
+            entry.extend((body.len() as u64).to_le_bytes());
+            entry.extend(body.bytes());
+        }
+        false => entry.extend(format!("MESSAGE={body}").bytes()),
+    }
+    entry.extend(b"\n\n");
+    entry
+}
+
+#[test]
+fn journalctl_exports_its_journal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let bodies: Vec<String> = BODIES
+        .iter()
+        .flat_map(|(body, _)| [(*body).to_owned(), format!("a stack:\n\n  {body}\n<13>end")])
+        .collect();
+    let entries: Vec<u8> = bodies.iter().enumerate().flat_map(|(number, body)| entry(number, body)).collect();
+    fs::write(at("entries"), entries).expect("a file");
+    // systemd writes the journal, and reads it.
+    run("/lib/systemd/systemd-journal-remote", ["-o", &at("x.journal"), &at("entries")]);
+    let journalctl = |format: &str| {
+        let options = ["--file", &at("x.journal"), "--all", "-o", format];
+        let output = Command::new("journalctl").args(options).output().expect("journalctl runs");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    for (format, label) in [("export", "journal"), ("json", "json"), ("json-seq", "json")] {
+        let exported = journalctl(format);
+        let mut sensor = start();
+        // Over TCP, as `journalctl -o export | nc` does, in pieces that end anywhere.
+        let mut stream = std::net::TcpStream::connect(sensor.tcp).expect("a connection");
+        for piece in exported.chunks(997) {
+            stream.write_all(piece).expect("sent");
+        }
+        drop(stream);
+        let sent = bodies.len() as u64;
+        sensor
+            .wait(format, |sensor| sensor.received("tcp") == sent && sensor.alerts().len() >= 2 * expected());
+        sensor.assert_ledger();
+        assert_eq!(sensor.sum("roje_decoded_total", &format!("format=\"{label}\"")), sent, "{format}");
+        let alerts = sensor.alerts();
+        assert_planted(&alerts, 2);
+        for alert in &alerts {
+            let syslog = &alert["log"]["syslog"];
+            assert_eq!(syslog["priority"], 36, "{format}: {alert:#}");
+            assert_eq!(syslog["appname"], "ns1d", "{format}: {alert:#}");
+            assert_eq!(alert["host"]["name"], "srv1", "{format}: {alert:#}");
+            assert_eq!(alert["process"]["pid"], 78, "{format}: {alert:#}");
+            assert!(bodies.iter().any(|body| alert["message"] == **body), "{format}: {alert:#}");
+            let time = alert["@timestamp"].as_str().unwrap_or_default();
+            assert!(time.starts_with("2026-11-21T13:00:05.0000"), "{format}: {alert:#}");
+        }
+        sensor.stop();
+
+        // From a file, every entry in its order.
+        fs::write(at(format), &exported).expect("a file");
+        let output = Command::new(env!("CARGO_BIN_EXE_roje")).args(["decode", &at(format)]).output();
+        let output = String::from_utf8(output.expect("roje runs").stdout).expect("text");
+        let messages: Vec<String> = output
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line).expect("JSON")["message"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(messages, bodies, "{format}");
+    }
+}
+
 fn activated(options: &[String], names: &str) -> Sensor {
     let dir = tempfile::tempdir().expect("a folder");
     let at = dir.path().display().to_string();

@@ -8,7 +8,7 @@ use roje::decode::Fields;
 use roje::decode::syslog::{self, Bodies, Reference};
 
 /// What stands before the body: headers by whose program, mnemonic or first bytes a decoder is chosen.
-const LEADS: [&str; 26] = [
+const LEADS: [&str; 28] = [
     "",
     "<13>",
     "<13>Nov 21 13:00:05 h a: ",
@@ -35,6 +35,8 @@ const LEADS: [&str; 26] = [
     "<33>Nov 21 13:00:05 h snort[1]: [1:2:3] ",
     "6/5/2013 10:00:32 AM 0E70 PACKET 0 UDP Rcv ",
     "type=SYSCALL msg=audit(1:2): ",
+    "__CURSOR=s\nSYSLOG_IDENTIFIER=sshd\n",
+    "{\"__CURSOR\":\"s\",\"MESSAGE\":",
 ];
 
 /// Named fields and others that one message may have.

@@ -8,6 +8,9 @@
 //!
 //! Messages of IPFIX are no text and state their length themselves: [`Delimiters::Ipfix`].
 //!
+//! An entry of a journal (`journalctl -o export`) is many lines and ends at the empty one: see
+//! [`journal`].
+//!
 //! Senders err, and a connection outlives their error:
 //! - A message over the limit keeps its head, and the rest is skipped: by its count, or to the
 //!   delimiter.
@@ -16,6 +19,7 @@
 //!   end of the message behind as a message of its own. It ends at the delimiter, or before the next
 //!   counted header, since such senders often write no delimiter at all.
 
+use super::journal::{self, Field};
 use memchr::{memchr, memchr2, memmem};
 
 /// What ends a message that is not counted.
@@ -60,6 +64,8 @@ pub struct Framer {
     after_counted: bool,
     /// Bytes of the unfinished message that hold no delimiter, so that they are searched once.
     searched: usize,
+    /// Where the next field of the unfinished entry of a journal begins.
+    field: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +76,33 @@ enum Position {
     SkipCounted(usize),
     /// In the rest of a delimited message whose head was handed out; `leftover` of a counted one.
     SkipDelimited { leftover: bool },
+    /// In the rest of an entry of a journal whose head was handed out.
+    SkipEntry(Rest),
     /// Behind something that is no message and says nothing of where the next one begins.
     Lost,
+}
+
+/// What of an entry of a journal is skipped next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// A field, from its first byte.
+    Field,
+    /// The rest of a name, of which there were so many bytes.
+    Name(usize),
+    /// The rest of a line.
+    Line,
+    /// The rest of a length: how many bytes of it were there, and what they say.
+    Length(u32, u64),
+    /// So many bytes of a value.
+    Value(usize),
 }
 
 impl Framer {
     /// A framer at the start of a stream.
     pub fn new(delimiters: Delimiters, max_message: usize) -> Framer {
         let max_message = max_message.max(1);
-        Framer { delimiters, max_message, position: Position::Start, after_counted: false, searched: 0 }
+        let position = Position::Start;
+        Framer { delimiters, max_message, position, after_counted: false, searched: 0, field: 0 }
     }
 
     /// More bytes than [`Framer::next`] leaves unconsumed when it finds no message.
@@ -136,6 +160,12 @@ impl Framer {
         let step = match header(message) {
             Header::Unfinished if !end => Step { consumed: 0, start: 0, frame: None },
             Header::Counted { start, count } => self.counted(rest(message, start), start, count, end),
+            // With a limit under a few names there are no entries but lines.
+            Header::Unknown if self.max_message >= journal::NAME_MAX => match journal::begins(message) {
+                Some(first) => self.entry(first, message, end),
+                None if end || !journal::may_begin(message) => self.delimited(message, end),
+                None => Step { consumed: 0, start: 0, frame: None },
+            },
             _ => self.delimited(message, end),
         };
         Step { consumed: at + step.consumed, start: at + step.start, ..step }
@@ -220,6 +250,72 @@ impl Framer {
         Step { consumed: 0, start: 0, frame: None }
     }
 
+    /// An entry of a journal, whose first field has the name `first`.
+    fn entry<'a>(&mut self, first: &[u8], message: &'a [u8], end: bool) -> Step<'a> {
+        let window = head(message, self.max_tail());
+        let is_full = window.len() == self.max_tail();
+        loop {
+            let at = self.field;
+            let line = rest(window, at);
+            let field = if at > 0 && line.starts_with(first) { Field::None } else { Field::of(line) };
+            let next = match field {
+                Field::End => return self.entry_ends(head(window, at), at + 1),
+                Field::None => return self.entry_ends(head(window, at), at),
+                Field::Text(_) => match memchr(b'\n', rest(window, self.searched.max(at))) {
+                    Some(found) => Some(self.searched.max(at) + found + 1),
+                    None => {
+                        self.searched = window.len();
+                        None
+                    }
+                },
+                // The value counts its bytes, and a line end follows it.
+                Field::Binary { start, length } => match window.get(at + start + length) {
+                    Some(b'\n') => Some(at + start + length + 1),
+                    Some(_) => return self.entry_ends(head(window, at), at),
+                    None if !is_full => None,
+                    None => {
+                        let there = window.len().saturating_sub(at + start);
+                        return self.entry_overflows(window, Rest::Value(length.saturating_sub(there)));
+                    }
+                },
+                Field::Unfinished => None,
+            };
+            match next {
+                Some(next) => self.field = next,
+                None if is_full => {
+                    let (rest, taken) = match field {
+                        Field::Text(_) => (Rest::Line, window.len()),
+                        // What is left unconsumed is shorter than a name and a length.
+                        _ => (Rest::Field, at),
+                    };
+                    let step = self.entry_overflows(window, rest);
+                    return Step { consumed: taken, ..step };
+                }
+                None if end => {
+                    let mut step = self.entry_ends(window, window.len());
+                    if matches!(field, Field::Binary { .. }) {
+                        // A line end at the end is the value's.
+                        step.frame = Some(Frame { bytes: head(window, self.max_message), truncated: true });
+                    }
+                    return step;
+                }
+                None => return Step { consumed: 0, start: 0, frame: None },
+            }
+        }
+    }
+
+    /// Hands out an entry without the line end of its last field.
+    fn entry_ends<'a>(&mut self, entry: &'a [u8], consumed: usize) -> Step<'a> {
+        (self.field, self.searched, self.after_counted) = (0, 0, false);
+        self.cut(entry.strip_suffix(b"\n").unwrap_or(entry), consumed)
+    }
+
+    /// Hands out the head of an entry that is longer than the limit.
+    fn entry_overflows<'a>(&mut self, window: &'a [u8], rest: Rest) -> Step<'a> {
+        self.position = Position::SkipEntry(rest);
+        self.entry_ends(window, window.len())
+    }
+
     #[inline]
     fn cut<'a>(&self, bytes: &'a [u8], consumed: usize) -> Step<'a> {
         let frame = Frame { bytes: head(bytes, self.max_message), truncated: bytes.len() > self.max_message };
@@ -267,7 +363,62 @@ impl Framer {
                 // The end may be the beginning of a header.
                 buffer.len() - unfinished_header(buffer)
             }
+            Position::SkipEntry(rest) => self.skip_entry(rest, buffer),
         }
+    }
+
+    /// Skips the rest of an entry of a journal: to the empty line, or to what is no field.
+    fn skip_entry(&mut self, mut part: Rest, buffer: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(byte) = buffer.get(at) {
+            part = match part {
+                Rest::Field | Rest::Name(_) if journal::in_name(*byte, part != Rest::Field) => match part {
+                    Rest::Name(length) if length >= journal::NAME_MAX => Rest::Line,
+                    Rest::Name(length) => Rest::Name(length + 1),
+                    _ => Rest::Name(1),
+                },
+                Rest::Field => {
+                    self.position = Position::Start;
+                    return at + usize::from(*byte == b'\n');
+                }
+                Rest::Name(_) if *byte == b'\n' => Rest::Length(0, 0),
+                Rest::Name(_) => Rest::Line,
+                Rest::Line => match memchr(b'\n', rest(buffer, at)) {
+                    Some(found) => {
+                        at += found;
+                        Rest::Field
+                    }
+                    None => {
+                        at = buffer.len();
+                        break;
+                    }
+                },
+                Rest::Length(count, length) => {
+                    let length = length | u64::from(*byte) << (8 * count);
+                    match (count, journal::length_of(length)) {
+                        (7, Some(length)) => Rest::Value(length),
+                        // No length of a value: text follows, and the next line may be a field.
+                        (7, None) => Rest::Line,
+                        _ => Rest::Length(count + 1, length),
+                    }
+                }
+                // The line end behind it.
+                Rest::Value(0) if *byte == b'\n' => Rest::Field,
+                Rest::Value(0) => {
+                    part = Rest::Line;
+                    continue;
+                }
+                Rest::Value(left) => {
+                    let taken = left.min(buffer.len() - at);
+                    at += taken;
+                    part = Rest::Value(left - taken);
+                    continue;
+                }
+            };
+            at += 1;
+        }
+        self.position = Position::SkipEntry(part);
+        at
     }
 
     /// Counts the delimiters before a message: empty messages, or LF written after a counted one.
@@ -307,6 +458,8 @@ enum Header {
         count: usize,
     },
     Delimited,
+    /// No digit comes first.
+    Unknown,
     /// It could still become a count.
     Unfinished,
 }
@@ -324,6 +477,7 @@ fn header(message: &[u8]) -> Header {
                     None => Header::Unfinished,
                 };
             }
+            _ if index == 0 => return Header::Unknown,
             _ => return Header::Delimited,
         }
     }
@@ -582,6 +736,136 @@ mod tests {
             for delimiters in [Delimiters::Stream, Delimiters::Lines] {
                 let whole = cut_at(max, delimiters, &[&input]);
                 proptest::prop_assert_eq!(&cut_at(max, delimiters, &pieces), &whole);
+                proptest::prop_assert!(whole.iter().all(|(bytes, _)| !bytes.is_empty() && bytes.len() <= max));
+            }
+        }
+    }
+
+    /// With the limit of [`ENTRY_MAX`].
+    const ENTRIES: &[Case] = &[
+        (
+            "two entries",
+            b"__CURSOR=s\nMESSAGE=a\n\n__CURSOR=t\nMESSAGE=b\n\n",
+            &["__CURSOR=s\nMESSAGE=a", "__CURSOR=t\nMESSAGE=b"],
+        ),
+        ("the other first field", b"__REALTIME_TIMESTAMP=1\nA=1\n\n", &["__REALTIME_TIMESTAMP=1\nA=1"]),
+        ("the stream ends", b"__CURSOR=s\nMESSAGE=a", &["__CURSOR=s\nMESSAGE=a"]),
+        ("the stream ends behind a name", b"__CURSOR=s\nMESSA", &["__CURSOR=s\nMESSA"]),
+        (
+            "a value with line ends and NUL",
+            b"__CURSOR=s\nMESSAGE\n\x06\0\0\0\0\0\0\0a\n\n<1>\n_PID=1\n\n<1>b\n",
+            &["__CURSOR=s\nMESSAGE\n\x06\0\0\0\0\0\0\0a\n\n<1>\n_PID=1", "<1>b"],
+        ),
+        (
+            "the stream ends within a value",
+            b"__CURSOR=s\nMESSAGE\n\x06\0\0\0\0\0\0\0a\n",
+            &["__CURSOR=s\nMESSAGE\n\x06\0\0\0\0\0\0\0a\n~"],
+        ),
+        (
+            "an empty value",
+            b"__CURSOR=s\nA\n\0\0\0\0\0\0\0\0\n\n<1>b\n",
+            &["__CURSOR=s\nA\n\0\0\0\0\0\0\0\0", "<1>b"],
+        ),
+        (
+            "a message follows without the empty line",
+            b"__CURSOR=s\nA=1\n<1>b\n4 <1>c",
+            &["__CURSOR=s\nA=1", "<1>b", "<1>c"],
+        ),
+        (
+            "an entry follows without the empty line",
+            b"__CURSOR=s\nA=1\n__CURSOR=t\nB=2\n\n",
+            &["__CURSOR=s\nA=1", "__CURSOR=t\nB=2"],
+        ),
+        ("line ends of Windows", b"__CURSOR=s\r\nA=1\r\n\r\n<1>b\r\n", &["__CURSOR=s\r\nA=1\r", "<1>b"]),
+        (
+            "a length beyond belief is none",
+            b"__CURSOR=s\nERROR\n<1>text follows\n<1>b\n",
+            &["__CURSOR=s", "ERROR", "<1>text follows", "<1>b"],
+        ),
+        (
+            "a value that no line end follows is none",
+            b"__CURSOR=s\nA\n\x01\0\0\0\0\0\0\0xyz\n<1>b\n",
+            &["__CURSOR=s", "A", "\x01\0\0\0\0\0\0\0xyz", "<1>b"],
+        ),
+        (
+            "what only begins like one",
+            b"__CURSO\n__CURSORS=1\n_x\n<1>b\n",
+            &["__CURSO", "__CURSORS=1", "_x", "<1>b"],
+        ),
+        (
+            "too long a line",
+            b"__CURSOR=s\nA=123456789 123456789 123456789 123456789 123456789 123456789 \
+              123456789 123456789\nB=2\n\n<1>b\n",
+            &["__CURSOR=s\nA=123456789 123456789 123456789 123456789 123456789 1~", "<1>b"],
+        ),
+        (
+            "too many fields",
+            b"__CURSOR=s\nA=123456789\nB=123456789\nC=123456789\nD=123456789\nE=123456789\nF=123456789\n\
+              G=1\n\n<1>b\n",
+            &["__CURSOR=s\nA=123456789\nB=123456789\nC=123456789\nD=123456789\nE=123~", "<1>b"],
+        ),
+        (
+            "too long a value",
+            b"__CURSOR=s\nA\n\x50\0\0\0\0\0\0\0................................................\
+              ......................\n\n<1>b\n_B=2\n\n<1>b\n",
+            &["__CURSOR=s\nA\n\x50\0\0\0\0\0\0\0...........................................~", "<1>b"],
+        ),
+        (
+            "values behind too long a line",
+            b"__CURSOR=s\nA=123456789 123456789 123456789 123456789 123456789 123456789 123456789\n\
+              B\n\x05\0\0\0\0\0\0\0\n<1>b\nC=2\n<1>b\n",
+            &["__CURSOR=s\nA=123456789 123456789 123456789 123456789 123456789 1~", "<1>b"],
+        ),
+    ];
+
+    const ENTRY_MAX: usize = 64;
+
+    #[test]
+    fn entries_of_a_journal_end_at_the_empty_line() {
+        for (name, input, messages) in ENTRIES {
+            let expected = expected(messages);
+            for delimiters in [Delimiters::Lines, Delimiters::Stream] {
+                // Behind an entry that ends early, NUL is what it is in any line.
+                if delimiters == Delimiters::Stream && messages.iter().skip(1).any(|m| m.contains('\0')) {
+                    continue;
+                }
+                assert_eq!(cut_at(ENTRY_MAX, delimiters, &[input]), expected, "{name}");
+                for first in 0..=input.len() {
+                    for second in first..=input.len() {
+                        let pieces = [&input[..first], &input[first..second], &input[second..]];
+                        let found = cut_at(ENTRY_MAX, delimiters, &pieces);
+                        assert_eq!(found, expected, "{name} at {first} and {second}");
+                    }
+                }
+                let bytes: Vec<&[u8]> = input.chunks(1).collect();
+                assert_eq!(cut_at(ENTRY_MAX, delimiters, &bytes), expected, "{name} byte by byte");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        /// Entries and what goes wrong with them, cut anywhere.
+        #[test]
+        fn any_entries_any_split(
+            parts in proptest::collection::vec(0usize..16, 0..60),
+            max in 60usize..120,
+            splits in proptest::collection::vec(0usize..600, 0..8),
+        ) {
+            const PARTS: [&[u8]; 16] = [
+                b"\n", b"\n\n", b"__CURSOR=s\n", b"__REALTIME_TIMESTAMP=1\n", b"MESSAGE=text\n", b"MESSAGE\n",
+                b"\x05\0\0\0\0\0\0\0", b"\x50\0\0\0\0\0\0\0", b"\0\0\0\0\0\0\0\0", b"12345\n", b"_A", b"4 <1>a",
+                b"<1>b", b"----------------------------------------", b"\0", b"\xff\0\0\0\0\0\0\0",
+            ];
+            let input: Vec<u8> = parts.iter().flat_map(|part| PARTS[*part]).copied().collect();
+            let mut splits: Vec<usize> = splits.into_iter().map(|at| at.min(input.len())).collect();
+            splits.extend([0, input.len()]);
+            splits.sort_unstable();
+            let pieces: Vec<&[u8]> = splits.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect();
+            let bytes: Vec<&[u8]> = input.chunks(1).collect();
+            for delimiters in [Delimiters::Stream, Delimiters::Lines] {
+                let whole = cut_at(max, delimiters, &[&input]);
+                proptest::prop_assert_eq!(&cut_at(max, delimiters, &pieces), &whole);
+                proptest::prop_assert_eq!(&cut_at(max, delimiters, &bytes), &whole);
                 proptest::prop_assert!(whole.iter().all(|(bytes, _)| !bytes.is_empty() && bytes.len() <= max));
             }
         }

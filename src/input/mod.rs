@@ -7,6 +7,7 @@
 
 pub mod file;
 pub mod framing;
+pub mod journal;
 pub mod listen;
 mod passed;
 pub mod pcap;

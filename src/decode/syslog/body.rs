@@ -2,8 +2,8 @@
 
 use super::vocabulary::Names;
 use super::{
-    Bodies, Header, Shape, access, cef, cisco, columns, dns, haproxy, json, kv, leef, linux, sentence, squid,
-    text_of, weberror, windows, xml,
+    Bodies, Header, Shape, access, cef, cisco, columns, dns, haproxy, journal, json, kv, leef, linux,
+    sentence, squid, text_of, weberror, windows, xml,
 };
 use crate::decode::{FieldId, Fields};
 use memchr::memmem;
@@ -75,7 +75,7 @@ pub(super) fn decode<'a>(message: &'a [u8], header: &Header, names: &mut Names<'
     let text = text.trim_ascii();
     let app = header.app.and_then(|app| text_of(message, app)).unwrap_or_default();
     let mnemonic = header.msgid.and_then(|msgid| text_of(message, msgid)).unwrap_or_default();
-    if json::decode(text, names, out) {
+    if journal::decode(text, names, out) || json::decode(text, names, out) {
         return;
     }
     if names.bodies == Bodies::All {

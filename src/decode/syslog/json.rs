@@ -3,6 +3,7 @@
 //! Nested names are joined with dots. A name of ECS goes there if its value has the right form, then
 //! a name that [`known`] knows, first of the whole path, then of its last part; the rest are strings.
 
+use super::journal::Level;
 use super::vocabulary::{Form, Names, Text, form_of, known};
 use super::{NAME_MAX, PAIRS_MAX, copied_max};
 use crate::decode::{FieldId, Fields, Group, charset};
@@ -20,10 +21,17 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
     }
     let Some(Value::Object(object)) = parsed(object) else { return false };
     let mut leaves = Leaves { flat: Vec::new(), budget: copied_max(names.message) };
+    let is_journal = object.contains_key("__REALTIME_TIMESTAMP") || object.contains_key("__CURSOR");
     for (key, value) in object {
+        let value = if is_journal { readable(value) } else { value };
         leaves.add(&key, value, 1);
     }
-    let flat = leaves.flat;
+    let mut flat = leaves.flat;
+    if is_journal {
+        let mut level = Level::default();
+        flat.retain(|(path, text)| !level.take(names.message, path.as_bytes(), text, out));
+        level.finish(out);
+    }
     // A program's own log tells the place in its source; a record of Zeek has a `uid` that is a connection's.
     let has = |names: &[&str]| flat.iter().any(|(path, _)| names.contains(&last_of(path)));
     let (is_log, is_zeek) = (has(&SOURCE_PLACES), has(&ZEEK));
@@ -68,6 +76,16 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
         inner(&path, &text, names, out);
     }
     true
+}
+
+/// A value that journald does not take for text is an array of its bytes.
+fn readable(value: Value) -> Value {
+    let Value::Array(items) = &value else { return value };
+    let byte = |item: &Value| item.as_u64().and_then(|byte| u8::try_from(byte).ok());
+    match items.iter().map(byte).collect::<Option<Vec<u8>>>() {
+        Some(bytes) if !bytes.is_empty() => Value::String(charset::text(&bytes).into_owned()),
+        _ => value,
+    }
 }
 
 /// What the end of a path means: `destination.address` as a whole, then `userName` of

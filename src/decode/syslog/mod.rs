@@ -17,6 +17,7 @@ mod cisco;
 mod columns;
 mod dns;
 mod haproxy;
+mod journal;
 mod json;
 mod kv;
 mod leef;
@@ -59,6 +60,8 @@ pub enum Shape {
     Access,
     /// No header but perhaps a priority; columns in an order that a product is known for.
     Columns,
+    /// An entry of systemd's journal, as exported.
+    Journal,
 }
 
 impl Shape {
@@ -72,6 +75,7 @@ impl Shape {
         Shape::KeyValue,
         Shape::Access,
         Shape::Columns,
+        Shape::Journal,
     ];
 
     /// The label `format`.
@@ -85,6 +89,7 @@ impl Shape {
             Shape::KeyValue => "kv",
             Shape::Access => "access",
             Shape::Columns => "columns",
+            Shape::Journal => "journal",
         }
     }
 }
@@ -192,6 +197,9 @@ pub fn header(message: &[u8]) -> Result<Header, DecodeError> {
         && (has_priority || (header.stamp.is_some() && header.shape == Shape::Rfc5424))
     {
         return Ok(header);
+    }
+    if crate::input::journal::begins(rest).is_some() {
+        return Ok(bare(message, rest, Shape::Journal, priority));
     }
     if let Some(after) = squid::sniff(rest) {
         let stamp = Some(span(message, rest, after));
@@ -332,7 +340,9 @@ fn without_end(message: &[u8]) -> &[u8] {
 }
 
 fn without_start(message: &[u8]) -> &[u8] {
-    message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message).trim_ascii_start()
+    let start = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message).trim_ascii_start();
+    // RFC 7464, JSON text sequences, puts a record separator before each text.
+    start.strip_prefix(b"\x1e").unwrap_or(start)
 }
 
 /// Skips the octet count of a stream that was captured or sent as datagrams.
@@ -654,6 +664,39 @@ mod tests {
             ("/source/ip", "10.1.1.7"), ("/user/name", "joe"), ("/url/domain", "evil.example"), ("/url/path", "/a"), ("/url/query", "b=1"), ("/user_agent/original", "Mozilla/5.0")]),
         ("journald", "{\"__REALTIME_TIMESTAMP\":\"1795266005000000\",\"_HOSTNAME\":\"srv\",\"SYSLOG_IDENTIFIER\":\"sshd\",\"MESSAGE\":\"Failed password for root from 192.0.2.4 port 50000 ssh2\"}", &[
             ("/@timestamp", "2026-11-21T13:00:05.000Z"), ("/host/name", "srv"), ("/process/name", "sshd"), ("/source/ip", "192.0.2.4"), ("/user/name", "root")]),
+        ("journald, what it does not take for text", "{\"__CURSOR\":\"s\",\"PRIORITY\":\"3\",\"SYSLOG_FACILITY\":\"10\",\"SYSLOG_PID\":\"7\",\"MESSAGE\":[27,91,109,83,82,67,61,49,57,50,46,48,46,50,46,52]}", &[
+            ("/log/syslog/priority", "83"), ("/log/syslog/severity/name", "err"), ("/log/syslog/facility/name", "authpriv"),
+            ("/log/syslog/procid", "7"), ("/message", "\u{1b}[mSRC=192.0.2.4"),
+        ]),
+        ("journald in a text sequence", "\u{1e}{\"__CURSOR\":\"s\",\"MESSAGE\":\"hello\"}", &[("/message", "hello")]),
+        ("h3c", "<189>Nov 21 13:00:05 2026 fw %%10FILTER/6/ZONE: SrcZoneName(1025)=Trust;Protocol(1001)=TCP;SrcIPAddr(1003)=192.0.2.4;SrcPort(1004)=51234;DstIPAddr(1007)=10.0.0.1;DstPort(1008)=443;", &[
+            ("/source/ip", "192.0.2.4"), ("/source/port", "51234"), ("/destination/ip", "10.0.0.1"), ("/network/transport", "tcp"),
+        ]),
+        ("h3c login", "<189>Nov 21 13:00:05 2026 sw %%10SHELL/5/SHELL_LOGIN: admin logged in from 192.0.2.4.", &[("/user/name", "admin"), ("/source/ip", "192.0.2.4")]),
+        ("meraki", "<134>1 1795266005.017255 MX84 urls src=192.0.2.4:63735 dst=10.0.0.1:80 mac=58:1F:AA:CE:61:F2 request: GET https://a.example/b?c=d", &[
+            ("/url/original", "https://a.example/b?c=d"), ("/http/request/method", "GET"), ("/url/domain", "a.example"),
+        ]),
+        ("netscaler", "<134> 11/21/2026:13:00:05 GMT ns1 0-PPE-0 : default TCP CONN_DELINK 12346 0 :  Source 192.0.2.4:51234 - Vserver 10.0.0.1:443 - NatIP 10.0.0.3:6001", &[
+            ("/@timestamp", "2026-11-21T13:00:05.000Z"), ("/host/name", "ns1"), ("/source/ip", "192.0.2.4"), ("/destination/ip", "10.0.0.1"),
+        ]),
+        ("oracle", "<110>Nov 21 13:00:05 ora1 Oracle Audit[1234]: LENGTH : '160' ACTION :[7] 'CONNECT' DATABASE USER:[5] 'SCOTT' CLIENT ADDRESS:[55] '(ADDRESS=(PROTOCOL=tcp)(HOST=192.0.2.4)(PORT=51234))'", &[
+            ("/user/name", "SCOTT"), ("/source/ip", "192.0.2.4"), ("/source/port", "51234"), ("/event/action", "CONNECT"),
+        ]),
+        ("stormshield", "id=firewall time=\"2026-11-21 13:00:05\" fw=\"fw1\" tz=+0100 src=192.0.2.4 dst=10.0.0.1 srcifname=\"in\"", &[
+            ("/@timestamp", "2026-11-21T12:00:05.000Z"), ("/source/ip", "192.0.2.4"),
+        ]),
+        ("asterisk", "<14>Nov 21 13:00:05 pbx asterisk[999]: NOTICE[1234] chan_sip.c: Registration from '\"100\" <sip:100@10.0.0.1>' failed for '192.0.2.4:5060' - Wrong password", &[("/source/ip", "192.0.2.4")]),
+        ("extreme", "<189>Nov 21 13:00:05 sw XOS: <Info:AAA.authPass> MSM-A: Login passed for user admin through telnet (192.0.2.4)", &[("/user/name", "admin"), ("/source/ip", "192.0.2.4")]),
+        ("who connected, in brackets", "<22>Nov 21 13:00:05 mx inbound/pass1[1]: mail.example[192.0.2.4] 1795266005-0b1b RECV a@a.example b@b.example 2 62", &[("/source/ip", "192.0.2.4")]),
+        ("an entry of a journal", "__CURSOR=s=1;i=2\n__REALTIME_TIMESTAMP=1795266005000000\nPRIORITY=6\n_PID=78\n_HOSTNAME=srv\n_COMM=sshd\nSYSLOG_IDENTIFIER=sshd\nMESSAGE=Failed password for root from 192.0.2.4 port 50000 ssh2\n_SYSTEMD_UNIT=ssh.service", &[
+            ("/@timestamp", "2026-11-21T13:00:05.000Z"), ("/host/name", "srv"), ("/process/name", "sshd"), ("/process/pid", "78"),
+            ("/log/syslog/appname", "sshd"), ("/log/syslog/severity/name", "info"), ("/source/ip", "192.0.2.4"), ("/user/name", "root"),
+            ("/message", "Failed password for root from 192.0.2.4 port 50000 ssh2"), ("/kv/_SYSTEMD_UNIT", "ssh.service"),
+        ]),
+        ("an entry with a message of several lines", "__CURSOR=s\nMESSAGE\n\x1c\0\0\0\0\0\0\0a\nSRC=192.0.2.4 DST=10.0.0.1\n_UID=0", &[
+            ("/message", "a\nSRC=192.0.2.4 DST=10.0.0.1"), ("/source/ip", "192.0.2.4"), ("/user/id", "0"),
+        ]),
+        ("an entry whose message is JSON", "__CURSOR=s\n_COMM=app\nMESSAGE={\"client_ip\":\"192.0.2.4\"}\n", &[("/source/ip", "192.0.2.4"), ("/process/name", "app")]),
         ("journald export", "<13>Nov 21 13:00:05 h journal: _HOSTNAME=srv\nSYSLOG_IDENTIFIER=sshd\nsrc=192.0.2.4", &[("/source/ip", "192.0.2.4")]),
         ("a lone address has no side", "<13>Nov 21 13:00:05 h ips: Blocked malicious IP 192.0.2.4 of the list", &[("/message", "Blocked malicious IP 192.0.2.4 of the list")]),
         ("json inside json", "{\"log\":\"src=10.0.0.1 dst=192.0.2.4 spt=1 dpt=2\",\"stream\":\"stdout\"}", &[
@@ -790,7 +833,7 @@ mod tests {
     }
 
     /// What headers are made of, and what comes between.
-    const PARTS: [&str; 44] = [
+    const PARTS: [&str; 45] = [
         "<34>",
         "<165>",
         "<5>",
@@ -835,6 +878,7 @@ mod tests {
         "su[12]: text",
         "1,2021/10/25 20:25:39,,CONFIG,",
         "30,09/20/21,09:16:15,x",
+        "__CURSOR=s\nMESSAGE=a",
     ];
 
     #[test]

@@ -47,12 +47,22 @@ pub(super) fn decode(priority: Option<u8>, out: &mut Fields) {
     let Some(priority) = priority else { return };
     let (facility, severity) = (priority >> 3, priority & 7);
     out.push(FieldId::SyslogPriority, Value::Unsigned(u64::from(priority)));
-    out.push(FieldId::SyslogFacilityCode, Value::Unsigned(u64::from(facility)));
-    if let Some(name) = FACILITIES.get(usize::from(facility)) {
+    self::facility(facility, out);
+    self::severity(severity, out);
+}
+
+/// Writes number and name of a facility.
+pub(super) fn facility(code: u8, out: &mut Fields) {
+    out.push(FieldId::SyslogFacilityCode, Value::Unsigned(u64::from(code)));
+    if let Some(name) = FACILITIES.get(usize::from(code)) {
         out.push(FieldId::SyslogFacilityName, Value::Static(name));
     }
-    out.push(FieldId::SyslogSeverityCode, Value::Unsigned(u64::from(severity)));
-    if let Some(name) = SEVERITIES.get(usize::from(severity)) {
+}
+
+/// Writes number and name of a severity.
+pub(super) fn severity(code: u8, out: &mut Fields) {
+    out.push(FieldId::SyslogSeverityCode, Value::Unsigned(u64::from(code)));
+    if let Some(name) = SEVERITIES.get(usize::from(code)) {
         out.push(FieldId::SyslogSeverityName, Value::Static(name));
     }
 }
