@@ -25,6 +25,7 @@ source: {producer: NSOC}
 defaults: {tlp: green, severity: high, throttle: none}
 indicators:
   - {id: c2, type: domain, value: evil.example}
+  - {id: address, type: ip, value: 198.51.100.7}
 ";
 
 const LINE: &str = "<34>Oct 11 22:14:15 ns1 named[7]: client 10.0.0.5#53: query: a.evil.example IN A";
@@ -146,6 +147,109 @@ fn tls_1_2_and_1_3_carry_messages_and_a_certificate_selects_the_source() {
         let name = format!("roje_tls_certificate_expiry_timestamp_seconds{{{labels}}}");
         assert!(expiry.get(&name).is_some_and(|end| *end > 1.8e9), "{role}: {expiry:#?}");
     }
+    server.sensor.stop();
+}
+
+/// A message of IPFIX (RFC 7011) with one set.
+fn ipfix(sequence: u32, id: u16, content: &[u8]) -> Vec<u8> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let mut message = vec![0, 10];
+    message.extend((20 + content.len() as u16).to_be_bytes());
+    message.extend((now.as_secs() as u32).to_be_bytes());
+    message.extend(sequence.to_be_bytes());
+    message.extend([0, 0, 0, 1]);
+    message.extend(id.to_be_bytes());
+    message.extend((4 + content.len() as u16).to_be_bytes());
+    message.extend(content);
+    message
+}
+
+#[test]
+fn ipfix_over_tls_is_read_by_the_template_of_its_session() {
+    let flow = free_tcp();
+    let config = format!(
+        "[[input]]\nname = \"ipfix\"\nlisten = \"tls://{flow}\"\nformat = \"flow\"\n\
+         cert_file = \"{{dir}}/cert.pem\"\nkey_file = \"{{dir}}/key.pem\"\n{CLIENTS}\
+         [[source]]\nname = \"edge\"\ncertificates = [\"fw2.example\"]\n"
+    );
+    let mut server = tls_sensor("", &config);
+    // Template 256: source and destination.
+    let template = ipfix(0, 2, &[1, 0, 0, 2, 0, 8, 0, 4, 0, 12, 0, 4]);
+    let record = |sequence| ipfix(sequence, 256, &[10, 0, 0, 5, 198, 51, 100, 7]);
+    let signed = server.authority.sign("fw2.example", 7, |_| ());
+    let config = client_config(&server.authority.pem(), Some(&signed), BOTH);
+    let mut first = connect(flow, &config);
+    first.write_all(&[template.clone(), record(0)].concat()).expect("sent");
+    first.flush().expect("sent");
+    server.sensor.wait("the alert is delivered", |sensor| sensor.alerts().len() == 1);
+    let alert = server.sensor.alerts().remove(0);
+    assert_eq!(alert["source"]["ip"], "10.0.0.5", "{alert:#}");
+    assert_eq!(alert["tls"]["client"]["x509"]["alternative_names"][0], "fw2.example", "{alert:#}");
+    let mut second = connect(flow, &config);
+    second.write_all(&record(0)).expect("sent");
+    second.flush().expect("sent");
+    server.sensor.wait("the other's template does not serve", |sensor| {
+        sensor.sum("roje_flow_missing_template_total", "ipfix") == 1
+    });
+    second.write_all(&template).expect("sent");
+    second.flush().expect("sent");
+    server.sensor.wait("its own does", |sensor| sensor.alerts().len() == 2);
+    let stranger = client_config(&server.authority.pem(), None, BOTH);
+    let mut stranger = connect(flow, &stranger);
+    stranger.write_all(&[template, record(1)].concat()).ok();
+    stranger.flush().ok();
+    server.sensor.wait("without a certificate nobody is heard", |sensor| {
+        closed(sensor, "ipfix", "no_certificate") == 1
+    });
+    assert_eq!((server.sensor.received("ipfix"), server.sensor.alerts().len()), (4, 2));
+    drop((first, second));
+    server
+        .sensor
+        .wait("templates end with their sessions", |sensor| sensor.sum("roje_flow_templates", "ipfix") == 0);
+    server.sensor.stop();
+}
+
+#[test]
+fn send_speaks_tls_and_to_unix_sockets() {
+    let sockets = "[[input]]\nname = \"datagram\"\nlisten = \"unix://{dir}/datagram\"\nformat = \"syslog\"\n\
+         [[input]]\nname = \"stream\"\nlisten = \"unix://{dir}/stream\"\nformat = \"syslog\"\nsocket_type = \"stream\"\n";
+    let mut server = tls_sensor(CLIENTS, sockets);
+    let at = |name: &str| server.folder.path().join(name).display().to_string();
+    let signed = server.authority.sign("fw2.example", 7, |_| ());
+    fs::write(at("me.pem"), &signed.cert).expect("a file");
+    fs::write(at("me.key"), &signed.key).expect("a file");
+    fs::write(at("nobody.pem"), Authority::new("Nobody").pem()).expect("a file");
+    let entry = "__CURSOR=s=1\nSYSLOG_IDENTIFIER=app\nMESSAGE\n\x0c\0\0\0\0\0\0\0evil.example\n";
+    fs::write(at("log"), format!("{LINE}\n{entry}\n{LINE}\n{LINE}\n")).expect("a file");
+    let (log, tls) = (at("log"), format!("tls://{}", server.tls));
+    let (ca, cert, key) = (at("ca.pem"), at("me.pem"), at("me.key"));
+    let (certificate, named) =
+        (["--cert-file", &cert, "--key-file", &key], ["--ca-file", &ca, "--server-name", "sensor.example"]);
+    let send = |to: &str, options: &[&str]| roje(&[&["send", &log, "--to", to], options].concat());
+    for framing in [&[][..], &["--octet-counted"]] {
+        let (code, _, errors) = send(&tls, &[&named[..], &certificate, framing].concat());
+        assert!(code == 0 && errors.starts_with("4 messages"), "{errors}");
+    }
+    server.sensor.wait("eight came over TLS", |sensor| sensor.received("tls") == 8);
+    for name in ["datagram", "stream"] {
+        let (code, _, errors) = send(&format!("unix://{}", at(name)), &[]);
+        assert!(code == 0 && errors.starts_with("4 messages"), "{errors}");
+        server.sensor.wait(name, |sensor| sensor.received(name) == 4);
+    }
+    server.sensor.wait("alerts are written", |sensor| sensor.counted() == 16);
+    assert_eq!(server.sensor.sum("roje_decoded_total", "format=\"journal\""), 4);
+    for (options, expected) in [
+        (&named[..], "certificate"),
+        (&["--ca-file", &at("nobody.pem"), "--server-name", "sensor.example"], "UnknownIssuer"),
+        (&["--ca-file", &ca, "--server-name", "other.example"], "not valid for name"),
+        (&["--ca-file", &log], "no certificate in PEM"),
+    ] {
+        let (code, _, errors) = send(&tls, options);
+        assert!(code == 1 && errors.to_lowercase().contains(&expected.to_lowercase()), "{code}: {errors}");
+    }
+    let (code, _, errors) = send(&tls, &[]);
+    assert!(code == 2 && errors.contains("--ca-file"), "{errors}");
+    assert_eq!(server.sensor.received("tls"), 8);
     server.sensor.stop();
 }
 

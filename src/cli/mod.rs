@@ -368,19 +368,33 @@ pub struct ExportArgs {
   roje send messages.log --to udp://127.0.0.1:5514 --rate 1000
   roje send messages.log --to tcp://127.0.0.1:5514 --count 100000
   roje send netflow9.pcap --to udp://127.0.0.1:2055
+  roje send messages.log --to tls://sensor.example:6514 --ca-file ca.pem --cert-file me.pem --key-file me.key
+  journalctl -o export --since today | roje send - --to unix:///run/roje/log
 
 Exit: 0 if everything was sent, 1 otherwise.")]
 pub struct SendArgs {
     /// Log files or captures; `-` is standard input
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
-    /// Where to: udp://HOST:PORT or tcp://HOST:PORT
+    /// Where to: udp://, tcp:// or tls://HOST:PORT, or unix:///PATH (datagrams or a stream, as the socket is)
     #[arg(long, value_name = "ADDR")]
     pub to: String,
+    /// For tls://, the authorities that the sensor's certificate may come from (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// For tls://, the certificate to show, and those that lead to its root (PEM)
+    #[arg(long, value_name = "FILE", requires = "key_file", requires = "ca_file")]
+    pub cert_file: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// The name that the sensor's certificate must have [default: the host of ADDR]
+    #[arg(long, value_name = "NAME", requires = "ca_file")]
+    pub server_name: Option<String>,
     /// Messages a second [default: as fast as possible]
     #[arg(long, value_name = "N")]
     pub rate: Option<u64>,
-    /// On TCP, frame messages by octet counting (RFC 6587) instead of newlines
+    /// On a stream, frame messages by octet counting (RFC 6587) instead of newlines
     #[arg(long)]
     pub octet_counted: bool,
     /// Stop after so many messages, repeating the input as often as needed [default: the input once]

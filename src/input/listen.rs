@@ -53,9 +53,6 @@ pub enum AddressError {
     /// A scheme that nobody knows.
     #[error("unknown scheme {0:?}, expected udp, tcp, tls or unix")]
     UnknownScheme(String),
-    /// A scheme of the interface that cannot be sent to yet.
-    #[error("sending to {0}:// is not supported in this version")]
-    Unsupported(&'static str),
     /// Nothing between `://` and the port.
     #[error("no address in {0:?}, expected one such as udp://0.0.0.0:514")]
     Host(String),
@@ -68,6 +65,9 @@ pub enum AddressError {
     /// Something behind the port.
     #[error("nothing may follow the port, found {0:?}")]
     Path(String),
+    /// Nothing behind `unix://`.
+    #[error("no path, expected one such as unix:///run/roje/log")]
+    Socket,
     /// A name where an address is needed.
     #[error("cannot listen on {0:?}, expected an address of this machine such as 0.0.0.0, [::] or 127.0.0.1")]
     Name(String),
@@ -83,8 +83,6 @@ impl FromStr for Address {
         let transport = match scheme.to_ascii_lowercase().as_str() {
             "udp" => Transport::Udp,
             "tcp" => Transport::Tcp,
-            "tls" => return Err(AddressError::Unsupported("tls")),
-            "unix" => return Err(AddressError::Unsupported("unix")),
             _ => return Err(AddressError::UnknownScheme(scheme.to_owned())),
         };
         let (authority, path) = match rest.find(['/', '?', '#']) {
@@ -268,8 +266,6 @@ mod tests {
         for (text, message) in [
             ("0.0.0.0:514", "expected a URL such as udp://0.0.0.0:514, found \"0.0.0.0:514\""),
             ("http://0.0.0.0:514", "unknown scheme \"http\", expected udp, tcp, tls or unix"),
-            ("tls://0.0.0.0:6514", "sending to tls:// is not supported in this version"),
-            ("unix:///run/log", "sending to unix:// is not supported in this version"),
             ("udp://0.0.0.0", "no valid port in \"udp://0.0.0.0\", expected one such as udp://0.0.0.0:514"),
             (
                 "udp://1.2.3.4:99999",

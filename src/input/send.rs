@@ -5,13 +5,19 @@
 //! not a burst each second, and yet a system call carries many where the rate is high.
 
 use super::file::{self, FileError, Kind};
-use super::listen::{Address, Transport};
+use super::listen::{Address, AddressError, Transport};
 use super::pcap::Capture;
-use super::{MAX_MESSAGE, Stop, udp};
-use std::io::{self, Write};
+use super::tls::ClientFiles;
+use super::{MAX_MESSAGE, Stop, journal, udp};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+use std::fmt;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::ControlFlow;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,16 +31,60 @@ pub enum Framing {
     Lf,
 }
 
+/// Where to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Over UDP or TCP.
+    Net(Address),
+    /// Over TLS; the address is that of TCP.
+    Tls(Address),
+    /// To a Unix socket, of datagrams or streams.
+    Unix(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Target, AddressError> {
+        let Some((scheme, rest)) = text.split_once("://") else { return text.parse().map(Target::Net) };
+        if scheme.eq_ignore_ascii_case("unix") {
+            return match rest {
+                "" => Err(AddressError::Socket),
+                path => Ok(Target::Unix(path.into())),
+            };
+        }
+        if scheme.eq_ignore_ascii_case("tls") {
+            return format!("tcp://{rest}").parse().map(Target::Tls);
+        }
+        text.parse().map(Target::Net)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Net(address) => address.fmt(formatter),
+            Target::Tls(address) => {
+                let text = address.to_string();
+                write!(formatter, "tls{}", text.strip_prefix("tcp").unwrap_or(&text))
+            }
+            Target::Unix(path) => write!(formatter, "unix://{}", path.display()),
+        }
+    }
+}
+
 /// What to send, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to.
-    pub target: Address,
+    pub target: Target,
+    /// Whom to trust and what to show, for TLS.
+    pub tls: Option<ClientFiles>,
     /// Messages a second; 0 sends as fast as possible.
     pub rate: u64,
     /// Messages in all; the inputs are repeated until then. None sends each once.
     pub count: Option<u64>,
-    /// How messages are told apart on TCP.
+    /// How messages are told apart on a stream.
     pub framing: Framing,
 }
 
@@ -70,7 +120,7 @@ pub enum SendError {
     #[error("{target}: {source}")]
     Target {
         /// The address as written.
-        target: Address,
+        target: Target,
         /// What went wrong.
         source: io::Error,
     },
@@ -85,7 +135,8 @@ pub enum SendError {
 /// Sends every message of the inputs, until the count is reached or `stop` is set.
 pub fn send(inputs: &[PathBuf], options: &Options, stop: &Stop) -> Result<Summary, SendError> {
     let failed = |source| SendError::Target { target: options.target.clone(), source };
-    let mut sender = Sender::connect(&options.target, options.framing, options.rate).map_err(failed)?;
+    let link = Link::open(&options.target, options.tls.as_ref()).map_err(failed)?;
+    let mut sender = Sender::over(link, options.framing, options.rate);
     let mut left = options.count;
     let mut pushed = 0;
     while left != Some(0) {
@@ -166,10 +217,128 @@ pub struct Sender {
     summary: Summary,
 }
 
-#[derive(Debug)]
 enum Link {
     Udp(udp::Sender),
     Tcp(TcpStream),
+    // A connection of TLS is large.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    UnixDatagram(UnixDatagram),
+    UnixStream(UnixStream),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Link::Udp(_) => "Udp",
+            Link::Tcp(_) => "Tcp",
+            Link::Tls(_) => "Tls",
+            Link::UnixDatagram(_) => "UnixDatagram",
+            Link::UnixStream(_) => "UnixStream",
+        })
+    }
+}
+
+impl Link {
+    fn open(target: &Target, tls: Option<&ClientFiles>) -> io::Result<Link> {
+        match (target, tls) {
+            (Target::Net(address), _) => Link::net(address),
+            (Target::Tls(address), Some(files)) => Link::tls(address, files),
+            (Target::Tls(_), None) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "whom to trust is not told (--ca-file)"))
+            }
+            (Target::Unix(path), _) => Link::unix(path),
+        }
+    }
+
+    fn net(address: &Address) -> io::Result<Link> {
+        let to = address.resolve()?;
+        match address.transport {
+            Transport::Udp => udp::Sender::connect(to).map(Link::Udp),
+            Transport::Tcp => {
+                let stream = TcpStream::connect(to)?;
+                // A batch is a write; the kernel need not wait for more.
+                stream.set_nodelay(true)?;
+                Ok(Link::Tcp(stream))
+            }
+        }
+    }
+
+    fn tls(address: &Address, files: &ClientFiles) -> io::Result<Link> {
+        let config = files.load().map_err(io::Error::other)?;
+        let name = files.server_name.as_deref().unwrap_or(&address.host).to_owned();
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?}: {error}"));
+        let server = ServerName::try_from(name.clone()).map_err(invalid)?;
+        let mut stream = TcpStream::connect(address.resolve()?)?;
+        stream.set_nodelay(true)?;
+        let mut connection = ClientConnection::new(config, server).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(Link::Tls(Box::new(StreamOwned::new(connection, stream))))
+    }
+
+    /// Which of the two a socket is only connecting tells.
+    fn unix(path: &Path) -> io::Result<Link> {
+        let datagrams = UnixDatagram::unbound()?;
+        match datagrams.connect(path) {
+            Ok(()) => Ok(Link::UnixDatagram(datagrams)),
+            // EPROTOTYPE has no kind of its own.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EPROTOTYPE) => {
+                UnixStream::connect(path).map(Link::UnixStream)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the connection; for TLS, waits for the peer's end, since a refusal of the certificate may come
+    /// after the handshake (TLS 1.3).
+    fn close(&mut self) -> io::Result<()> {
+        match self {
+            Link::Udp(_) | Link::UnixDatagram(_) => Ok(()),
+            Link::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Link::UnixStream(stream) => stream.shutdown(Shutdown::Write),
+            Link::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().map_err(|error| refusal(stream, error))?;
+                stream.sock.shutdown(Shutdown::Write)?;
+                stream.sock.set_read_timeout(Some(FAREWELL))?;
+                let mut scrap = [0; 1024];
+                loop {
+                    match stream.read(&mut scrap) {
+                        Ok(0) => return Ok(()),
+                        Ok(_) => (),
+                        // Neither is the peer's refusal: it is slow, or closes without a word.
+                        Err(error)
+                            if matches!(
+                                error.kind(),
+                                io::ErrorKind::WouldBlock
+                                    | io::ErrorKind::TimedOut
+                                    | io::ErrorKind::UnexpectedEof
+                            ) =>
+                        {
+                            return Ok(());
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long the peer's end of TLS is waited for.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Why a peer no longer takes anything: its alert says it, if it came before the connection ended.
+fn refusal(stream: &mut StreamOwned<ClientConnection, TcpStream>, error: io::Error) -> io::Error {
+    let timed = stream.sock.set_read_timeout(Some(Duration::from_secs(1)));
+    match timed.and_then(|()| stream.conn.read_tls(&mut stream.sock)) {
+        Ok(_) => match stream.conn.process_new_packets() {
+            Err(alert) => io::Error::other(alert),
+            Ok(_) => error,
+        },
+        Err(_) => error,
+    }
 }
 
 /// Batches a second at least, where the rate allows.
@@ -184,21 +353,15 @@ const BATCH_BYTES: usize = 256 * 1024;
 impl Sender {
     /// Connects to the target; `rate` is in messages a second, 0 for as fast as possible.
     pub fn connect(target: &Address, framing: Framing, rate: u64) -> io::Result<Sender> {
-        let address = target.resolve()?;
-        let link = match target.transport {
-            Transport::Udp => Link::Udp(udp::Sender::connect(address)?),
-            Transport::Tcp => {
-                let stream = TcpStream::connect(address)?;
-                // A batch is a write; the kernel need not wait for more.
-                stream.set_nodelay(true)?;
-                Link::Tcp(stream)
-            }
-        };
+        Link::net(target).map(|link| Sender::over(link, framing, rate))
+    }
+
+    fn over(link: Link, framing: Framing, rate: u64) -> Sender {
         let batch = match rate {
             0 => udp::MAX_BATCH,
             _ => usize::try_from(rate / BATCHES).unwrap_or(usize::MAX).clamp(1, udp::MAX_BATCH),
         };
-        Ok(Sender {
+        Sender {
             link,
             framing,
             rate,
@@ -208,7 +371,7 @@ impl Sender {
             started: None,
             due: Instant::now(),
             summary: Summary::default(),
-        })
+        }
     }
 
     /// Adds a message; sends the batch when it is full. An error means that the connection is lost.
@@ -232,8 +395,17 @@ impl Sender {
                 send_datagrams(sender, &self.bytes, &self.ends, &mut self.summary);
                 Ok(())
             }
+            Link::UnixDatagram(socket) => send_local(socket, &self.bytes, &self.ends, &mut self.summary),
             Link::Tcp(stream) => {
                 send_stream(stream, self.framing, &self.bytes, &self.ends, &mut self.summary)
+            }
+            Link::UnixStream(stream) => {
+                send_stream(stream, self.framing, &self.bytes, &self.ends, &mut self.summary)
+            }
+            Link::Tls(stream) => {
+                send_stream(stream, self.framing, &self.bytes, &self.ends, &mut self.summary)
+                    .and_then(|()| stream.flush())
+                    .map_err(|error| refusal(stream, error))
             }
         };
         self.bytes.clear();
@@ -244,9 +416,7 @@ impl Sender {
     /// Sends what waits and ends the connection.
     pub fn finish(mut self) -> io::Result<Summary> {
         self.flush()?;
-        if let Link::Tcp(stream) = &self.link {
-            stream.shutdown(Shutdown::Write)?;
-        }
+        self.link.close()?;
         self.summary.elapsed = self.started.map(|started| started.elapsed()).unwrap_or_default();
         Ok(self.summary)
     }
@@ -330,8 +500,38 @@ fn send_datagrams(sender: &mut udp::Sender, bytes: &[u8], ends: &[usize], summar
     }
 }
 
+/// Sends datagrams to a Unix socket, which takes no more than its receiver has room for; an error means that
+/// the receiver is gone.
+fn send_local(socket: &UnixDatagram, bytes: &[u8], ends: &[usize], summary: &mut Summary) -> io::Result<()> {
+    for message in messages(bytes, ends) {
+        let mut tries = 0;
+        let result = loop {
+            match socket.send(message) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) && tries < TRIES => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(1));
+                }
+                result => break result,
+            }
+        };
+        match result {
+            Ok(_) => {
+                summary.sent += 1;
+                summary.bytes += message.len() as u64;
+            }
+            Err(error) if error.raw_os_error() == Some(nix::libc::EMSGSIZE) => {
+                summary.errors += 1;
+                summary.first_error.get_or_insert_with(|| format!("{error} ({} bytes)", message.len()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn send_stream(
-    stream: &mut TcpStream,
+    stream: &mut impl Write,
     framing: Framing,
     bytes: &[u8],
     ends: &[usize],
@@ -346,6 +546,9 @@ fn send_stream(
         } else {
             framed.extend_from_slice(message);
             framed.push(b'\n');
+            if journal::begins(message).is_some() {
+                framed.push(b'\n');
+            }
         }
     }
     stream.write_all(&framed)?;
@@ -369,7 +572,7 @@ mod tests {
     }
 
     fn options(target: &str, rate: u64, count: Option<u64>) -> Options {
-        Options { target: target.parse().unwrap(), rate, count, framing: Framing::OctetCounting }
+        Options { target: target.parse().unwrap(), tls: None, rate, count, framing: Framing::OctetCounting }
     }
 
     #[test]
@@ -419,6 +622,34 @@ mod tests {
     }
 
     #[test]
+    fn unix_sockets_of_both_kinds_are_sent_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_directory, inputs) = log("<1>a\n__CURSOR=s\nA=1\n\n<1>bb\n");
+        let path = folder.path().join("stream");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let options = |path: &Path| Options {
+            framing: Framing::Lf,
+            ..options(&format!("unix://{}", path.display()), 0, None)
+        };
+        assert_eq!(send(&inputs, &options(&path), &Stop::new()).unwrap().sent, 3);
+        let mut text = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "<1>a\n__CURSOR=s\nA=1\n\n<1>bb\n");
+
+        let path = folder.path().join("datagram");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(send(&inputs, &options(&path), &Stop::new()).unwrap().sent, 3);
+        let mut buffer = [0; 64];
+        for expected in ["<1>a", "__CURSOR=s\nA=1", "<1>bb"] {
+            let length = socket.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], expected.as_bytes());
+        }
+        drop(socket);
+        let error = send(&inputs, &options(&path), &Stop::new()).unwrap_err();
+        assert!(error.to_string().contains("datagram: Connection refused"), "{error}");
+    }
+
+    #[test]
     fn datagrams_that_cannot_be_sent_are_counted_and_the_others_sent() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let target: Address = format!("udp://{}", socket.local_addr().unwrap()).parse().unwrap();
@@ -438,6 +669,12 @@ mod tests {
         let (_directory, inputs) = log("\n\n");
         let error = send(&inputs, &options(&target, 0, Some(5)), &Stop::new()).unwrap_err();
         assert_eq!(error.to_string(), "nothing to send: the inputs hold no message");
+        let error = send(&inputs, &options("tls://[::1]:6514", 0, None), &Stop::new()).unwrap_err();
+        assert_eq!(error.to_string(), "tls://[::1]:6514: whom to trust is not told (--ca-file)");
+        assert_eq!(
+            "unix://".parse::<Target>().unwrap_err().to_string(),
+            "no path, expected one such as unix:///run/roje/log"
+        );
         drop(listener);
         let error = send(&inputs, &options(&target, 0, None), &Stop::new()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{target}: Connection refused")), "{error}");

@@ -3,14 +3,14 @@
 //! [`Files`] names what is read, [`Tls`] holds what is in force: [`Tls::reload`] reads the files again
 //! and swaps the whole at once. A connection keeps what it began with, so that a renewal drops none;
 //! files that do not fit together change nothing. [`Identity`] is what a client's certificate says of
-//! its holder.
+//! its holder. [`ClientFiles`] is the other side, for `send`.
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::hash::BuildHasher;
@@ -215,9 +215,7 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
     let mut digest = Sha256::new();
     let chain = certificates(&files.cert, &mut digest).map_err(bad_cert)?;
     let key = read(&files.key, MAX_PEM, &mut digest).map_err(bad_key)?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| {
-        bad_key("no private key in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)".to_owned())
-    })?;
+    let key = private_key(&key).map_err(bad_key)?;
     let (mut expiry, mut warnings) = (Vec::new(), Vec::new());
     expiry.extend(first_end(&chain).map(|end| (Role::Cert, end)));
 
@@ -265,6 +263,45 @@ fn load(files: &Files) -> Result<Loaded, TlsError> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Loaded { config: Arc::new(config), expiry, digest: digest.finalize().into(), warnings })
+}
+
+/// What whoever sends over TLS needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The authorities that the sensor's certificate may come from (PEM).
+    pub ca: PathBuf,
+    /// The certificate to show, with those that lead to the root, and its private key (PEM).
+    pub cert: Option<(PathBuf, PathBuf)>,
+    /// The name that the sensor's certificate must have; else the host of the address.
+    pub server_name: Option<String>,
+}
+
+impl ClientFiles {
+    /// Reads the files; an error names the one to mend.
+    pub fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut digest = Sha256::new();
+        let refuse = |role, path: &Path, reason: String| TlsError { role, path: path.to_owned(), reason };
+        let bad_ca = |reason: String| refuse(Role::ClientCa, &self.ca, reason);
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(&self.ca, &mut digest).map_err(bad_ca)? {
+            roots.add(authority).map_err(|error| bad_ca(format!("not usable as an authority: {error}")))?;
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| bad_ca(error.to_string()))?
+            .with_root_certificates(roots);
+        let Some((cert, key)) = &self.cert else { return Ok(Arc::new(builder.with_no_client_auth())) };
+        let chain = certificates(cert, &mut digest).map_err(|reason| refuse(Role::Cert, cert, reason))?;
+        let bad_key = |reason: String| refuse(Role::Key, key, reason);
+        let key = private_key(&read(key, MAX_PEM, &mut digest).map_err(bad_key)?).map_err(bad_key)?;
+        let config = builder.with_client_auth_cert(chain, key);
+        config.map(Arc::new).map_err(|error| refuse(Role::Cert, cert, plain(&error)))
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|_| "no private key in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)".to_owned())
 }
 
 /// What is wrong with a certificate of ours, in words.
