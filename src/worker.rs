@@ -196,6 +196,15 @@ impl Worker {
         self.batch.hits.begin(&self.shared.alerts, self.batch.reference.now);
     }
 
+    /// Takes the rules and the policy in force though nothing comes: a worker that hears nobody would keep the
+    /// memory of old ones until its next message.
+    pub fn refresh(&mut self) {
+        if !self.holds() {
+            let identity = self.batch.identity.clone();
+            self.begin_from(identity.as_ref());
+        }
+    }
+
     /// Decodes messages and looks for indicators in them. This is the hot path.
     pub fn messages(&mut self, messages: &[Message<'_>]) {
         for group in messages.chunks(GROUP) {
@@ -795,6 +804,16 @@ mod tests {
 
     fn matches(worker: &Worker) -> u64 {
         worker.shared.metrics.matches.with_label_values(&["set", "medium"]).get()
+    }
+
+    #[test]
+    fn a_worker_that_hears_nobody_lets_go_of_old_rules() {
+        let (mut worker, _hits) = worker(10);
+        let old = Arc::downgrade(&worker.shared.rules.load_full());
+        worker.shared.rules.store(Arc::new(rules(&["b.example"])));
+        assert!(old.upgrade().is_some());
+        worker.refresh();
+        assert!(old.upgrade().is_none());
     }
 
     #[test]

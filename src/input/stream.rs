@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet, LocalSet, yield_now};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 /// Whoever takes the messages of a worker's connections.
@@ -63,6 +63,9 @@ pub trait Handler {
     fn holds(&self) -> bool {
         false
     }
+
+    /// Called once a second, whether messages come or not: old rules may be let go.
+    fn tick(&mut self) {}
 
     /// Passes on what is held; false if there is no room, and it is to be called again.
     fn release(&mut self) -> bool {
@@ -407,11 +410,20 @@ impl Acceptor {
 /// How long a handler may hold something back.
 pub const HOLD: Duration = Duration::from_millis(20);
 
-/// Makes the handler pass on what it holds, for as long as it is polled.
+/// How often a handler is called though nothing may come.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Makes the handler pass on what it holds, and ticks, for as long as it is polled.
 async fn release<H: Handler>(worker: &Worker<H>) {
+    let mut tick = interval(TICK);
     loop {
-        worker.held.notified().await;
-        sleep(HOLD).await;
+        tokio::select! {
+            () = worker.held.notified() => sleep(HOLD).await,
+            _ = tick.tick() => {
+                worker.handler.borrow_mut().tick();
+                continue;
+            }
+        }
         while !worker.handler.borrow_mut().release() {
             sleep(FULL).await;
         }
@@ -1030,6 +1042,7 @@ mod tests {
         full: AtomicBool,
         deny: AtomicBool,
         holds: AtomicBool,
+        ticks: AtomicU64,
     }
 
     impl Seen {
@@ -1056,6 +1069,10 @@ mod tests {
 
         fn holds(&self) -> bool {
             self.holds.load(Relaxed)
+        }
+
+        fn tick(&mut self) {
+            self.ticks.fetch_add(1, Relaxed);
         }
 
         fn release(&mut self) -> bool {
@@ -1286,6 +1303,15 @@ mod tests {
         server.until("released", |server| !server.seen.holds.load(Relaxed));
         assert_eq!(server.seen.count(), 1);
         drop(stream);
+    }
+
+    #[test]
+    fn a_handler_ticks_though_nothing_comes() {
+        let server = Server::start(&Options::default(), 1);
+        let idle = server.connect();
+        server.until("ticks", |server| server.seen.ticks.load(Relaxed) >= 2);
+        assert_eq!(server.seen.count(), 0);
+        drop(idle);
     }
 
     #[test]

@@ -435,6 +435,10 @@ impl stream::Handler for Connections {
         self.0.holds()
     }
 
+    fn tick(&mut self) {
+        self.0.refresh();
+    }
+
     fn release(&mut self) -> bool {
         self.0.release()
     }
