@@ -24,12 +24,19 @@ fn colour_wanted() -> bool {
 /// Prints an error and what caused it.
 pub fn error(error: &anyhow::Error) {
     let (red, plain) = if colour_err() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let chain: Vec<String> = error
+    let mut chain: Vec<String> = error
         .chain()
         .filter(|cause| !cause.is::<super::Exit>())
         .map(|cause| escape(&cause.to_string()))
         .filter(|text| !text.starts_with("exit ") || text.len() > 8)
         .collect();
+    // Many errors repeat their cause in their own words.
+    let mut said = String::new();
+    chain.retain(|text| {
+        let new = !said.ends_with(text.as_str());
+        said.push_str(text);
+        new
+    });
     if !chain.is_empty() {
         eprintln!("{red}roje: error:{plain} {}", chain.join(": "));
     }
