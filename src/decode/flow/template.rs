@@ -735,7 +735,7 @@ impl Template {
                 Target::ScopedDomain => told.domain = u32::try_from(number).ok(),
                 Target::ExporterV4 if number > 0 => exporter = Some(v4(number)),
                 Target::ExporterV6 => {
-                    exporter = exporter.or(Some(wide(octets)).filter(|bits| *bits > 0).map(v6))
+                    exporter = exporter.or(Some(wide(octets)).filter(|bits| *bits > 0).map(v6));
                 }
                 _ => {}
             }
