@@ -12,7 +12,7 @@ use sensor::{Sensor, Setup, free_tcp};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -445,6 +445,114 @@ fn a_stream_of_nats_with_certificates_and_a_key() {
     );
     use Trouble::{Frozen, FrozenToDeath, Killed, Restarted, Slowed};
     deliver_through(&output, &mut receiver, &[Restarted, Killed, Frozen, FrozenToDeath, Slowed], read);
+}
+
+#[test]
+fn a_stream_of_nats_that_is_not_there_yet_and_takes_short_alerts_only() {
+    let place = Place::new();
+    let address = free_tcp();
+    let (store, token) = (place.path("js"), place.path("token"));
+    place.write("token", "a token\n");
+    let receiver = Receiver::new(&place, address, move || {
+        let mut command = Command::new("nats-server");
+        command.args(["-js", "-a", "127.0.0.1", "--auth", "a token", "-p", &address.port().to_string()]);
+        command.arg("-sd").arg(&store);
+        command
+    });
+    let ask = |verb: &str| {
+        let output = python("jetstream.py").arg(verb).arg(format!("nats://a%20token@{address}")).output();
+        let output = output.expect("python3 runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let outputs = format!(
+        "[[output]]\nname = \"stream\"\ntlp = \"red\"\nto = \"nats://{address}/alerts.soc\"\ntoken_file = \"{}\"\n\
+         [[constituent]]\nname = \"One\"\nsector = \"water\"\nnetworks = [\"192.0.2.0/25\"]\n\
+         [[constituent]]\nname = \"Other\"\nsector = \"water\"\nnetworks = [\"192.0.2.128/25\"]\n",
+        token.display()
+    );
+    let setup = Setup { rules: &[("planted.yaml", RULES)], outputs: Some(&outputs), ..Setup::default() };
+    let mut sensor = Sensor::start(setup);
+    let mut stream = TcpStream::connect(sensor.tcp).expect("a connection");
+    stream.write_all(b"<34>1 - host app - - - query of a.evil.example\n").expect("sent");
+    sensor.wait("nobody takes it", |sensor| {
+        sensor.http("/readyz").is_some_and(|text| text.contains("no stream takes this subject"))
+    });
+    ask("create:20000");
+    let long = format!("<34>1 - host app - - - {} of b.evil.example\n", "x".repeat(30_000));
+    stream.write_all(long.as_bytes()).expect("sent");
+    // One match that touches two constituents: two alerts of one event.id.
+    let two = b"<34>1 - host app - - - SRC=192.0.2.1 DST=192.0.2.129 query of c.evil.example\n";
+    stream.write_all(two).expect("sent");
+    sensor.wait("all but the long one arrive", |sensor| {
+        sensor.sum("roje_alerts_delivered_total", "stream") == 3
+            && sensor.sum("roje_alerts_rejected_total", "stream") == 1
+    });
+    let dump = ask("dump");
+    let keys: Vec<&str> = dump.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(keys.len(), 3, "{dump}");
+    let (one, other) = (keys[1].split_once('-').expect("a key"), keys[2].split_once('-').expect("a key"));
+    assert!(one.0 == other.0 && one.1 != other.1, "{keys:?}");
+    let aside =
+        fs::read_to_string(sensor.dir.path().join("state/rejected/stream.ndjson")).expect("set aside");
+    let aside: Value = serde_json::from_str(&aside).expect("one line");
+    assert!(aside["reason"].as_str().is_some_and(|reason| reason.contains("message size")), "{aside:#}");
+    assert!(aside["alert"]["message"].as_str().is_some_and(|text| text.contains("b.evil.example")));
+    sensor.stop();
+    drop(receiver);
+}
+
+/// A proxy on this machine that asks for a name and a password, and is out of order at first.
+fn proxy() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for (index, stream) in listener.incoming().enumerate() {
+            let mut client = stream.expect("a connection");
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                // roje:word
+                let known = head.to_ascii_lowercase().contains("proxy-authorization: basic cm9qztp3b3jk");
+                let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+                let (true, Some(target), true) = (known, target, index > 0) else {
+                    let _ = client.write_all(b"HTTP/1.1 407 Who is it\r\nContent-Length: 0\r\n\r\n");
+                    return;
+                };
+                let mut server = TcpStream::connect(target).expect("a connection");
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("sent");
+                let (mut from, mut to) =
+                    (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                let _ = std::io::copy(&mut client, &mut server);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn by_way_of_a_proxy_that_asks_for_a_name() {
+    let place = Place::new();
+    let receiver = https(&place);
+    let outputs = format!(
+        "[[output]]\nname = \"receiver\"\ntlp = \"red\"\nto = \"https://{}/\"\nproxy = \"http://roje:word@{}\"\n{}",
+        receiver.address,
+        proxy(),
+        place.identity()
+    );
+    let setup = Setup { rules: &[("planted.yaml", RULES)], outputs: Some(&outputs), ..Setup::default() };
+    let mut sensor = Sensor::start(setup);
+    let mut stream = TcpStream::connect(sensor.tcp).expect("a connection");
+    stream.write_all(b"<34>1 - host app - - - query of a.evil.example\n").expect("sent");
+    sensor.wait("it arrives", |_| ids(&place.path("received")).len() == 1);
+    assert!(sensor.sum("roje_delivery_errors_total", "output=\"receiver\"") > 0, "407 was an error");
+    assert!(!sensor.log().contains("word"), "{}", sensor.log());
+    sensor.stop();
 }
 
 #[test]

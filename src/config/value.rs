@@ -304,7 +304,6 @@ fn kafka(rest: &str) -> Result<Destination, Refusal> {
 }
 
 /// Several hosts of one cluster, and what is named in it.
-#[expect(clippy::type_complexity, reason = "hosts with ports, and a name")]
 fn cluster(rest: &str, port: u16, expected: &str) -> Result<(Vec<(String, u16)>, String), Refusal> {
     let (authority, behind) = authority(rest, expected)?;
     let hosts: Result<Vec<_>, _> =

@@ -892,7 +892,9 @@ fn set_aside(path: &Path, line: &[u8]) -> io::Result<()> {
     if file.metadata()?.len() + line.len() as u64 > MAX_REJECTED_BYTES {
         return Err(io::Error::other(format!("{} is full", path.display())));
     }
-    file.write_all(line)
+    file.write_all(line)?;
+    // The cursor passes it next, and then it is nowhere else.
+    file.sync_data()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

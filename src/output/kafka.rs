@@ -684,4 +684,242 @@ mod tests {
         assert_eq!(codes, HashMap::from([(3, 6)]));
         assert!(described(Answer { bytes: vec![0x7f; 64], at: 0 }).is_none());
     }
+
+    /// A broker on this machine with two partitions that answers as a function says, and keeps the ids that
+    /// it was sent.
+    struct Broker {
+        address: std::net::SocketAddr,
+        seen: std::sync::Arc<std::sync::Mutex<Vec<Vec<String>>>>,
+    }
+
+    impl Broker {
+        fn start(login: bool, answer: impl Fn(usize, &[String]) -> i16 + Send + Sync + 'static) -> Broker {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+            let (kept, answer) = (seen.clone(), std::sync::Arc::new(answer));
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let (kept, answer) = (kept.clone(), answer.clone());
+                    std::thread::spawn(move || {
+                        serve(stream.unwrap(), address.port(), login, &kept, &*answer)
+                    });
+                }
+            });
+            Broker { address, seen }
+        }
+
+        fn output(&self, remote: Remote) -> Kafka {
+            let remote = Remote { gzip: false, timeout: Duration::from_secs(20), ..remote };
+            Kafka::new(&[("127.0.0.1".into(), self.address.port())], "alerts", Encoding::Ecs, remote)
+        }
+
+        /// What was taken, in order.
+        fn taken(&self) -> Vec<String> {
+            self.seen.lock().unwrap().concat()
+        }
+    }
+
+    fn serve(
+        mut stream: std::net::TcpStream,
+        port: u16,
+        login: bool,
+        kept: &std::sync::Mutex<Vec<Vec<String>>>,
+        answer: &dyn Fn(usize, &[String]) -> i16,
+    ) {
+        let (mut challenge, mut known) = (None, !login);
+        loop {
+            let mut size = [0; 4];
+            if stream.read_exact(&mut size).is_err() {
+                return;
+            }
+            let mut bytes = vec![0; u32::from_be_bytes(size) as usize];
+            stream.read_exact(&mut bytes).unwrap();
+            let mut request = Answer { bytes, at: 0 };
+            let api = (request.i16().unwrap(), request.i16().unwrap());
+            let mut body = request.i32().unwrap().to_be_bytes().to_vec();
+            assert_eq!(request.string().unwrap().unwrap(), "roje");
+            assert!(known || api == SASL_HANDSHAKE || api == SASL_AUTHENTICATE);
+            match api {
+                SASL_HANDSHAKE => {
+                    assert_eq!(request.string().unwrap().unwrap(), "SCRAM-SHA-512");
+                    put_i16(&mut body, 0);
+                    put_i32(&mut body, 0);
+                }
+                SASL_AUTHENTICATE => {
+                    let count = request.i32().unwrap() as usize;
+                    let shown = String::from_utf8(request.take(count).unwrap().to_vec()).unwrap();
+                    let told = match challenge.take() {
+                        None => {
+                            let nonce = shown.strip_prefix("n,,n=user,r=").unwrap().to_owned();
+                            let first = format!("r={nonce}more,s=c2FsdA==,i=4096");
+                            challenge = Some((nonce, first.clone()));
+                            Ok(first)
+                        }
+                        Some((nonce, first)) => {
+                            let (algorithm, hash) = (pbkdf2::PBKDF2_HMAC_SHA512, &digest::SHA512);
+                            let scram = Scram { algorithm, hash, user: "user", password: "pencil", nonce };
+                            let (last, signature) = scram.last(&first).unwrap();
+                            known = last == shown;
+                            if known { Ok(signature) } else { Err(58) }
+                        }
+                    };
+                    put_i16(&mut body, told.as_ref().err().copied().unwrap_or(0));
+                    put_i16(&mut body, -1);
+                    let told = told.unwrap_or_default();
+                    put_i32(&mut body, length(told.len()));
+                    body.extend_from_slice(told.as_bytes());
+                }
+                METADATA => {
+                    for number in [0, 1, 1] {
+                        put_i32(&mut body, number); // throttle time, one broker, its id
+                    }
+                    put_string(&mut body, "127.0.0.1");
+                    put_i32(&mut body, i32::from(port));
+                    put_i16(&mut body, -1); // rack
+                    put_i16(&mut body, -1); // cluster
+                    put_i32(&mut body, 1); // controller
+                    put_i32(&mut body, 1); // one topic
+                    put_i16(&mut body, 0);
+                    put_string(&mut body, "alerts");
+                    body.push(0);
+                    put_i32(&mut body, 2);
+                    for partition in 0..2 {
+                        put_i16(&mut body, 0);
+                        for number in [partition, 1, 1, 1, 1, 1] {
+                            put_i32(&mut body, number); // index, leader, replicas, those in sync
+                        }
+                    }
+                }
+                PRODUCE => {
+                    assert_eq!((request.i16(), request.i16()), (Some(-1), Some(-1)), "acks: all");
+                    request.i32().unwrap();
+                    assert_eq!(request.count(), Some(1));
+                    put_i32(&mut body, 1);
+                    put_string(&mut body, &request.string().unwrap().unwrap());
+                    let partitions = request.count().unwrap();
+                    put_i32(&mut body, length(partitions));
+                    for _ in 0..partitions {
+                        let partition = request.i32().unwrap();
+                        let size = request.i32().unwrap() as usize;
+                        let ids = keys(request.take(size).unwrap());
+                        assert!(ids.iter().all(|id| self::partition(id.as_bytes(), 2) == partition as usize));
+                        let code = answer(partition as usize, &ids);
+                        if code == 0 {
+                            kept.lock().unwrap().push(ids);
+                        }
+                        put_i32(&mut body, partition);
+                        put_i16(&mut body, code);
+                        body.extend_from_slice(&[0; 16]);
+                    }
+                    put_i32(&mut body, 0);
+                }
+                other => panic!("{other:?}"),
+            }
+            stream.write_all(&length(body.len()).to_be_bytes()).unwrap();
+            stream.write_all(&body).unwrap();
+        }
+    }
+
+    /// The keys of a batch that checks.
+    fn keys(batch: &[u8]) -> Vec<String> {
+        assert_eq!(batch[16], 2, "magic");
+        assert_eq!(u32::from_be_bytes(batch[17..21].try_into().unwrap()), crc32c::crc32c(&batch[21..]));
+        assert_eq!(i32::from_be_bytes(batch[8..12].try_into().unwrap()) as usize, batch.len() - 12);
+        let mut rest = &batch[61..];
+        let number = |rest: &mut &[u8]| {
+            let mut value = 0u64;
+            for shift in (0..).step_by(7) {
+                let byte = rest[0];
+                *rest = &rest[1..];
+                value |= u64::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            (value >> 1) as usize
+        };
+        let mut keys = Vec::new();
+        while !rest.is_empty() {
+            let size = number(&mut rest);
+            let (record, after) = rest.split_at(size);
+            rest = after;
+            let mut record = &record[1..];
+            number(&mut record); // time
+            assert_eq!(number(&mut record), keys.len(), "offset");
+            let size = number(&mut record);
+            keys.push(String::from_utf8(record[..size].to_vec()).unwrap());
+        }
+        assert_eq!(i32::from_be_bytes(batch[57..61].try_into().unwrap()) as usize, keys.len());
+        keys
+    }
+
+    fn alerts(ids: std::ops::Range<u32>) -> Vec<Alert> {
+        ids.map(|n| Alert { id: n.to_string(), ..crate::alert::tests::sample() }).collect()
+    }
+
+    /// Delivers as the caller does; what was set aside, and how often it was tried again.
+    fn deliver_all(output: &mut Kafka, mut rest: &[Alert]) -> (Vec<String>, usize) {
+        let (mut rejected, mut retries) = (Vec::new(), 0);
+        while let Some(first) = rest.first() {
+            match output.deliver(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(DeliveryError::Reject { .. }) => {
+                    rejected.push(first.id.clone());
+                    rest = &rest[1..];
+                }
+                Err(_) => retries += 1,
+            }
+            assert!(retries < 20);
+        }
+        (rejected, retries)
+    }
+
+    #[test]
+    fn a_broker_that_wants_a_login_gets_everything_in_order_through_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        std::fs::write(&password, "pencil\n").unwrap();
+        let elections = std::sync::Mutex::new(vec![6i16, 19]);
+        let broker = Broker::start(true, move |partition, _| match partition {
+            0 => elections.lock().unwrap().pop().unwrap_or(0),
+            _ => 0,
+        });
+        let remote = Remote {
+            login: Some(("user".into(), password.clone())),
+            sasl: Sasl::ScramSha512,
+            ..Remote::default()
+        };
+        let mut output = broker.output(remote.clone());
+        let (rejected, retries) = deliver_all(&mut output, &alerts(0..100));
+        assert_eq!(rejected, Vec::<String>::new());
+        assert!(retries > 0);
+        for partition in 0..2 {
+            let of = |id: &String| self::partition(id.as_bytes(), 2) == partition;
+            let mut seen = std::collections::HashSet::new();
+            let taken = broker.taken().into_iter().filter(of).filter(|id| seen.insert(id.clone()));
+            let expected = (0..100).map(|n| n.to_string()).filter(of);
+            assert!(taken.eq(expected), "order in partition {partition}");
+        }
+        std::fs::write(&password, "pen").unwrap();
+        let Err(DeliveryError::Retry { reason, .. }) = broker.output(remote).deliver(&alerts(0..1)) else {
+            panic!()
+        };
+        assert!(reason.contains("the login is refused") && !reason.contains("pen"), "{reason}");
+    }
+
+    #[test]
+    fn what_a_broker_finds_too_large_or_refuses_stands_alone_and_is_set_aside() {
+        for code in [TOO_LARGE, INVALID_RECORD] {
+            let broker =
+                Broker::start(false, move |_, ids| match ids.iter().any(|id| id == "7" || id == "50") {
+                    true => code,
+                    false => 0,
+                });
+            let (rejected, retries) = deliver_all(&mut broker.output(Remote::default()), &alerts(0..64));
+            assert_eq!((rejected, retries), (vec!["7".to_owned(), "50".to_owned()], 0));
+            let taken: std::collections::HashSet<String> = broker.taken().into_iter().collect();
+            assert_eq!(taken.len(), 62);
+        }
+    }
 }

@@ -29,6 +29,8 @@ const RESTED: Duration = Duration::from_secs(60);
 const MAX_LINE: usize = 1 << 20;
 /// The longest message of a server: an acknowledgement, or an error.
 const MAX_MESSAGE: usize = 1 << 20;
+/// A server that takes less than this says so once more when it is sent more.
+const LEAST_PAYLOAD: usize = 64 << 10;
 /// JetStream's code for a message that is larger than its stream takes.
 const MESSAGE_TOO_LARGE: u64 = 10054;
 
@@ -149,7 +151,11 @@ impl Output for Nats {
         let window = std::mem::replace(&mut self.window, 1);
         let alerts = batch.get(..window.min(batch.len())).unwrap_or_default();
         let mut session = self.session().map_err(DeliveryError::retry)?;
-        let fates = self.publish(&mut session, alerts).map_err(DeliveryError::retry)?;
+        let fates = self.publish(&mut session, alerts).map_err(|reason| {
+            // It came alone, since what failed in company did so before.
+            let alone = alerts.len() == 1 && reason.to_ascii_lowercase().contains("maximum payload");
+            if alone { DeliveryError::Reject { reason } } else { DeliveryError::retry(reason) }
+        })?;
         let stored = fates.iter().take_while(|fate| matches!(fate, Some(Fate::Stored))).count();
         match fates.into_iter().nth(stored) {
             None => {
@@ -219,7 +225,9 @@ impl Session {
         };
         let Said::Info(info) = session.hear(until)? else { return Err("not a NATS server".to_owned()) };
         if let Some(bytes) = info["max_payload"].as_u64() {
-            session.max_payload = usize::try_from(bytes).unwrap_or(usize::MAX);
+            // In plain text, before the handshake: somebody on the way could have every alert refused.
+            let least = if remote.tls { LEAST_PAYLOAD } else { 0 };
+            session.max_payload = usize::try_from(bytes).unwrap_or(usize::MAX).max(least);
         }
         if remote.tls {
             // What came before the handshake in plain text is not believed.

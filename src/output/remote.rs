@@ -210,7 +210,7 @@ impl Identity {
             Some(path) => {
                 for root in &roots {
                     store.add(root.clone()).map_err(|error| {
-                        refuse(Role::Ca, path, format!("not usable as an authority: {error}"))
+                        refuse(Role::Ca, path, &format!("not usable as an authority: {error}"))
                     })?;
                 }
             }
@@ -231,19 +231,19 @@ impl Identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let chain = certificates(cert, Role::Cert)?;
-                let pem = bounded(key, MAX_PEM).map_err(|reason| refuse(Role::Key, key, reason))?;
+                let pem = bounded(key, MAX_PEM).map_err(|reason| refuse(Role::Key, key, &reason))?;
                 let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
                     let reason = "no private key in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)";
-                    refuse(Role::Key, key, reason.to_owned())
+                    refuse(Role::Key, key, reason)
                 })?;
                 client = Some((chain.clone(), pem));
                 builder.with_client_auth_cert(chain, secret).map_err(|error| match error {
                     rustls::Error::InconsistentKeys(_) => refuse(
                         Role::Key,
                         key,
-                        format!("not the key of the certificate in {}", cert.display()),
+                        &format!("not the key of the certificate in {}", cert.display()),
                     ),
-                    other => refuse(Role::Cert, cert, other.to_string()),
+                    other => refuse(Role::Cert, cert, &other.to_string()),
                 })?
             }
         };
@@ -262,17 +262,17 @@ impl Identity {
     }
 }
 
-fn refuse(role: Role, path: &Path, reason: String) -> IdentityError {
+fn refuse(role: Role, path: &Path, reason: &str) -> IdentityError {
     IdentityError { role, reason: format!("{}: {reason}", path.display()) }
 }
 
 fn certificates(path: &Path, role: Role) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let bytes = bounded(path, MAX_PEM).map_err(|reason| refuse(role, path, reason))?;
+    let bytes = bounded(path, MAX_PEM).map_err(|reason| refuse(role, path, &reason))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(refuse(role, path, "no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned())),
-        Err(_) => Err(refuse(role, path, "broken PEM".to_owned())),
+        Ok(_) => Err(refuse(role, path, "no certificate in PEM (-----BEGIN CERTIFICATE-----)")),
+        Err(_) => Err(refuse(role, path, "broken PEM")),
     }
 }
 
