@@ -452,15 +452,15 @@ fn a_stream_of_nats_that_is_not_there_yet_and_takes_short_alerts_only() {
     let place = Place::new();
     let address = free_tcp();
     let (store, token) = (place.path("js"), place.path("token"));
-    place.write("token", "a token\n");
+    place.write("token", "a-token\n");
     let receiver = Receiver::new(&place, address, move || {
         let mut command = Command::new("nats-server");
-        command.args(["-js", "-a", "127.0.0.1", "--auth", "a token", "-p", &address.port().to_string()]);
+        command.args(["-js", "-a", "127.0.0.1", "--auth", "a-token", "-p", &address.port().to_string()]);
         command.arg("-sd").arg(&store);
         command
     });
     let ask = |verb: &str| {
-        let output = python("jetstream.py").arg(verb).arg(format!("nats://a%20token@{address}")).output();
+        let output = python("jetstream.py").arg(verb).arg(format!("nats://a-token@{address}")).output();
         let output = output.expect("python3 runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()

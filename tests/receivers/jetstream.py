@@ -14,7 +14,7 @@ verb, _, longest = verb.partition(":")
 
 
 async def main():
-    options = {"connect_timeout": 20}
+    options = {"connect_timeout": 20, "allow_reconnect": False}
     if tls:
         ca, cert, key = tls
         context = ssl.create_default_context(cafile=ca)
