@@ -558,7 +558,7 @@ const EVENT: &str = r#"{"Event": {"info": "C2", "Orgc": {"name": "CERT"}, "Tag":
 fn what_others_share_is_read_converted_and_shared() {
     let dir = tempfile::tempdir().unwrap();
     let event = dir.path().join("event.json");
-    std::fs::write(&event, EVENT).unwrap();
+    fs::write(&event, EVENT).unwrap();
     let event = event.to_str().unwrap();
     let hit = run(&["scan", "-r", event, "-"]);
     assert_eq!(hit.code, 1, "{}", hit.stderr);
@@ -572,7 +572,7 @@ fn what_others_share_is_read_converted_and_shared() {
     assert!(imported.stderr.contains("event.json:3:"), "{}", imported.stderr);
     assert!(imported.stderr.contains("1 indicators, 2 skipped, 0 duplicates"), "{}", imported.stderr);
     let native = dir.path().join("native.yaml");
-    std::fs::write(&native, &imported.stdout).unwrap();
+    fs::write(&native, &imported.stdout).unwrap();
     assert_eq!(run(&["check", native.to_str().unwrap()]).code, 0, "{}", imported.stdout);
     let checked = run(&["check", "--format", "sarif", event]);
     assert_eq!(checked.code, 1);
