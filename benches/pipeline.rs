@@ -241,7 +241,7 @@ fn through(worker: &mut Worker, hits: &Receiver<Raised>, messages: &[Vec<u8>]) -
     hits.try_iter()
         .map(|raised| match raised {
             Raised::Hit(hit) => hit.count,
-            Raised::Summary(_) => panic!("the channel had room"),
+            Raised::Summary(_) | Raised::Mark(_) => panic!("the channel had room"),
         })
         .sum()
 }

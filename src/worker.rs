@@ -230,6 +230,20 @@ impl Worker {
         matcher.sift(rules, heard)
     }
 
+    /// Decodes one message that has a number of its own, by which it is known on every delivery. The
+    /// worker must then have the same id on every sensor.
+    pub fn numbered(&mut self, message: Message<'_>, number: u64) {
+        // A datagram has fewer records than this leaves room for.
+        self.batch.sequence = number << 16;
+        self.messages(&[message]);
+    }
+
+    /// Asks the alert thread whether everything that was handed over is on disk; false if the channel
+    /// has no room for the question.
+    pub fn ask(&mut self, answer: &tokio::sync::mpsc::UnboundedSender<bool>) -> bool {
+        self.shared.alerts.try_send(Raised::Mark(answer.clone())).is_ok()
+    }
+
     fn message(&mut self, message: &Message<'_>, suspect: bool) {
         let Worker { batch, tally, matcher, found, senders, .. } = self;
         tally.messages += 1;
@@ -797,6 +811,7 @@ mod tests {
                     *told = (told.0 + 1, told.1 + hit.count);
                 }
                 Raised::Summary(summary) => counted += summary.count,
+                Raised::Mark(_) => panic!("nobody asked"),
             }
         }
         (told, counted)
@@ -894,7 +909,7 @@ mod tests {
             worker.end();
             let told = hits.try_iter().map(|raised| match raised {
                 Raised::Hit(hit) => (hit.sender().unwrap().to_string(), hit.count),
-                Raised::Summary(_) => panic!("there was room"),
+                Raised::Summary(_) | Raised::Mark(_) => panic!("there was room"),
             });
             let expected: Vec<_> =
                 expected.into_iter().map(|(agent, count)| (agent.to_string(), count)).collect();
@@ -985,7 +1000,7 @@ mod tests {
         worker.release();
         let values = |raised: &Raised| match raised {
             Raised::Hit(hit) => hit.rules.value(hit.matched.value),
-            Raised::Summary(_) => String::new(),
+            Raised::Summary(_) | Raised::Mark(_) => String::new(),
         };
         let last = hits.try_iter().last().expect("hits");
         assert_eq!(values(&last), "other.example");

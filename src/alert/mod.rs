@@ -118,6 +118,8 @@ pub enum Raised {
     Hit(Box<Hit>),
     /// Matches that were only counted, because the channel was full.
     Summary(SetSummary),
+    /// Somebody wants to know whether everything before it is on disk.
+    Mark(tokio::sync::mpsc::UnboundedSender<bool>),
 }
 
 /// What one alert stands for.

@@ -236,6 +236,7 @@ impl Alerter {
                 }
             }
             Raised::Summary(summary) => self.count(&summary, now, emit),
+            Raised::Mark(_) => {}
         }
     }
 

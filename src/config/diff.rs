@@ -49,6 +49,7 @@ const RESTART: &[(&str, &str)] = &[
     ("input", "socket_mode"),
     ("input", "socket_user"),
     ("input", "socket_group"),
+    ("input", "access"),
     ("output", "to"),
     ("output", "encoding"),
     ("output", "connection"),
@@ -105,6 +106,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
                 ("socket_mode", a.access.mode == b.access.mode),
                 ("socket_user", a.access.user == b.access.user),
                 ("socket_group", a.access.group == b.access.group),
+                ("access", a.nats == b.nats),
             ]
         },
     );

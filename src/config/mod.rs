@@ -19,7 +19,7 @@ pub use diff::{Change, What, diff};
 use crate::alert::{Constituent, Encoding, Sector};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
-use crate::input::{Format, tls, unix};
+use crate::input::{Format, nats, tls, unix};
 use crate::output::{Destination, Remote};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -154,6 +154,8 @@ pub struct Input {
     pub tls: Option<tls::Files>,
     /// Mode and owner of the socket (Unix).
     pub access: unix::Access,
+    /// How the server is reached (NATS).
+    pub nats: nats::Access,
 }
 
 /// The socket of an input.
@@ -169,6 +171,8 @@ pub enum Listen {
     UnixDatagram(PathBuf),
     /// `unix://` with `socket_type = "stream"`
     UnixStream(PathBuf),
+    /// `nats://`
+    Nats(nats::Place),
 }
 
 /// `[[source]]`
@@ -341,6 +345,7 @@ impl Input {
             proxies: Vec::new(),
             tls: None,
             access: unix::Access::default(),
+            nats: nats::Access::default(),
         }
     }
 
@@ -375,13 +380,13 @@ pub fn default_tlp(to: &Destination) -> Tlp {
 
 impl Listen {
     /// Every scheme.
-    pub const SCHEMES: [&'static str; 4] = ["udp", "tcp", "tls", "unix"];
+    pub const SCHEMES: [&'static str; 5] = ["udp", "tcp", "tls", "unix", "nats"];
 
     /// The address, unless it is a path.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Listen::Udp(address) | Listen::Tcp(address) | Listen::Tls(address) => Some(*address),
-            Listen::UnixDatagram(_) | Listen::UnixStream(_) => None,
+            Listen::UnixDatagram(_) | Listen::UnixStream(_) | Listen::Nats(_) => None,
         }
     }
 
@@ -391,7 +396,7 @@ impl Listen {
             Listen::Udp(_) => Listen::Udp(address),
             Listen::Tcp(_) => Listen::Tcp(address),
             Listen::Tls(_) => Listen::Tls(address),
-            Listen::UnixDatagram(_) | Listen::UnixStream(_) => self.clone(),
+            Listen::UnixDatagram(_) | Listen::UnixStream(_) | Listen::Nats(_) => self.clone(),
         }
     }
 
@@ -402,6 +407,7 @@ impl Listen {
             Listen::Tcp(_) => "tcp",
             Listen::Tls(_) => "tls",
             Listen::UnixDatagram(_) | Listen::UnixStream(_) => "unix",
+            Listen::Nats(_) => "nats",
         }
     }
 
@@ -429,6 +435,7 @@ impl fmt::Display for Listen {
             Listen::Udp(address) | Listen::Tcp(address) | Listen::Tls(address) => {
                 write!(f, "{}://{address}", self.scheme())
             }
+            Listen::Nats(place) => place.fmt(f),
             Listen::UnixDatagram(path) | Listen::UnixStream(path) => write!(f, "unix://{}", path.display()),
         }
     }

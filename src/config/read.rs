@@ -7,8 +7,9 @@ use super::{DEFAULT_METRICS, Sensor, Source, Variables};
 use crate::detect::indicator::Tlp;
 use crate::diagnostic::{Diagnostic, Level};
 use crate::input::Format;
+use crate::input::nats;
 use crate::input::tls::{self, ClientAuth, Role};
-use crate::output::nats;
+use crate::output::nats::check_credentials;
 use crate::output::remote::{self, Body, Sasl};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -42,6 +43,8 @@ const INPUT: &[&str] = &[
     "client_ca_file",
     "crl_file",
     "client_auth",
+    "ca_file",
+    "creds_file",
     "socket_type",
     "socket_mode",
     "socket_user",
@@ -85,14 +88,16 @@ const METRICS: &[&str] = &["listen"];
 /// Keys that only some inputs know, and which.
 const ONLY: &[(&str, &[Kind])] = &[
     ("receive_buffer", &[Kind::Udp]),
-    ("max_message", &[Kind::Tcp, Kind::Tls, Kind::UnixDatagram, Kind::UnixStream]),
+    ("max_message", &[Kind::Tcp, Kind::Tls, Kind::UnixDatagram, Kind::UnixStream, Kind::Nats]),
     ("max_connections", &[Kind::Tcp, Kind::Tls, Kind::UnixStream]),
     ("max_connections_per_address", &[Kind::Tcp, Kind::Tls]),
     ("idle_timeout", &[Kind::Tcp, Kind::Tls, Kind::UnixStream]),
     ("proxies", &[Kind::Tcp, Kind::Tls]),
     ("allow", &[Kind::Udp, Kind::Tcp, Kind::Tls]),
-    ("cert_file", &[Kind::Tls]),
-    ("key_file", &[Kind::Tls]),
+    ("cert_file", &[Kind::Tls, Kind::Nats]),
+    ("key_file", &[Kind::Tls, Kind::Nats]),
+    ("ca_file", &[Kind::Nats]),
+    ("creds_file", &[Kind::Nats]),
     ("client_ca_file", &[Kind::Tls]),
     ("crl_file", &[Kind::Tls]),
     ("client_auth", &[Kind::Tls]),
@@ -128,6 +133,7 @@ enum Kind {
     Tls,
     UnixDatagram,
     UnixStream,
+    Nats,
 }
 
 impl Kind {
@@ -138,6 +144,7 @@ impl Kind {
             Listen::Tls(_) => Kind::Tls,
             Listen::UnixDatagram(_) => Kind::UnixDatagram,
             Listen::UnixStream(_) => Kind::UnixStream,
+            Listen::Nats(_) => Kind::Nats,
         }
     }
 
@@ -148,6 +155,7 @@ impl Kind {
             Kind::Tls => "tls",
             Kind::UnixDatagram => "unix datagram",
             Kind::UnixStream => "unix stream",
+            Kind::Nats => "nats",
         }
     }
 }
@@ -384,6 +392,9 @@ impl Reader<'_> {
         if matches!(input.listen, Listen::Tls(_)) {
             input.tls = self.tls(table, place);
         }
+        if matches!(input.listen, Listen::Nats(_)) {
+            input.nats = self.nats(table, place);
+        }
         if known {
             self.meaningless(table, &input);
         }
@@ -450,6 +461,44 @@ impl Reader<'_> {
         }
         self.assign(table, "socket_user", &mut input.access.user, |text| name(text, MAX_NAME).map(Some));
         self.assign(table, "socket_group", &mut input.access.group, |text| name(text, MAX_NAME).map(Some));
+    }
+
+    /// How the server of a NATS input is reached.
+    fn nats(&mut self, table: &Table, place: &Place) -> nats::Access {
+        let mut path = |key: &str| {
+            let node = table.find(key)?;
+            let path = self.path(node)?;
+            if let Err(error) = std::fs::File::open(&path) {
+                let message = format!("cannot be read: {error}");
+                self.problem("unreadable", &node.place, message, "expected a file that the sensor can read");
+            }
+            Some(path)
+        };
+        let (ca, credentials) = (path("ca_file"), path("creds_file"));
+        let certificate = match (path("cert_file"), path("key_file")) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (Some(_), None) if table.find("key_file").is_none() => {
+                self.missing(table, place, INPUT, "key_file");
+                None
+            }
+            (None, Some(_)) if table.find("cert_file").is_none() => {
+                self.missing(table, place, INPUT, "cert_file");
+                None
+            }
+            _ => None,
+        };
+        for (key, path) in
+            [("creds_file", &credentials), ("key_file", &certificate.as_ref().map(|both| both.1.clone()))]
+        {
+            if let (Some(node), Some(path)) = (table.find(key), path)
+                && world_readable(path)
+            {
+                let message = format!("everybody on this machine can read `{key}`");
+                self.warn("exposed-key", &node.place, message).help =
+                    Some(format!("chmod 600 {}", path.display()));
+            }
+        }
+        nats::Access { ca, certificate, credentials }
     }
 
     /// The certificates of a TLS input; read here, so that `check` finds what is wrong with them.
@@ -752,7 +801,7 @@ impl Reader<'_> {
         if let Some(node) = table.find("creds_file")
             && let Some(path) = self.secret(table, "creds_file", 1)
         {
-            if let (true, Err(reason)) = (remote::secret(&path).is_ok(), nats::check_credentials(&path)) {
+            if let (true, Err(reason)) = (remote::secret(&path).is_ok(), check_credentials(&path)) {
                 self.warn("no-secret", &node.place, reason);
             }
             to.creds = Some(path);

@@ -160,6 +160,41 @@ fn builtin_is_what_the_interface_says() {
 }
 
 #[test]
+fn a_jetstream_consumer_is_a_server_a_stream_and_a_consumer() {
+    let input = |listen: &str| {
+        resolve(&format!("[[input]]\nname = \"a\"\nlisten = \"{listen}\"\nformat = \"syslog\"\n"))
+    };
+    for (text, shown) in [
+        ("nats://10.0.0.7:4223/logs/roje", "nats://10.0.0.7:4223/logs/roje"),
+        ("nats://nats.example/logs/roje/", "nats://nats.example:4222/logs/roje"),
+        ("nats://[2001:db8::7]:4222/LOGS_1/a-b", "nats://[2001:db8::7]:4222/LOGS_1/a-b"),
+    ] {
+        let config = input(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+        assert_eq!(config.inputs[0].listen.to_string(), shown);
+    }
+    for text in [
+        "nats://",
+        "nats://host:4222",
+        "nats://host:4222/logs",
+        "nats://host:4222/logs/roje/more",
+        "nats://host:port/logs/roje",
+        "nats:///logs/roje",
+        "nats://host/lo.gs/roje",
+        "nats://host/logs/>",
+        "nats://user:secret@host/logs/roje",
+    ] {
+        let problems = input(text).expect_err(text);
+        assert_eq!((problems.len(), problems[0].line, problems[0].code), (1, 3, "bad-value"), "{text}");
+        assert!(!problems[0].message.contains("secret"));
+    }
+    let keys = "ca_file = \"/nowhere\"\ncert_file = \"/etc/hostname\"\nreceive_buffer = \"1MiB\"\n";
+    let text = format!("[[input]]\nname = \"a\"\nlisten = \"nats://h/s/c\"\nformat = \"flow\"\n{keys}");
+    let codes: Vec<_> =
+        resolve(&text).expect_err("mistakes").iter().map(|one| (one.line, one.code)).collect();
+    assert_eq!(codes, [(1, "missing-key"), (5, "unreadable"), (7, "no-effect")]);
+}
+
+#[test]
 fn five_mistakes_are_five_problems_each_at_its_place() {
     let cases = [
         (
@@ -168,7 +203,7 @@ fn five_mistakes_are_five_problems_each_at_its_place() {
             vec![
                 "2:1 unknown-key nmae",
                 "3:16 bad-value \"2 gigs\"",
-                "7:10 not-supported \"nats://0.0.0.0:4222\"",
+                "7:10 bad-value \"nats://0.0.0.0:4222\"",
                 "8:10 bad-value \"netflow\"",
                 "12:10 bad-value \"enrgy\"",
             ],

@@ -5,6 +5,7 @@
 //! and what to type instead. The text itself is never repeated: it may hold a secret.
 
 use super::{Destination, Listen};
+use crate::input::nats::Place;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
@@ -27,15 +28,6 @@ impl Refusal {
 
     pub(super) fn help(self, help: impl Into<String>) -> Refusal {
         Refusal { help: Some(help.into()), ..self }
-    }
-
-    fn unsupported(what: &str, expected: &str) -> Refusal {
-        Refusal {
-            code: "not-supported",
-            message: format!("{what} is not supported in this version"),
-            expected: expected.into(),
-            help: None,
-        }
     }
 }
 
@@ -148,8 +140,8 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Refusal> {
 
 /// `udp://0.0.0.0:514`, `unix:///dev/log`; which kind of Unix socket another key says.
 pub(super) fn listen(text: &str) -> Result<Listen, Refusal> {
-    const EXPECTED: &str =
-        "expected udp://ADDRESS:PORT, tcp://ADDRESS:PORT, tls://ADDRESS:PORT or unix:///PATH";
+    const EXPECTED: &str = "expected udp://ADDRESS:PORT, tcp://ADDRESS:PORT, tls://ADDRESS:PORT, unix:///PATH \
+         or nats://HOST:PORT/STREAM/CONSUMER";
     let text = text.trim();
     let Some((scheme, rest)) = text.split_once("://") else {
         let refusal = Refusal::new("not a URL", EXPECTED);
@@ -164,7 +156,7 @@ pub(super) fn listen(text: &str) -> Result<Listen, Refusal> {
         "tcp" => Listen::Tcp,
         "tls" => Listen::Tls,
         "unix" => return unix_path(rest).map(Listen::UnixDatagram),
-        "nats" => return Err(Refusal::unsupported("`nats://`", EXPECTED)),
+        "nats" => return nats_place(rest).map(Listen::Nats),
         _ => {
             let refusal = Refusal::new("an unknown kind of listener", EXPECTED);
             return Err(match nearest(scheme, Listen::SCHEMES) {
@@ -179,6 +171,51 @@ pub(super) fn listen(text: &str) -> Result<Listen, Refusal> {
             refusal.help.map(|help| help.replacen('"', &format!("\"{scheme}://"), 1).replace("7653", "514"));
         Refusal { expected: EXPECTED.into(), help, ..refusal }
     })
+}
+
+/// The port of NATS.
+const NATS_PORT: u16 = 4222;
+
+/// The rest of `nats://HOST:PORT/STREAM/CONSUMER`.
+fn nats_place(rest: &str) -> Result<Place, Refusal> {
+    const EXPECTED: &str =
+        "expected nats://HOST:PORT/STREAM/CONSUMER, such as \"nats://10.0.0.7:4222/logs/roje\"";
+    let mut parts = rest.strip_suffix('/').unwrap_or(rest).split('/');
+    let (Some(server), Some(stream), Some(consumer), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Refusal::new("not a server, a stream and a consumer", EXPECTED));
+    };
+    if server.contains('@') {
+        return Err(Refusal::new("a secret has no place in a URL", EXPECTED).help("creds_file = \"…\""));
+    }
+    // As the server has them: no dot, no wildcard, no blank.
+    let named = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 255
+            && !name.contains(['.', '*', '>', '\\'])
+            && name.chars().all(|c| c.is_ascii_graphic())
+    };
+    if !named(stream) || !named(consumer) {
+        return Err(Refusal::new("not the name of a stream or consumer", EXPECTED));
+    }
+    let (host, port) = match server.parse::<SocketAddr>() {
+        Ok(address) => (address.ip().to_string(), address.port()),
+        Err(_) => match server.rsplit_once(':') {
+            Some((host, port)) => {
+                let port = port.parse().map_err(|_| Refusal::new("not a port", EXPECTED))?;
+                (host.to_owned(), port)
+            }
+            None => (server.to_owned(), NATS_PORT),
+        },
+    };
+    let plain = host.parse::<IpAddr>().is_ok()
+        || (!host.is_empty()
+            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')));
+    if !plain {
+        return Err(Refusal::new("not the name or address of a server", EXPECTED));
+    }
+    Ok(Place { host, port, stream: stream.to_owned(), consumer: consumer.to_owned() })
 }
 
 /// Bytes of the path of a Unix socket: `sun_path` has 108, one of them the closing NUL.
@@ -503,7 +540,7 @@ mod tests {
             ("unix://run/roje.sock", Err(("bad-value", None))),
             ("unix:///run/", Err(("bad-value", None))),
             ("/dev/log", Err(("bad-value", Some("\"unix://\" before the path")))),
-            ("nats://127.0.0.1:4222", Err(("not-supported", None))),
+            ("nats://127.0.0.1:4222", Err(("bad-value", None))),
             ("udp://0.0.0.0:70000", Err(("bad-value", None))),
         ] {
             let found = listen(text).map(|listen| listen.to_string());

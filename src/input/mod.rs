@@ -9,6 +9,7 @@ pub mod file;
 pub mod framing;
 pub mod journal;
 pub mod listen;
+pub mod nats;
 mod passed;
 pub mod pcap;
 pub mod proxy;

@@ -436,6 +436,12 @@ impl Delivery {
         each.collect()
     }
 
+    /// Whether every alert that was appended is on disk.
+    pub fn is_on_disk(&self) -> bool {
+        let status = self.shared.status();
+        status.refusal.is_none() && status.held_bytes == 0
+    }
+
     /// What the spool holds, and whether the disk takes it.
     pub fn spool_status(&self) -> SpoolStatus {
         self.shared.status()

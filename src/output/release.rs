@@ -90,7 +90,7 @@ struct Marks<'a> {
 /// Whether a line of the spool may leave as it is; withheld if none of it may. None if it takes a
 /// closer look: something of it may not leave, or it is nothing that this version wrote.
 pub fn leaves_whole(line: &[u8], release: &Release) -> Option<Result<(), Withheld>> {
-    let Peek { roje } = serde_json::from_slice(line).ok()?;
+    let Peek { roje } = serde_json::from_str(std::str::from_utf8(line).ok()?).ok()?;
     if roje.schema != SCHEMA || roje.summary.as_deref() == Some("heartbeat") {
         return None;
     }

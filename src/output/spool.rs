@@ -597,8 +597,8 @@ impl Reader {
     /// Whether another try may succeed: a file that is gone or too short stays so.
     fn may_pass(&self, error: &io::Error) -> bool {
         let of_the_disk = error.raw_os_error() == Some(nix::libc::EIO);
-        !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-            && !(of_the_disk && self.failures >= READ_TRIES)
+        let stays = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+        !stays && (!of_the_disk || self.failures < READ_TRIES)
     }
 
     /// Marks everything before `next` as delivered; after a crash or [`Reader::rewind`] it comes again

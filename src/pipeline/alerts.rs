@@ -44,6 +44,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
     let mut clocks = Clocks::default();
     let mut alerter = Alerter::new(super::agent(name), directory.clone());
     let (mut batch, mut received, mut tests) = (Vec::new(), Vec::new(), Tests::default());
+    let mut marks = Vec::new();
     let (mut stopping, mut ticked) = (None::<Instant>, Instant::now());
     // The first heartbeats.
     state.delivery.tick();
@@ -65,6 +66,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
                 bytes += hit.evidence.bytes().len();
             }
             match raised {
+                Raised::Mark(mark) => marks.push(mark),
                 Raised::Hit(hit) if late && hit.matched.suppressed.is_none() => {
                     if let Some(summary) = SetSummary::of(&hit) {
                         alerter.offer(Raised::Summary(summary), time(), &mut |alert| batch.push(alert));
@@ -75,6 +77,7 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
                     received.push(match &raised {
                         Raised::Hit(hit) => hit.received,
                         Raised::Summary(summary) => summary.last,
+                        Raised::Mark(_) => now(),
                     });
                     alerter.offer(raised, time(), &mut |alert| batch.push(alert));
                 }
@@ -89,6 +92,10 @@ fn run(state: &State, hits: &Receiver<Raised>, mut observe: Option<Observe>) {
         }
         tests.forget(now());
         raise(state, &mut batch, &mut observe);
+        for mark in marks.drain(..) {
+            // Whoever asked may have gone.
+            let _ = mark.send(state.delivery.is_on_disk());
+        }
         if ticked.elapsed() > SPOOL_TICK {
             ticked = Instant::now();
             state.delivery.tick();

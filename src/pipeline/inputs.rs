@@ -6,7 +6,7 @@ use crate::decode::flow::{Sender, Senders};
 use crate::input::framing::Delimiters;
 use crate::input::listen::Passed;
 use crate::input::tls::{Identity, Tls};
-use crate::input::{Format, Message, Stop, stream, udp, unix};
+use crate::input::{Format, Message, Stop, nats, stream, udp, unix};
 use crate::sources::Table;
 use crate::worker::{FlowReport, InputPolicy, Shared, Worker};
 use anyhow::Context;
@@ -52,6 +52,7 @@ enum Sockets {
     Udp(Vec<udp::Socket>),
     Unix { sockets: Vec<unix::Socket>, max_message: usize },
     Streams { listeners: Vec<stream::Listener>, options: stream::Options },
+    Nats(nats::Options),
 }
 
 /// Opens every input of a configuration, those that the service manager passed first.
@@ -133,6 +134,10 @@ fn open_one(
                 }
             }
             opened.streams(given.into_iter().map(stream::Listener::Unix).collect(), input, workers)?;
+        }
+        Listen::Nats(place) => {
+            let (place, access) = (place.clone(), input.nats.clone());
+            opened.sockets = Sockets::Nats(nats::Options { place, access, max_message });
         }
         Listen::Tcp(address) | Listen::Tls(address) => {
             if let (Listen::Tls(_), Some(files)) = (&input.listen, &input.tls) {
@@ -283,6 +288,19 @@ pub fn start(
                     })?);
                 }
             }
+            Sockets::Nats(options) => {
+                // Its messages are known by the numbers of the stream, whichever sensor reads them.
+                let mut worker = worker(usize::from(u16::MAX), input, shared);
+                if let Some(report) = &input.exporters {
+                    templates.keep(&input.name, &mut worker, report);
+                }
+                let (stop, name) = (stop.clone(), input.name.clone());
+                running.push(spawn(input, worker, running.len(), move |worker| {
+                    if let Err(error) = consumer(worker, &options, &stop) {
+                        tracing::error!(input = name, %error, "no longer reads");
+                    }
+                })?);
+            }
             Sockets::Streams { listeners, options } => {
                 let stats = input.connections.clone().unwrap_or_default();
                 for listener in listeners {
@@ -377,6 +395,60 @@ fn datagrams(mut worker: Worker, mut receiver: Datagrams, stop: &Stop) {
     worker.finish();
 }
 
+/// The loop of a worker that reads from a JetStream consumer, on a runtime of its own.
+fn consumer(worker: Worker, options: &nats::Options, stop: &Stop) -> std::io::Result<()> {
+    let progress = worker.progress();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            () = nats::serve(options, Consumer(worker), stop) => {}
+            () = alive(progress) => {}
+        }
+    });
+    Ok(())
+}
+
+/// A worker as the handler of a consumer's messages.
+struct Consumer(Worker);
+
+impl nats::Handler for Consumer {
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn message(&mut self, message: Message<'_>, number: u64) {
+        self.0.numbered(message, number);
+    }
+
+    fn hand_over(&mut self) -> bool {
+        self.0.end_or_hold();
+        self.0.release()
+    }
+
+    fn ask(&mut self, answer: &tokio::sync::mpsc::UnboundedSender<bool>) -> bool {
+        self.0.ask(answer)
+    }
+
+    fn idle(&mut self) {
+        self.0.idle();
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// Runs between other work on the same thread: a handler that hangs is seen by the watchdog.
+async fn alive(progress: Arc<AtomicU64>) {
+    let mut tick = tokio::time::interval(udp::WAIT);
+    loop {
+        tick.tick().await;
+        progress.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The loop of a worker of streams: a runtime of its own, whose connections share the worker.
 fn connections(
     worker: Worker,
@@ -386,19 +458,11 @@ fn connections(
     stats: Arc<stream::Stats>,
 ) -> std::io::Result<()> {
     let progress = worker.progress();
-    let alive = async move {
-        // Runs between connections on the same thread: a handler that hangs is seen by the watchdog.
-        let mut tick = tokio::time::interval(udp::WAIT);
-        loop {
-            tick.tick().await;
-            progress.fetch_add(1, Ordering::Relaxed);
-        }
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         tokio::select! {
             result = stream::serve(listener, options, Connections(worker), stop, stats) => result,
-            () = alive => Ok(()),
+            () = alive(progress) => Ok(()),
         }
     })
 }
@@ -471,6 +535,7 @@ mod tests {
             Sockets::Unix { sockets, .. } => {
                 sockets.iter().map(|socket| format!("{:?}", socket.place())).collect()
             }
+            Sockets::Nats(_) => panic!("nothing is passed for it"),
             Sockets::Streams { listeners, .. } => listeners
                 .iter()
                 .map(|listener| match listener {
