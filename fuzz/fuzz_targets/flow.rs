@@ -76,6 +76,9 @@ fuzz_target!(|data: &[u8]| {
             if let (Some(start), Some(end)) = (flow.start, flow.end) {
                 assert!(start <= end);
             }
+            record.names(&mut |_, offset, name| {
+                assert_eq!(record.bytes.get(offset as usize..offset as usize + name.len()), Some(name));
+            });
             fields.clear();
             record.fields(&mut fields);
             for (_, value) in fields.entries() {
