@@ -247,6 +247,7 @@ fn fortigate() {
         TCP,
         // engine 20, the enterprise, the selector
         (0, 95, 9, &[20, 0, 0, 0x30, 0x44, 0, 0, 0x3c, 0x16]),
+        (0, 65, 2, &[0x0c, 0x4c]),
         (0, 89, 1, &[64]),
         (0, 136, 1, &[3]),
         SOURCE,
@@ -261,6 +262,7 @@ fn fortigate() {
         ("source.bytes", "512"),
         ("flow.postOctetDeltaCount", "1024"),
         ("flow.applicationId", "140000304400003c16"),
+        ("flow.flowFlags", "3148"),
         ("source.nat.ip", "203.0.113.5"),
     ];
     let flow = check(&datagram, &told);
