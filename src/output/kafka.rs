@@ -702,7 +702,7 @@ mod tests {
                 for stream in listener.incoming() {
                     let (kept, answer) = (kept.clone(), answer.clone());
                     std::thread::spawn(move || {
-                        serve(stream.unwrap(), address.port(), login, &kept, &*answer)
+                        serve(stream.unwrap(), address.port(), login, &kept, &*answer);
                     });
                 }
             });
