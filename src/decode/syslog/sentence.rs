@@ -204,7 +204,7 @@ pub(super) fn decode<'a>(text: &'a [u8], names: &mut Names<'a>, out: &mut Fields
             match last {
                 Some(side) => brackets(open, side, names, out),
                 None if (operator || told_user) && address(inner).is_some() => {
-                    found |= names.source(out, inner)
+                    found |= names.source(out, inner);
                 }
                 None => {}
             }

@@ -378,7 +378,8 @@ impl<'a> Names<'a> {
             // `method=802.1x` is one of authentication.
             Form::Name
                 if field == FieldId::HttpRequestMethod
-                    && !trimmed.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(byte)) =>
+                    && trimmed.first().is_some_and(u8::is_ascii_digit)
+                    && trimmed.contains(&b'.') =>
             {
                 return false;
             }
