@@ -541,6 +541,7 @@ mod tests {
             ("unix:///run/", Err(("bad-value", None))),
             ("/dev/log", Err(("bad-value", Some("\"unix://\" before the path")))),
             ("nats://127.0.0.1:4222", Err(("bad-value", None))),
+            ("nats://127.0.0.1/logs/roje", Ok("nats://127.0.0.1:4222/logs/roje")),
             ("udp://0.0.0.0:70000", Err(("bad-value", None))),
         ] {
             let found = listen(text).map(|listen| listen.to_string());
