@@ -580,7 +580,7 @@ fn what_others_share_is_read_converted_and_shared() {
     let result = &sarif["runs"][0]["results"][0];
     assert_eq!((&result["ruleId"], &result["level"]), (&Value::from("bad-value"), &Value::from("error")));
     let region = &result["locations"][0]["physicalLocation"]["region"];
-    assert_eq!((&region["startLine"], &region["startColumn"]), (&Value::from(3), &Value::from(32)));
+    assert_eq!((&region["startLine"], &region["startColumn"]), (&Value::from(3), &Value::from(31)));
     let exported = run(&["export", "--tlp", "green", "--format", "stix", native.to_str().unwrap()]);
     assert_eq!(exported.code, 0, "{}", exported.stderr);
     assert!(

@@ -154,11 +154,23 @@ pub fn never_firing(rules: &RuleSet, sets: &[Arc<LoadedSet>], now: Nanos) -> Vec
 
 fn tell_covered(sets: &[Arc<LoadedSet>], own: EntryRef, by: EntryRef, problems: &mut Problems) {
     let (Some(set), Some(allow)) = (sets.get(own.set as usize), sets.get(by.set as usize)) else { return };
-    let (line, column) = allow.source.position(allow.places.of(by.entry) as usize);
-    let place = format!("{}:{line}:{column}", allow.info.path.display());
+    let place = match allow.foreign {
+        Some(_) => allow.info.path.display().to_string(),
+        None => {
+            let (line, column) = allow.source.position(allow.places.of(by.entry) as usize);
+            format!("{}:{line}:{column}", allow.info.path.display())
+        }
+    };
     let message = format!("can never fire: allow set `{}` blocks it ({place})", allow.info.name);
-    let at = token(&set.source, set.places.of(own.entry));
-    let problem = Diagnostic::at(Level::Warning, "covered-by-allow", &set.source, at, message);
+    const CODE: &str = "covered-by-allow";
+    // The text of other formats is not kept.
+    let problem = match set.foreign {
+        Some(_) => Diagnostic::whole(Level::Warning, CODE, &set.info.path, message),
+        None => {
+            let at = token(&set.source, set.places.of(own.entry));
+            Diagnostic::at(Level::Warning, CODE, &set.source, at, message)
+        }
+    };
     problems.push(problem.help("remove it here or there"), &set.source);
 }
 

@@ -261,28 +261,14 @@ pub fn events(intake: &mut Intake<'_>) -> Result<(), Malformed> {
     json.end()
 }
 
+/// A list, an answer, or an event.
 fn container<'a>(json: &mut Json<'a>, intake: &mut Intake<'a>, depth: usize) -> Result<(), Malformed> {
     if depth > NESTED {
         return json.skip();
     }
     match json.shape()? {
         Shape::Array => json.array(|json| container(json, intake, depth + 1)).map(drop),
-        Shape::Object => {
-            let start = json.place();
-            let mut bare = false;
-            json.object(|key, json| match &*key.text {
-                "Event" | "response" => {
-                    // Attributes of a search name their event, which holds nothing else.
-                    container(json, intake, depth + 1)
-                }
-                "Attribute" | "Object" => {
-                    bare = true;
-                    Ok(())
-                }
-                _ => Ok(()),
-            })?;
-            if bare { event(intake, start) } else { Ok(()) }
-        }
+        Shape::Object => event(json, intake, depth),
         _ => json.skip(),
     }
 }
@@ -301,13 +287,15 @@ struct Context {
     last_seen: Option<Nanos>,
 }
 
-/// Reads one event: first what it says of all attributes, which stands behind them as often as before.
-fn event<'a>(intake: &mut Intake<'a>, start: usize) -> Result<(), Malformed> {
+/// Reads an event, or what holds one: first what it says of all attributes, which stands behind them as
+/// often as before.
+fn event<'a>(json: &mut Json<'a>, intake: &mut Intake<'a>, depth: usize) -> Result<(), Malformed> {
     let mut context = Context::default();
     let mut organisation = None;
     let (mut attributes, mut objects) = (Vec::new(), Vec::new());
-    Json::at(intake.text, start).object(|key, json| {
+    json.object(|key, json| {
         match &*key.text {
+            "Event" | "response" => container(json, intake, depth + 1)?,
             "info" => context.info = json.text()?.map(|text| text.text.into_owned()).unwrap_or_default(),
             "threat_level_id" => {
                 context.severity = json.text()?.and_then(|text| match &*text.text {
@@ -330,12 +318,23 @@ fn event<'a>(intake: &mut Intake<'a>, start: usize) -> Result<(), Malformed> {
     context.producer = context.producer.or(organisation);
     let mut base = Base { context: &context, metas: Vec::new() };
     for place in attributes {
-        Json::at(intake.text, place).array(|json| attribute(json, intake, &mut base, false))?;
+        each(&mut Json::at(intake.text, place), |json| attribute(json, intake, &mut base, false))?;
     }
     for place in objects {
-        Json::at(intake.text, place).array(|json| object(json, intake, &context))?;
+        each(&mut Json::at(intake.text, place), |json| object(json, intake, &context))?;
     }
     Ok(())
+}
+
+/// The elements of a list, or the one that stands in its place, as in answers of the search.
+fn each<'a>(
+    json: &mut Json<'a>,
+    mut one: impl FnMut(&mut Json<'a>) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    match json.shape()? {
+        Shape::Object => one(json),
+        _ => json.array(one).map(drop),
+    }
 }
 
 fn object<'a>(json: &mut Json<'a>, intake: &mut Intake<'a>, event: &Context) -> Result<(), Malformed> {

@@ -78,20 +78,15 @@ pub fn read(intake: &mut Intake<'_>) -> Result<(), Malformed> {
 /// A bundle, an envelope, or one object.
 fn top<'a>(json: &mut Json<'a>, intake: &mut Intake<'a>, context: &mut Context<'a>) -> Result<(), Malformed> {
     let start = json.place();
-    let mut objects = None;
+    let mut bundle = false;
     json.object(|key, json| {
         if key.text == "objects" && json.shape()? == Shape::Array {
-            objects = Some(json.place());
+            bundle = true;
+            json.array(|json| object(json, intake, context))?;
         }
         Ok(())
     })?;
-    match objects {
-        Some(place) => {
-            Json::at(intake.text, place).array(|json| object(json, intake, context))?;
-        }
-        None => object(&mut Json::at(intake.text, start), intake, context)?,
-    }
-    Ok(())
+    if bundle { Ok(()) } else { object(&mut Json::at(intake.text, start), intake, context) }
 }
 
 /// What any object may say.

@@ -70,6 +70,7 @@ pub fn read(intake: &mut Intake<'_>) -> Result<(), Malformed> {
     let base = Meta { tlp: Tlp::Clear, reason: shortened(&reason), ..Meta::default() };
     let exact = Meta { matching: MatchMode::Exact, ..base.clone() };
     let metas = Metas { base: intake.metas.intern(base), exact: intake.metas.intern(exact) };
+    intake.lenient = true;
     let Some(list) = head.list else { return Ok(()) };
     Json::at(intake.text, list).array(|json| {
         let at = json.place();
@@ -94,6 +95,10 @@ fn entry(intake: &mut Intake<'_>, head: &Head, of: &'static str, value: &Text<'_
     let outcome = match of {
         "cidr" => Ok((Kind::Ip, network(written), metas.base)),
         "hostname" => Ok((Kind::Domain, bare_host(written).to_owned(), metas.base)),
+        // Equal to no name, but plainly meant for those below.
+        "string" if written.starts_with('.') => {
+            substring(written).map(|(kind, name)| (kind, name, metas.base))
+        }
         "string" => string(head, written).map(|kind| {
             let meta = if kind == Kind::Domain { metas.exact } else { metas.base };
             (kind, written.to_owned(), meta)
@@ -222,8 +227,13 @@ mod tests {
             ("hostname", &["a.example", ".b.example"], &["domain a.example", "domain b.example"]),
             (
                 "string",
-                &["a.example", "198.51.100.1", "44d88612fea8a8f36de82e1278abb02f"],
-                &["domain a.example exact", "ip 198.51.100.1", "md5 44d88612fea8a8f36de82e1278abb02f"],
+                &["a.example", ".b.example", "198.51.100.1", "44d88612fea8a8f36de82e1278abb02f"],
+                &[
+                    "domain a.example exact",
+                    "domain b.example",
+                    "ip 198.51.100.1",
+                    "md5 44d88612fea8a8f36de82e1278abb02f",
+                ],
             ),
             ("substring", &["www.a.example", ".b.example"], &["domain www.a.example", "domain b.example"]),
             (
