@@ -148,7 +148,7 @@ impl<'a> Json<'a> {
                 let start = self.at;
                 self.skip()?;
                 let written = self.text.get(start..self.at).unwrap_or_default();
-                Ok((written != "null").then(|| Text { text: Cow::Borrowed(written), span: start..self.at }))
+                Ok((written != "null").then_some(Text { text: Cow::Borrowed(written), span: start..self.at }))
             }
             _ => self.skip().map(|()| None),
         }

@@ -837,12 +837,18 @@ mod tests {
             [
                 "set.txt: looks like a rule set, but its name does not end in .yaml: ignored (rename the file)",
                 "sigma.yml: Sigma rule: not supported in this version",
-                "stix.json: STIX bundle: not supported in this version",
             ]
         );
         let notes: Vec<&str> = generation.notes.iter().map(|note| note.rsplit('/').next().unwrap()).collect();
-        assert_eq!(notes, ["other.yaml: no `schema`, ignored", "README.md: not a rule file, ignored"]);
-        assert_eq!(generation.refused.len(), 2);
+        assert_eq!(
+            notes,
+            [
+                "other.yaml: no `schema`, ignored",
+                "stix.json: STIX objects without an indicator, ignored",
+                "README.md: not a rule file, ignored",
+            ]
+        );
+        assert_eq!(generation.refused.len(), 1);
         let named = Store::new(vec![site.path("README.md")], None, None).load(NOW);
         assert_eq!(site.lines(&named), ["README.md: not a rule set (a rule set begins with `schema: 1`)"]);
     }
