@@ -903,7 +903,7 @@ mod tests {
         })
     }
 
-    fn bundle(objects: Vec<Value>) -> Value {
+    fn bundle(objects: &[Value]) -> Value {
         json!({"type": "bundle", "id": format!("bundle--{UUID}"), "objects": objects})
     }
 
@@ -911,7 +911,7 @@ mod tests {
         // One good row beside it, so that there is a set.
         let mut other = indicator("[ipv4-addr:value = '203.0.113.99']");
         other["id"] = json!("indicator--00000000-7b20-41ef-9b59-6344fd872a8f");
-        let set = load(&bundle(vec![indicator(pattern), other])).expect("a set");
+        let set = load(&bundle(&[indicator(pattern), other])).expect("a set");
         if let Some(refused) = set.refused.first() {
             return Err(refused.reason.clone());
         }
@@ -922,19 +922,19 @@ mod tests {
                 let meta = entry.meta;
                 let mut text = format!("{} {}", entry.kind.name(), entry.value);
                 if meta.matching == MatchMode::Exact {
-                    text += " exact"
+                    text += " exact";
                 }
                 if meta.matching == MatchMode::Substring {
-                    text += " substring"
+                    text += " substring";
                 }
                 if meta.where_destination {
-                    text += " to"
+                    text += " to";
                 }
                 if meta.where_source {
-                    text += " from"
+                    text += " from";
                 }
                 if !meta.ports.is_empty() {
-                    text += &format!(" {:?}", meta.ports)
+                    text += &format!(" {:?}", meta.ports);
                 }
                 text
             })
@@ -1052,7 +1052,7 @@ mod tests {
                 "relationship_type": "indicates", "source_ref": id("indicator"), "target_ref": target,
             }))
         };
-        let set = load(&bundle(vec![
+        let set = load(&bundle(&[
             first,
             relation(1, id("malware")),
             relation(2, id("attack-pattern")),
@@ -1088,7 +1088,7 @@ mod tests {
         let mut newer = second.clone();
         newer["modified"] = json!("2026-02-01T00:00:00Z");
         newer["revoked"] = json!(true);
-        let set = load(&bundle(vec![newer, first, second, marking])).unwrap();
+        let set = load(&bundle(&[newer, first, second, marking])).unwrap();
         assert_eq!(set.entries(), 1);
         assert_eq!(set.tlp, Tlp::Red);
         let mut reasons: Vec<_> = set.refused.iter().map(|one| (one.reason.as_str(), one.count)).collect();
@@ -1098,8 +1098,8 @@ mod tests {
 
     #[test]
     fn mistakes_have_places() {
-        let problems = load(&bundle(vec![indicator("[ipv4-addr:value = '198.51.100.1'")]))
-            .map(|set| set.refused.clone());
+        let problems =
+            load(&bundle(&[indicator("[ipv4-addr:value = '198.51.100.1'")])).map(|set| set.refused.clone());
         let refused = problems.unwrap();
         assert_eq!(refused[0].reason, "not a STIX pattern");
         // Line and column of the missing bracket.
