@@ -5,7 +5,7 @@
 //! a line end. It ends at an empty line (systemd, Journal Export Format); or before what cannot be a field of
 //! it, since some senders leave the empty line out, and what follows must not be swallowed.
 //!
-//! [`begins`] and [`Field::of`] are for the framer, which looks at one field after the other as they come;
+//! [`begins`] and `Field::of` are for the framer, which looks at one field after the other as they come;
 //! [`fields`] is for the decoder, which has the whole entry.
 
 use memchr::memchr;

@@ -6,7 +6,7 @@
 //! number and time, which make its `event.id`.
 //!
 //! The server is reached again, and the consumer asked for again, as often as it takes. What is under
-//! way is bounded: [`BATCH`] messages and [`BATCH_BYTES`] are asked for at once, and the next ones
+//! way is bounded: `BATCH` messages and `BATCH_BYTES` are asked for at once, and the next ones
 //! when these are acknowledged.
 
 use super::{Message, Nanos, Stop};

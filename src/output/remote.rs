@@ -1,7 +1,7 @@
 //! What network outputs share: their settings, secrets from files, TLS, connections.
 //!
 //! [`Remote`] holds what the configuration says beside the address. Certificates and secrets are read
-//! again whenever they are used anew, so that renewing them needs no restart; [`Connection`] is a stream,
+//! again whenever they are used anew, so that renewing them needs no restart; `Connection` is a stream,
 //! encrypted or not, of which no operation waits longer than it was told.
 
 use crate::alert::Alert;

@@ -38,7 +38,7 @@
 //! - A segment is deleted when every cursor has passed it, or to keep within the limits on bytes and
 //!   age: then oldest first, and what an output did not have for good is counted as dropped there.
 //! - Age is measured by a clock that only runs forward. Records of an earlier run are old if the clock
-//!   of the day said so at the start and says so now, and not before [`SETTLING`] has passed: a clock
+//!   of the day said so at the start and says so now, and not before `SETTLING` has passed: a clock
 //!   that is set forward, or was wrong when the machine came up, drops nothing.
 //! - A heartbeat ([`crate::output::heartbeat`]) is a record like any other, and never counted as an
 //!   alert.
@@ -56,7 +56,7 @@
 //!
 //! A segment that is gone, or that ends before its records do, is lost and counted as dropped. Any
 //! other error of reading (no descriptor left, a disk that hangs) is tried again, and only an error of
-//! the disk itself gives up the segment after [`READ_TRIES`].
+//! the disk itself gives up the segment after `READ_TRIES`.
 
 use super::heartbeat;
 use crate::input::{Nanos, Time};
