@@ -150,8 +150,8 @@ fn is_draft(folder: &Path) -> bool {
 }
 
 fn read_record(folder: &Path) -> Option<(PathBuf, Saved)> {
-    /// A record is a few hundred bytes.
-    const LARGEST: u64 = 64 * 1024;
+    /// A record is a few hundred bytes, and 44 for each event of a feed.
+    const LARGEST: u64 = 16 << 20;
     if is_draft(folder) {
         return None;
     }

@@ -514,12 +514,19 @@ fn meta(
         return *known;
     }
     let (event, said) = (base.context, &read.said);
-    let mut attack = event.attack.clone();
-    attack.extend(said.attack.iter().filter(|id| !event.attack.contains(id)).cloned());
+    let default = Meta::default();
+    let tlp = said.tlp.or(event.tlp).unwrap_or(default.tlp);
+    // What a stricter event says as a whole does not leave with a value that may.
+    let (info, mut attack, rsit) = match event.tlp.unwrap_or(default.tlp) <= tlp {
+        true => (event.info.as_str(), event.attack.clone(), event.rsit.clone()),
+        false => ("", Vec::new(), None),
+    };
+    let further: Vec<_> = said.attack.iter().filter(|id| !attack.contains(id)).cloned().collect();
+    attack.extend(further);
     let description = match comment {
-        Some(comment) if event.info.is_empty() => comment.to_owned(),
-        Some(comment) => format!("{}: {comment}", event.info),
-        None => event.info.clone(),
+        Some(comment) if info.is_empty() => comment.to_owned(),
+        Some(comment) => format!("{info}: {comment}"),
+        None => info.to_owned(),
     };
     let valid_from = read.first_seen.or(event.first_seen);
     // Most often the last sighting is past, and the next may be ours. Only who wrote a time that was
@@ -528,14 +535,13 @@ fn meta(
     let valid_until = last_seen
         .filter(|end| read.timestamp.is_some_and(|written| *end > written))
         .filter(|end| valid_from.is_none_or(|from| *end > from));
-    let default = Meta::default();
     let interned = intake.metas.intern(Meta {
-        tlp: said.tlp.or(event.tlp).unwrap_or(default.tlp),
+        tlp,
         severity: event.severity.unwrap_or(default.severity),
         confidence: said.confidence.or(event.confidence),
         valid_from,
         valid_until,
-        rsit: said.rsit.clone().or_else(|| event.rsit.clone()),
+        rsit: said.rsit.clone().or(rsit),
         attack,
         matching,
         ports: ports.to_vec(),

@@ -26,7 +26,9 @@ const MOST_VALUES: usize = 10_000;
 const MOST_TARGETS: usize = 64;
 
 /// The markings that the standard defines by id, of TLP 1 and 2.
-const MARKINGS: [(&str, Tlp); 9] = [
+const MARKINGS: [(&str, Tlp); 10] = [
+    // OpenCTI's, from before there was one.
+    ("marking-definition--826578e1-40ad-459f-bc73-ede076f81f37", Tlp::AmberStrict),
     ("marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9", Tlp::Clear),
     ("marking-definition--34098fce-860f-48ae-8e50-ebd3cc5e41da", Tlp::Green),
     ("marking-definition--f88d31f6-486f-44da-b317-01333bde0b82", Tlp::Amber),
@@ -122,6 +124,11 @@ fn object<'a>(
                 let tlp = read.name.as_ref().and_then(|name| tlp_of(&name.text.to_ascii_lowercase()));
                 read.tlp = read.tlp.or(tlp);
             }
+            // What OpenCTI's statements mean.
+            "x_opencti_definition" => {
+                let tlp = json.text()?.and_then(|name| tlp_of(&name.text.to_ascii_lowercase()));
+                read.tlp = read.tlp.or(tlp);
+            }
             "created" => read.created = json.text()?,
             "modified" => read.modified = json.text()?,
             "spec_version" => read.spec_version = json.text()?,
@@ -132,7 +139,7 @@ fn object<'a>(
             "definition" => {
                 json.object(|key, json| {
                     if key.text == "tlp" {
-                        read.tlp = marking_name(json)?;
+                        read.tlp = marking_name(json)?.or(read.tlp);
                     }
                     Ok(())
                 })?;
@@ -141,7 +148,7 @@ fn object<'a>(
                 json.object(|_, json| {
                     json.object(|key, json| {
                         if key.text == "tlp_2_0" {
-                            read.tlp = marking_name(json)?;
+                            read.tlp = marking_name(json)?.or(read.tlp);
                         }
                         Ok(())
                     })

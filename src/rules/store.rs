@@ -126,6 +126,10 @@ impl Store {
         }
         let extension = file.path.extension().and_then(|extension| extension.to_str());
         if !file.named && !matches!(extension, Some("yaml" | "yml")) {
+            // Emptied, cut off, or an error page in its place.
+            if self.held_a_set(&file.path) {
+                return loading.fail(file, None, no_set_any_more(file));
+            }
             return pass_over(file, loading);
         }
         let bytes = match load::read_file(&file.path) {
@@ -227,11 +231,7 @@ impl Store {
                 let problem = Diagnostic::whole(Level::Error, "not-a-set", &file.path, message);
                 loading.fail(file, None, Problem::whole(problem.help("a rule set begins with `schema: 1`")));
             }
-            Loaded::Other if self.held_a_set(&file.path) => {
-                let message = "no rule set any more";
-                let problem = Diagnostic::whole(Level::Error, "not-a-set", &file.path, message);
-                loading.fail(file, None, Problem::whole(problem.help("remove the file to remove its set")));
-            }
+            Loaded::Other if self.held_a_set(&file.path) => loading.fail(file, None, no_set_any_more(file)),
             Loaded::Other => loading.notes.push(format!("{}: {nothing}, ignored", file.path.display())),
         }
     }
@@ -510,6 +510,12 @@ fn pass_over(file: &Found, loading: &mut Loading) {
     }
 }
 
+/// What is wrong with a file that held a set.
+fn no_set_any_more(file: &Found) -> Problem {
+    let problem = Diagnostic::whole(Level::Error, "not-a-set", &file.path, "no rule set any more");
+    Problem::whole(problem.help("remove the file to remove its set"))
+}
+
 fn lists_unchanged(set: &LoadedSet, file: &Found) -> bool {
     set.bulk.iter().all(|list| {
         let path = bulk::resolve(&file.path, &file.tree, &list.name);
@@ -697,6 +703,29 @@ mod tests {
             let generation = loaded(&mut site.store());
             assert_eq!(in_force(&generation), [("a", 1, true)], "{name}");
             assert_eq!(generation.diagnostics.len(), 1, "{name}: {:?}", site.lines(&generation));
+        }
+    }
+
+    #[test]
+    fn every_way_to_break_a_foreign_file_leaves_its_set_armed() {
+        const EVENT: &str = r#"{"Event": {"uuid": "5c1ac5c5-6a2c-4f6e-9f0d-0a0a0a0a0a0a", "info": "i", "Attribute":
+            [{"type": "domain", "value": "one.example", "to_ids": true}]}}"#;
+        for (name, broken) in [
+            ("emptied", &b""[..]),
+            ("blank", b"  \n"),
+            ("nothing in it", b"{}"),
+            ("an error", br#"{"name": "Authentication failed"}"#),
+            ("a page", b"<!doctype html>"),
+            ("cut", br#"{"Ev"#),
+            ("cut in its middle", &EVENT.as_bytes()[..EVENT.len() / 2]),
+            ("not UTF-8", b"{\"Event\": {\"info\": \"\xc3\"}}"),
+        ] {
+            let site = Site::new();
+            site.write("a.json", EVENT);
+            assert_eq!(in_force(&loaded(&mut site.store())), [("a", 1, false)], "{name}");
+            site.write("a.json", broken);
+            let generation = loaded(&mut site.store());
+            assert_eq!(in_force(&generation), [("a", 1, true)], "{name}: {:?}", site.lines(&generation));
         }
     }
 

@@ -425,7 +425,7 @@ fn misp(shared: &[Shared<'_>], now: Nanos) -> Value {
                 json!({ "name": format!("misp:confidence-level=\"{}\"", confidence_name(confidence)) })
             }));
             // An end counts as one only if it is after the time of writing.
-            let written = meta.valid_until.map_or(now, |until| now.min(until - 1_000_000_000));
+            let written = meta.valid_until.map_or(now, |until| now.min(until.saturating_sub(1_000_000_000)));
             attributes.push(json!({
                 "type": kind, "category": category(one.entry.kind), "uuid": id, "value": value, "to_ids": true,
                 "deleted": false, "comment": meta.description, "timestamp": (written / 1_000_000_000).to_string(),
