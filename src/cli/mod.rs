@@ -22,6 +22,7 @@ mod test;
 
 use crate::decode::syslog::Reference;
 use crate::input::Nanos;
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -541,7 +542,9 @@ fn instant(text: &str) -> Result<jiff::Timestamp, String> {
 fn manual(directory: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     let command = Command::command();
     match directory {
-        Some(directory) => clap_mangen::generate_to(command, directory)?,
+        Some(directory) => std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(command, directory))
+            .with_context(|| directory.display().to_string())?,
         None => clap_mangen::Man::new(command).render(&mut std::io::stdout())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -652,11 +652,12 @@ impl Courier {
     /// Delivers one batch, however often it takes.
     fn carry(&mut self, batch: &[Record]) -> Next {
         let Some(end) = batch.last().map(|record| record.sequence + 1) else { return Next::Go };
-        let runs = self.prepare(batch);
+        let allowed = self.release.load_full();
+        let runs = self.prepare(batch, &allowed);
         for (index, run) in runs.iter().enumerate() {
             // Behind the last of a run is what was withheld before the next, too.
             let behind = runs.get(index + 1).and_then(|next| next.sequences.first());
-            let next = self.carry_run(run, behind.copied().unwrap_or(end));
+            let next = self.carry_run(run, &allowed, behind.copied().unwrap_or(end));
             if next != Next::Go {
                 return next;
             }
@@ -667,9 +668,13 @@ impl Courier {
         Next::Go
     }
 
-    fn carry_run(&mut self, run: &Run, end: u64) -> Next {
+    fn carry_run(&mut self, run: &Run, allowed: &Arc<Release>, end: u64) -> Next {
         let (mut done, mut failures) = (0, 0);
         while let Some(rest) = run.sequences.get(done..).filter(|rest| !rest.is_empty()) {
+            // It may have waited for days, and what may leave was decided anew meanwhile.
+            if !Arc::ptr_eq(allowed, &self.release.load()) {
+                return Next::Again;
+            }
             let result = match run.deliver(done, &mut *self.output) {
                 Ok(0) => Err(DeliveryError::retry("nothing was taken")),
                 other => other,
@@ -726,12 +731,11 @@ impl Courier {
     }
 
     /// Lets go what may leave; the rest is counted.
-    fn prepare(&mut self, batch: &[Record]) -> Vec<Run> {
+    fn prepare(&mut self, batch: &[Record], allowed: &Release) -> Vec<Run> {
         let mut runs = Vec::new();
-        let allowed = self.release.load_full();
         let lines = self.output.takes_lines();
         for record in batch {
-            let whole = if lines { leaves_whole(&record.payload, &allowed) } else { None };
+            let whole = if lines { leaves_whole(&record.payload, allowed) } else { None };
             let released = match whole {
                 Some(Ok(())) => {
                     push_line(&mut runs, Arc::clone(&record.payload), record.sequence);
@@ -741,7 +745,7 @@ impl Courier {
                 None => match Alert::from_line(&record.payload) {
                     // It is for one output; the others pass it by.
                     Ok(alert) if alert.heartbeat().is_some_and(|(output, _)| output != self.name) => continue,
-                    Ok(alert) => release(&alert, &allowed),
+                    Ok(alert) => release(&alert, allowed),
                     Err(error) => {
                         self.reject(&error.to_string(), &record.payload, record.sequence);
                         continue;
@@ -1063,6 +1067,42 @@ mod tests {
         let seen: Vec<String> = received.try_iter().collect();
         assert_eq!(seen, (0..9).map(|n| n.to_string()).collect::<Vec<_>>());
         assert_eq!(delivery.stats()[0].1.errors.load(Ordering::Relaxed), 1);
+    }
+
+    /// Takes nothing before it is up.
+    struct Down {
+        up: Arc<AtomicBool>,
+        seen: mpsc::Sender<String>,
+    }
+
+    impl Output for Down {
+        fn deliver(&mut self, batch: &[Alert]) -> Result<usize, DeliveryError> {
+            if !self.up.load(Ordering::Acquire) {
+                return Err(DeliveryError::retry("down"));
+            }
+            batch.iter().for_each(|alert| self.seen.send(alert.id.clone()).unwrap());
+            Ok(batch.len())
+        }
+    }
+
+    #[test]
+    fn what_may_leave_no_more_does_not_leave_though_it_was_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (seen, received) = mpsc::channel();
+        let up = Arc::new(AtomicBool::new(false));
+        let output = Box::new(Down { up: up.clone(), seen });
+        let outputs: Vec<(OutputSpec, Box<dyn Output>)> = vec![(spec("a", Tlp::Red), output)];
+        let (delivery, _) = Delivery::start_with(dir.path(), outputs, Limits::default()).unwrap();
+        delivery.append(&alerts(0..9));
+        let stats = delivery.stats()[0].1.clone();
+        while stats.errors.load(Ordering::Relaxed) == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        delivery.set_release("a", &Release { tlp: Tlp::Clear, sectors: None });
+        up.store(true, Ordering::Release);
+        assert_eq!(delivery.stop(soon()), Undelivered::default());
+        assert_eq!(received.try_iter().count(), 0);
+        assert_eq!(stats.withheld(Withheld::Tlp), 9);
     }
 
     /// Loses everything since it was last settled, once, when it sees an alert.

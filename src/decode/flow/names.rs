@@ -46,6 +46,8 @@ impl Names {
                 Some(kind) => Some(Asked::List(kind)),
                 None => asked(field).map(Asked::Name),
             };
+            // One without octets has no name, and a record of one octet may have a thousand of them.
+            let asked = asked.filter(|_| length > 0);
             if asked.is_none() && length != VARIABLE {
                 // The sum was checked to fit before.
                 skip = skip.saturating_add(length);
