@@ -5,7 +5,7 @@
 //! is kept over a restart.
 
 use super::lru::Lru;
-use super::template::{Template, unsigned};
+use super::template::{Field, Template, unsigned};
 
 /// The names that one observation domain has told.
 #[derive(Debug, Default)]
@@ -40,9 +40,10 @@ impl Labelled {
     }
 }
 
-/// Whether records of a template tell names.
-pub(super) fn has_names(template: &Template) -> bool {
-    template.traits().options && [94, 96, 82, 83].into_iter().any(|element| template.has_element(element))
+/// Whether records of an options template with these fields tell names.
+pub(super) fn tell_names(fields: &[Field]) -> bool {
+    let mut elements = fields.iter().filter_map(|field| field.element);
+    elements.any(|element| element.enterprise == 0 && matches!(element.id, 82 | 83 | 94 | 96))
 }
 
 impl Labels {

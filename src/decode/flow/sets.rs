@@ -6,7 +6,6 @@
 
 use super::cache::{Boot, Domain, Found, Scope};
 use super::clock::Clock;
-use super::labels;
 use super::sampling::Rate;
 use super::template::{Spec, Statement, Template, Traits};
 use super::waiting::Set;
@@ -386,7 +385,7 @@ fn records(
     }
     // Zeros fill sets up to a multiple of some octets.
     let whole = !is_more_than_padding(rest);
-    let (tells, names) = (template.tells(), labels::has_names(template));
+    let (tells, names) = (template.tells(), template.labels());
     if tells || names {
         let (bytes, evicted) = (domain.bytes(), domain.evicted());
         let mut options = set;

@@ -7,6 +7,7 @@
 
 use super::clock::{Clock, MICROSECOND, MILLISECOND, Unit};
 use super::element::{self, Element, Kind};
+use super::labels;
 use super::list::List;
 use super::names::Names;
 use super::packet;
@@ -79,6 +80,8 @@ pub(super) struct Template {
     ipv6_inside: bool,
     /// The way to names and URLs, if it has any.
     names: Option<Box<Names>>,
+    /// Its records tell names of applications or interfaces.
+    labels: bool,
 }
 
 /// How a template writes its instants.
@@ -381,7 +384,9 @@ impl Template {
         let ipv6_inside = last(Target::SourceV6) > last(Target::SourceV4);
         let units = Units::of(&fields);
         let tells = traits.options && fields.iter().any(|field| field.target.is_told());
+        let labels = traits.options && labels::tell_names(&fields);
         Some(Template {
+            labels,
             steps: steps(&fields, wanted).into(),
             hops: steps(&fields, Target::is_answer).into(),
             places: places(&fields),
@@ -434,10 +439,9 @@ impl Template {
         self.has.contains(target)
     }
 
-    /// Whether records have an element of IANA's table.
-    pub(super) fn has_element(&self, id: u16) -> bool {
-        let mut elements = self.fields.iter().filter_map(|field| field.element);
-        elements.any(|element| element.enterprise == 0 && element.id == id)
+    /// Whether records tell names of applications or interfaces.
+    pub(super) fn labels(&self) -> bool {
+        self.labels
     }
 
     /// Where every address stands that a flow can have; none if that depends on the record.
